@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Every limit of the engine, with its unit and its reason. Those that a user may set are defaults here. */
+#ifndef TUX_LIMITS_H
+#define TUX_LIMITS_H
+
+/* -- heads ------------------------------------------------------------------------------------------------------ */
+#define TUX_MAX_TARGET_BYTES 8192u      /* RFC 9112 section 3 recommends at least 8000; over it: 414 */
+#define TUX_MAX_HEAD_BYTES 16384u       /* cookies of a browser fit (4 KiB each, few); over it: 431 */
+#define TUX_MAX_FIELDS 100u             /* as Apache; a browser sends about 15; over it: 431 */
+#define TUX_MAX_METHOD_BYTES 32u        /* the longest registered method has 17 (UPDATEREDIRECTREF) */
+#define TUX_MAX_SIGNED_BYTES 4096u      /* covered bytes of one head; more is legal, but the answer is not remembered */
+
+/* -- bodies ----------------------------------------------------------------------------------------------------- */
+#define TUX_MAX_CHUNK_LINE_BYTES 256u   /* chunk-size with extensions; nobody uses more, attackers do */
+#define TUX_MAX_TRAILER_BYTES 8192u     /* trailer section of a chunked body, all lines together */
+#define TUX_MAX_DRAIN_BYTES (256u * 1024u) /* unwanted request body read to keep the connection; over it: close */
+
+/* -- connections ------------------------------------------------------------------------------------------------ */
+#define TUX_RECV_BYTES 65536u           /* one recv(2): holds 100 pipelined heads; one buffer per engine */
+#define TUX_MAX_CONNECTIONS 50000u      /* per worker; also bounded by RLIMIT_NOFILE */
+#define TUX_MAX_PIPELINED 64u           /* answers collected for one writev(2): its iovecs stay under IOV_MAX */
+#define TUX_MAX_PIPELINED_BYTES (256u * 1024u) /* ... and their bytes about one socket buffer */
+#define TUX_ACCEPTS_PER_TURN 64u        /* so that a flood of connections cannot starve established ones */
+#define TUX_HEAD_TIMEOUT_MS 10000u      /* first byte of a head until its last */
+#define TUX_IDLE_TIMEOUT_MS 65000u      /* between requests; over the 60 s of common load balancers */
+#define TUX_STALL_TIMEOUT_MS 60000u     /* no byte accepted by the client while an answer is under way */
+#define TUX_LINGER_TIMEOUT_MS 2000u     /* after an early close: reading so that the answer is not lost to a RST */
+#define TUX_MAX_LINGER_BYTES (1024u * 1024u) /* ... and at most this much of it */
+
+/* -- memo ------------------------------------------------------------------------------------------------------- */
+#define TUX_SMALL_BODY_BYTES 65536u     /* bodies up to here are held in memory, larger ones as descriptors */
+#define TUX_MEMO_BYTES (64u * 1024u * 1024u) /* default byte budget of a worker's memo */
+#define TUX_RECHECK_MS 1000u            /* a remembered plan is checked against the disk after this time */
+
+/* -- rings ------------------------------------------------------------------------------------------------------ */
+#define TUX_ASK_RING_BYTES (1024u * 1024u)   /* about 1,500 asks of usual size; full means 503 */
+#define TUX_REPLY_RING_BYTES (4096u * 1024u) /* must hold several bodies of TUX_SMALL_BODY_BYTES */
+
+/* -- files ------------------------------------------------------------------------------------------------------ */
+#define TUX_SLICE_BYTES (512u * 1024u)  /* one sendfile(2): fstat per slice costs nothing, others wait under 1 ms */
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* A plan: an answer that Python decided, in the form in which the engine sends it again and again. Reference counted by
+ * one thread; immutable after tux_plan_new but for the words marked "engine". */
+#ifndef TUX_PLAN_H
+#define TUX_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "files.h"
+#include "head.h"
+
+#define TUX_PLAN_REMEMBER 1u /* may enter the memo */
+#define TUX_PLAN_EXACT 2u    /* found under the exact signature only (query or range numbers matter) */
+#define TUX_PLAN_RANGE 4u    /* a template for one plain range: the engine adds Content-Range and Content-Length */
+#define TUX_PLAN_CLOSE 8u    /* the connection ends after this answer */
+#define TUX_PLAN_NO_BODY 16u /* the answer to HEAD, or 204/304: body lengths are for the head only */
+
+/* One check: what was found at a path when the plan was decided. The path's bytes lie in the plan's block. */
+struct tux_check {
+    uint32_t root;
+    uint32_t path_len;
+    const char *path;
+    struct tux_found expected;
+};
+
+struct tux_plan {
+    uint32_t refs;
+    uint16_t status;
+    uint16_t flags;
+    uint32_t head_len;       /* status line and fields, each with its CRLF, without Date, Connection and the blank line */
+    uint32_t n_checks;
+    uint64_t body_len;       /* bytes of the representation: in memory or in the file */
+    uint64_t body_offset;    /* first byte of it in the file, when fd >= 0 */
+    int fd;                  /* owned; -1: the body is in memory */
+    uint64_t bytes;          /* memory that the plan accounts for in the memo */
+    struct tux_check *checks;
+    uint8_t *head;           /* head, then room for "Date: " 29 bytes CRLF, then CRLF, then the body in memory: one send */
+    uint8_t *body;           /* in memory, else NULL */
+    struct tux_identity identity; /* of fd, compared before each slice */
+    struct tux_signature content; /* keyed hash over everything above: equal plans share one object in the memo */
+    /* -- engine: */
+    uint64_t expires_ms;     /* not replayed after this; UINT64_MAX: no time to live */
+    uint64_t fresh_until_ms; /* its checks held then; after it they are repeated first */
+    uint64_t resident_until_ms; /* its file was in the page cache; after it, probe again */
+    int64_t date_s;          /* second of the Date now written in head */
+    struct tux_exchange *waiting; /* exchanges parked until a helper thread has repeated the checks */
+    struct tux_plan *same_next;   /* memo: chain of the content table */
+};
+
+#define TUX_DATE_LINE_BYTES 37u /* "Date: Tue, 24 Nov 2026 21:00:00 GMT\r\n" */
+
+/* What a new plan is made of; everything is copied but fd, which the plan owns from then on (closed even on failure). */
+struct tux_plan_parts {
+    uint16_t status, flags;
+    const void *head;
+    uint32_t head_len;
+    const void *body;     /* in memory, when fd < 0 */
+    uint64_t body_len;
+    uint64_t body_offset;
+    int fd;
+    uint64_t expires_ms;
+    const struct tux_check *checks;
+    uint32_t n_checks;
+};
+
+struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]); /* refs 1; NULL: no memory */
+struct tux_plan *tux_plan_ref(struct tux_plan *plan);
+void tux_plan_unref(struct tux_plan *plan);
+extern uint64_t tux_plans_alive; /* leak counter, per process; touched by engine threads only (thread local) */
+
+#endif
