@@ -1,0 +1,172 @@
+"""Types of the binding (_engine.pyx): the engine, its rings, files below roots, and its parsers for tests.
+
+Text of a head is `str`, decoded as Latin-1 (one character per byte); file-system paths are `bytes`.
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+# enum tux_found_kind
+ABSENT: Final[int]
+FILE: Final[int]
+FOLDER: Final[int]
+SPECIAL: Final[int]
+DENIED: Final[int]
+ESCAPE: Final[int]
+ERROR: Final[int]
+
+# Flags of a reply (plan.h).
+REMEMBER: Final[int]
+EXACT: Final[int]
+RANGE: Final[int]
+CLOSE: Final[int]
+NO_BODY: Final[int]
+
+# Limits that configuration defaults are taken from (limits.h): name without "TUX_MAX_"/"TUX_", lower case -> value.
+LIMITS: Final[dict[str, int]]
+
+# Field names with an id, in the order of the ids (index 0 is ""): "host", "connection", "range", ...
+FIELD_NAMES: Final[tuple[str, ...]]
+# Names that are significant whatever the rules say.
+SIGNIFICANT_BY_DEFAULT: Final[frozenset[str]]
+
+@final
+class Found:
+    """What a look at a path found; a check of a plan. Immutable. `fd` is closed with the object unless a reply took it."""
+
+    root: int
+    path: bytes
+    kind: int
+    error: int  # errno behind DENIED, ESCAPE and ERROR, else 0
+    size: int  # bytes
+    mtime_ns: int  # since 1970
+    mode: int  # st_mode
+    dev: int
+    ino: int
+    data: bytes | None  # the whole content, when load() read it
+    fd: int  # open descriptor of a larger file, when load() opened it, else -1
+
+@final
+class Roots:
+    """Folders that are served, for one thread (not thread-safe). Paths are resolved by openat2(RESOLVE_BENEATH)."""
+
+    def __init__(self, paths: Sequence[bytes] = ()) -> None: ...
+    def add(self, path: bytes) -> int:
+        """Index of a further root. The folder need not exist yet."""
+    def look(self, root: int, path: bytes) -> Found:
+        """What is at `path` (relative; b"" is the root itself), without opening it."""
+    def load(self, root: int, path: bytes, limit: int) -> Found:
+        """Look, and open when it is a regular file: read whole if it has at most `limit` bytes (`data` is set), else
+        keep the descriptor (`fd`). The content was read between two equal fstat(2) results: kind is ERROR with EAGAIN
+        when the file did not hold still through three tries. Unreadable: DENIED."""
+
+@final
+class RouteTable:
+    """The compiled routes (route.h). Immutable once an engine has it."""
+
+    def __init__(self) -> None: ...
+    def add_site(self, hosts: Sequence[str]) -> int:
+        """A site for these hosts ("example.org", "*.example.org", "" for the default). ValueError: a host is taken."""
+    def add_route(self, site: int, prefix: bytes, route: int) -> None:
+        """`prefix` (decoded, begins with b"/") of that site is decided by Python's route number `route`."""
+    def match(self, host: str, path: bytes) -> int:
+        """The route's number, or -1. `path` is decoded and normalised."""
+
+@final
+class Ask:
+    """A request that the engine asks about. Immutable; independent of the ring's memory."""
+
+    id: int  # names the waiting request in a reply
+    method: str
+    target: str  # as sent
+    path: str  # of the target, as sent, before "?"
+    query: str | None  # None: no "?"
+    minor: int  # HTTP/1.minor: 0 or 1
+    host: str  # effective host, port included; "" when HTTP/1.0 had none
+    fields: dict[str, str]  # lower-case name -> value; lines of one name joined with ", "
+    listener: int  # index of the listener
+    signed: bool  # has a signature: its answer may be remembered
+    plain_range: bool  # Range is one plain byte range: its numbers are not in the general signature
+    has_body: bool  # Content-Length over 0, or chunked
+    expect_other: bool  # an expectation other than 100-continue
+    peer: str  # address of the client, "unix:" for unix sockets
+
+@final
+class Port:
+    """The planner's end of the rings to one engine. Used by one thread."""
+
+    def fileno(self) -> int:
+        """Descriptor that is readable when asks may wait (after sleep() returned True)."""
+    def take(self) -> Ask | None:
+        """The next ask, or None."""
+    def sleep(self) -> bool:
+        """True: nothing waits, and fileno() will become readable when something does. False: take() again."""
+    def awake(self) -> None:
+        """After waiting on fileno()."""
+    def reply(
+        self,
+        ask_id: int,
+        status: int,
+        head: bytes,
+        *,
+        body: bytes = b"",
+        body_len: int = -1,
+        file: Found | None = None,
+        offset: int = 0,
+        flags: int = 0,
+        ttl_ms: int = -1,
+        checks: Sequence[Found] = (),
+    ) -> bool:
+        """Answer an ask. `head`: status line and fields, CRLF after each, without Date, Connection and the blank line
+        (with RANGE also without Content-Range and Content-Length: the engine adds them from the asker's range).
+        The body is `body`, or `body_len` bytes of `file` (whose fd is taken over) from `offset`; with RANGE it is the whole
+        representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes the
+        engine. False: the engine is gone."""
+
+@final
+class Engine:
+    """One event loop. run() is called from a thread of its own and never takes the GIL; the other methods may be called
+    from any thread, configuration only before run()."""
+
+    port: Port
+
+    def __init__(
+        self,
+        *,
+        key: bytes,
+        generation: int = 0,
+        significant: Sequence[str] = (),
+        roots: Sequence[bytes] = (),
+        limits: dict[str, int] | None = None,
+        log_fd: int = -1,
+        log_format: str = "common",
+    ) -> None:
+        """key: 16 random bytes of this start. significant: field names beyond the default ones that rules look at
+        (must be in FIELD_NAMES). limits: overrides of LIMITS; unknown names are a ValueError. log_fd -1: no log."""
+    def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
+        """Accept from a listening socket (the caller keeps it open). shared: other processes accept from it, too."""
+    def canned(self, status: int, head: bytes, body: bytes) -> None:
+        """The answer for an error that the engine itself finds (400, 408, 413, 414, 431, 500, 501, 503, 505): `head` as
+        in Port.reply."""
+    def routes(self, table: RouteTable) -> None: ...
+    def run(self) -> None:
+        """Serve until stopped and drained. OSError when the loop cannot be set up."""
+    def drain(self, grace_ms: int) -> None:
+        """Stop accepting, close idle connections, finish what is in flight, end run() when nothing is left or the grace
+        is over."""
+    def reopen_log(self, fd: int) -> None: ...
+    def stats(self) -> dict[str, int]:
+        """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, memo_bytes, log_lost, ..."""
+    def close(self) -> dict[str, int]:
+        """Free everything after run() returned; the leak counters by name, all 0 when nothing leaked."""
+
+# -- the parsers, for tests and tools ------------------------------------------------------------------------------
+
+def scan_head(data: bytes, *, seen: int = 0, key: bytes = ..., context: int = 0) -> dict[str, object]:
+    """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_head by name; spans as str."""
+
+def decode_chunked(data: bytes, piece: int = 0) -> tuple[str, bytes, int]:
+    """(outcome, body so far, bytes consumed), fed in pieces of `piece` bytes (0: whole)."""
+
+def parse_range(value: bytes) -> tuple[str, int, int]:
+    """("none" | "closed" | "open" | "suffix", first, last)."""
