@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef RESOLVE_CACHED /* Linux 5.12 */
+#define RESOLVE_CACHED 0x20
+#endif
+
+#define RESOLVE_TRIES 8u /* EINTR, or EAGAIN when a rename raced with "..": each try is a new walk */
+#define OPEN_TRIES 2u    /* the path was replaced between looking and opening */
+#define RESOLVE_ROOTED (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+
+struct root {
+    char *path;
+    int fd;             /* -1: not open */
+    uint64_t opened_ms; /* of fd */
+};
+
+struct tux_roots {
+    uint32_t count, capacity;
+    struct root *table;
+};
+
+/* Open relative to a folder: a descriptor, or -errno. EAGAIN is final only for cached walks. */
+static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolve_flags) {
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve_flags};
+    bool cached = (resolve_flags & RESOLVE_CACHED) != 0;
+    int error = EAGAIN;
+    for (unsigned i = 0; i < RESOLVE_TRIES; i++) {
+        long fd = syscall(SYS_openat2, folder, path, &how, sizeof how);
+        if (fd >= 0)
+            return (int)fd;
+        error = errno;
+        if (error != EINTR && (error != EAGAIN || cached))
+            break;
+    }
+    return -error;
+}
+
+/* Whether this kernel knows RESOLVE_CACHED. Asked once, with a path that is always cached: a name that a client chose
+ * must not be able to make some file system's EINVAL look like an old kernel. */
+static bool cached_walks_work(void) {
+    static _Atomic int known; /* 0: not asked yet, 1: yes, 2: no */
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == 0) {
+        int fd = resolve(AT_FDCWD, "/", O_PATH | O_DIRECTORY, RESOLVE_CACHED);
+        answer = fd == -EINVAL || fd == -ENOSYS ? 2 : 1;
+        if (fd >= 0)
+            close(fd);
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == 1;
+}
+
+static void found_set_error(struct tux_found *found, int error) {
+    *found = (struct tux_found){.error = error};
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+        found->kind = TUX_FOUND_ABSENT;
+        found->error = 0;
+        break;
+    case EACCES:
+    case EPERM:
+        found->kind = TUX_FOUND_DENIED;
+        break;
+    case EXDEV:
+    case ELOOP:
+        found->kind = TUX_FOUND_ESCAPE;
+        break;
+    default:
+        found->kind = TUX_FOUND_ERROR;
+    }
+}
+
+static int64_t nanoseconds(struct timespec t) {
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void identity_from_stat(struct tux_identity *identity, const struct stat *st) {
+    *identity = (struct tux_identity){.dev = st->st_dev, .ino = st->st_ino};
+    if (S_ISDIR(st->st_mode))
+        return;
+    identity->size = (uint64_t)st->st_size;
+    identity->mtime_ns = nanoseconds(st->st_mtim);
+    identity->ctime_ns = nanoseconds(st->st_ctim);
+    identity->mode = st->st_mode;
+}
+
+static void found_set_stat(struct tux_found *found, int fd) {
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        found_set_error(found, errno);
+        return;
+    }
+    *found = (struct tux_found){.kind = TUX_FOUND_SPECIAL};
+    if (S_ISREG(st.st_mode))
+        found->kind = TUX_FOUND_FILE;
+    else if (S_ISDIR(st.st_mode))
+        found->kind = TUX_FOUND_FOLDER;
+    identity_from_stat(&found->identity, &st);
+}
+
+struct tux_roots *tux_roots_new(void) {
+    return calloc(1, sizeof(struct tux_roots));
+}
+
+void tux_roots_free(struct tux_roots *roots) {
+    if (roots == NULL)
+        return;
+    for (uint32_t i = 0; i < roots->count; i++) {
+        if (roots->table[i].fd >= 0)
+            close(roots->table[i].fd);
+        free(roots->table[i].path);
+    }
+    free(roots->table);
+    free(roots);
+}
+
+int tux_roots_add(struct tux_roots *roots, const char *path) {
+    size_t len = strlen(path);
+    if (len == 0)
+        return -EINVAL;
+    if (len > TUX_MAX_PATH_BYTES)
+        return -ENAMETOOLONG;
+    if (roots->count == TUX_MAX_ROOTS)
+        return -ENOSPC;
+    if (roots->count == roots->capacity) {
+        uint32_t capacity = roots->capacity == 0 ? 8 : roots->capacity * 2;
+        struct root *table = realloc(roots->table, capacity * sizeof *table);
+        if (table == NULL)
+            return -ENOMEM;
+        roots->table = table;
+        roots->capacity = capacity;
+    }
+    char *copy = strdup(path);
+    if (copy == NULL)
+        return -ENOMEM;
+    roots->table[roots->count] = (struct root){.path = copy, .fd = -1};
+    return (int)roots->count++;
+}
+
+/* The descriptor of a root (kept by the table), or -errno; -EAGAIN only with `cached_only`. A root that cannot be opened
+ * is tried again at its next use, so that one that appears is seen at once. */
+static int root_open(struct root *root, uint64_t now_ms, bool cached_only) {
+    if (root->fd >= 0 && now_ms - root->opened_ms < TUX_ROOT_REOPEN_MS)
+        return root->fd;
+    int fd = resolve(AT_FDCWD, root->path, O_PATH | O_DIRECTORY, cached_only ? RESOLVE_CACHED : 0);
+    if (fd == -EAGAIN && cached_only)
+        return fd;
+    if (root->fd >= 0)
+        close(root->fd);
+    root->fd = fd < 0 ? -1 : fd;
+    root->opened_ms = now_ms;
+    return fd;
+}
+
+/* The path as a C string for the kernel, or false and an answer in *found. "" becomes ".". */
+static bool path_terminate(char *out, const char *path, size_t path_len, struct tux_found *found) {
+    if (path_len > TUX_MAX_PATH_BYTES) {
+        found_set_error(found, ENAMETOOLONG);
+        return false;
+    }
+    if (path_len > 0 && memchr(path, 0, path_len) != NULL) {
+        found_set_error(found, ENOENT); /* no file can have such a name */
+        return false;
+    }
+    if (path_len == 0) {
+        memcpy(out, ".", 2);
+        return true;
+    }
+    memcpy(out, path, path_len);
+    out[path_len] = 0;
+    return true;
+}
+
+/* Like tux_files_look, for a terminated path. */
+static bool look(struct tux_roots *roots, uint32_t root, const char *path, uint64_t now_ms, bool cached_only,
+                 struct tux_found *found) {
+    if (root >= roots->count) {
+        found_set_error(found, EBADF);
+        return true;
+    }
+    int folder = root_open(&roots->table[root], now_ms, cached_only);
+    if (folder == -EAGAIN && cached_only)
+        return false;
+    if (folder < 0) {
+        found_set_error(found, -folder);
+        return true;
+    }
+    int fd = resolve(folder, path, O_PATH, cached_only ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
+    if (fd == -EAGAIN && cached_only)
+        return false;
+    if (fd < 0) {
+        found_set_error(found, -fd);
+        return true;
+    }
+    found_set_stat(found, fd);
+    close(fd);
+    return true;
+}
+
+bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                    bool cached_only, struct tux_found *found) {
+    char terminated[TUX_MAX_PATH_BYTES + 1];
+    if (cached_only && !cached_walks_work())
+        return false;
+    if (!path_terminate(terminated, path, path_len, found))
+        return true;
+    return look(roots, root, terminated, now_ms, cached_only, found);
+}
+
+int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                   struct tux_found *found) {
+    char terminated[TUX_MAX_PATH_BYTES + 1];
+    if (!path_terminate(terminated, path, path_len, found))
+        return -1;
+    for (unsigned i = 0; i < OPEN_TRIES; i++) {
+        /* Looked at first, because opening a device or a FIFO can have effects. */
+        struct tux_found looked;
+        (void)look(roots, root, terminated, now_ms, false, &looked);
+        if (looked.kind != TUX_FOUND_FILE) {
+            *found = looked;
+            return -1;
+        }
+        int fd = resolve(roots->table[root].fd, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY, RESOLVE_ROOTED);
+        if (fd < 0) {
+            found_set_error(found, -fd);
+            return -1;
+        }
+        found_set_stat(found, fd);
+        if (found->kind == TUX_FOUND_FILE && found->identity.dev == looked.identity.dev &&
+            found->identity.ino == looked.identity.ino)
+            return fd;
+        close(fd);
+    }
+    found_set_error(found, EAGAIN);
+    return -1;
+}
+
+bool tux_files_identity(int fd, struct tux_identity *identity) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return false;
+    identity_from_stat(identity, &st);
+    return true;
+}
+
+bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b) {
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
+           a->ctime_ns == b->ctime_ns && a->mode == b->mode;
+}
+
+bool tux_found_equal(const struct tux_found *a, const struct tux_found *b) {
+    return a->kind == b->kind && (a->kind != TUX_FOUND_ERROR || a->error == b->error) &&
+           tux_identity_equal(&a->identity, &b->identity);
+}
