@@ -1,0 +1,1 @@
+"""HTTP semantics without input or output: pure functions over text and bytes."""

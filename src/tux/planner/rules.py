@@ -1,0 +1,109 @@
+"""What a route of the configuration is compiled to. Frozen: a reload builds new rules, none is changed in place."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+import msgspec
+
+from tux.http.head import is_token, is_value
+
+RESERVED_FIELDS = frozenset(
+    (
+        "accept-ranges",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "date",
+        "etag",
+        "keep-alive",
+        "last-modified",
+        "location",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "vary",
+    )
+)
+"""Fields that a header rule may not set: they follow from the answer itself, or have a rule of their own."""
+
+
+class CacheRule(msgspec.Struct, frozen=True):
+    """`Cache-Control: value` for the files that match `glob`. The first rule that matches a file counts."""
+
+    glob: str
+    value: str
+
+
+class HeaderRule(msgspec.Struct, frozen=True):
+    """One field more for the files that match `glob`. All rules that match a file count, in their order; a field that
+    Tux sends anyway (Content-Type, Server, X-Content-Type-Options) is replaced."""
+
+    glob: str
+    name: str
+    value: str
+
+
+class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that is answered with files below a root."""
+
+    root: int
+    """Index of the root in `tux._engine.Roots`."""
+    mount: bytes = b""
+    """Decoded path that is taken off before the lookup below the root: b"/docs" (no slash at the end), or b""."""
+    index: tuple[bytes, ...] = (b"index.html",)
+    """Names tried in a folder, in this order; none: folders are not answered."""
+    dotfiles: bool = False
+    """Serve paths with a segment that begins with "."; without it only those below /.well-known/."""
+    precompressed: bool = True
+    """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
+    cache_control: tuple[CacheRule, ...] = ()
+    headers: tuple[HeaderRule, ...] = ()
+
+
+class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that is always refused with 403."""
+
+
+Rule: TypeAlias = StaticRule | DenyRule
+
+
+def check_field(name: str, value: str) -> None:
+    """ValueError when a header rule may not send this field: a text for the user, without the place."""
+    if not is_token(name):
+        raise ValueError(f"{name!r} is not a field name")
+    if name.lower() in RESERVED_FIELDS:
+        raise ValueError(f"{name} cannot be set by a rule")
+    if not is_value(value):
+        raise ValueError(f"the value of {name} has a character that fields cannot carry")
+
+
+def compile_glob(pattern: str) -> re.Pattern[bytes]:
+    """The pattern as an expression to `fullmatch` a file's path below its root (without a leading slash).
+
+    A pattern without "/" is about the file's name, in whatever folder; one with "/" is about the whole path. "*" stands
+    for any run of bytes within a segment, a segment "**" for any number of segments (at the end: for one or more).
+    All else is literal. ValueError: the pattern is empty.
+    """
+    if not pattern.strip("/"):
+        raise ValueError("a pattern must not be empty")
+    if "/" not in pattern:
+        return re.compile(rb"(?:.*/)?" + _segment(pattern), re.DOTALL)
+    segments = pattern.removeprefix("/").split("/")
+    if segments[-1] == "":  # "assets/": all that is in that folder
+        segments[-1] = "**"
+    out = [rb"(?:[^/]+/)*" if segment == "**" else _segment(segment) + b"/" for segment in segments[:-1]]
+    out.append(rb".+" if segments[-1] == "**" else _segment(segments[-1]))
+    return re.compile(b"".join(out), re.DOTALL)
+
+
+def _segment(segment: str) -> bytes:
+    pieces = [re.escape(piece.encode("utf-8", "surrogateescape")) for piece in re.split(r"\*+", segment)]
+    if len(pieces) == 1:
+        return pieces[0]
+    # The leftmost place is the right one for every piece but the last: atomic groups keep the time linear per segment.
+    middle = b"".join(rb"(?>[^/]*?" + piece + b")" for piece in pieces[1:-1])
+    return pieces[0] + middle + rb"[^/]*" + pieces[-1]
