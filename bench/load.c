@@ -74,11 +74,9 @@ static struct {
     .connections = 64, .threads = 1, .pipeline = 1, .duration = 2.0, .length = LENGTH_ANY,
 };
 
-typedef enum { CONN_CLOSED, CONN_OPEN } conn_state_t;
-
 typedef struct {
     int fd;
-    conn_state_t state;
+    bool open;
     bool wants_write;       /* EPOLLOUT is set, and `unsent` holds what the socket did not take */
     bool idle;              /* open loop: it is on the stack of idle connections */
     bool closing;           /* the last answer said, or the last request asked, that the connection ends */
@@ -257,10 +255,10 @@ static void wish_write(worker_t *worker, conn_t *conn, bool wish)
 
 static void conn_close(worker_t *worker, conn_t *conn)
 {
-    if (conn->state == CONN_CLOSED)
+    if (!conn->open)
         return;
     close(conn->fd);
-    conn->state = CONN_CLOSED;
+    conn->open = false;
     worker->dead++;
 }
 
@@ -340,11 +338,10 @@ static void conn_send(worker_t *worker, conn_t *conn, int wanted, int64_t due)
 static bool conn_open(worker_t *worker, conn_t *conn)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) != 0)
         die("socket");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     conn->fd = fd;
-    conn->state = CONN_OPEN;
+    conn->open = true;
     conn->wants_write = conn->closing = false;
     conn->inflight = conn->first = conn->sent_total = conn->status = 0;
     conn->body_left = conn->body_size = 0;
@@ -534,7 +531,7 @@ static void conn_readable(worker_t *worker, conn_t *conn)
         conn->closing = true; /* the request asked for the end: wait for it, so that the server closes first */
         return;
     }
-    if (conn->inflight == 0)
+    if (!conn->inflight)
         conn_send(worker, conn, options.pipeline, now_ns());
 }
 
@@ -546,7 +543,7 @@ static void dispatch(worker_t *worker, int64_t now)
     while (worker->next_due <= now && worker->next_due < worker->end && worker->idle_count && worker->left > 0) {
         conn_t *conn = &worker->connections[worker->idle[--worker->idle_count]];
         conn->idle = false;
-        if (conn->state != CONN_OPEN)
+        if (!conn->open)
             continue; /* it failed while it was idle; conn_start puts it back */
         conn_send(worker, conn, 1, worker->next_due);
         worker->next_due += worker->interval;
@@ -556,14 +553,14 @@ static void dispatch(worker_t *worker, int64_t now)
 static void revive(worker_t *worker, int64_t now)
 {
     for (int i = 0; i < worker->connection_count && worker->dead; i++)
-        if (worker->connections[i].state == CONN_CLOSED)
+        if (!worker->connections[i].open)
             conn_start(worker, &worker->connections[i], now);
 }
 
 static bool all_done(const worker_t *worker)
 {
     for (int i = 0; i < worker->connection_count; i++)
-        if (worker->connections[i].state == CONN_OPEN && worker->connections[i].inflight)
+        if (worker->connections[i].open && worker->connections[i].inflight)
             return false;
     return true;
 }
@@ -580,7 +577,7 @@ static void wait_events(worker_t *worker, int64_t until)
         conn_t *conn = events[i].data.ptr;
         if (conn->wants_write && events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
             conn_flush(worker, conn);
-        if (conn->state == CONN_OPEN && events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        if (conn->open && events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
             conn_readable(worker, conn);
     }
 }
@@ -623,7 +620,7 @@ static void *worker_run(void *argument)
         wait_events(worker, now_ns() + RETRY_MS * NS_PER_MS);
     for (int i = 0; i < worker->connection_count; i++) {
         conn_t *conn = &worker->connections[i];
-        if (conn->state == CONN_OPEN && conn->inflight)
+        if (conn->open && conn->inflight)
             worker->errors += (uint64_t)conn->inflight; /* never answered */
         conn_close(worker, conn);
         free(conn->unsent);
@@ -677,12 +674,6 @@ static void usage(void)
     exit(2);
 }
 
-static void parse_statuses(char *text)
-{
-    for (char *part = strtok(text, ","); part && options.status_count < STATUS_MAX; part = strtok(NULL, ","))
-        options.statuses[options.status_count++] = atoi(part);
-}
-
 static void parse_options(int argc, char **argv)
 {
     static const struct option names[] = {
@@ -707,7 +698,10 @@ static void parse_options(int argc, char **argv)
         case 'r': options.rate = atof(optarg); break;
         case 'l': options.pipeline = atoi(optarg); break;
         case 'k': options.per_connection = atoi(optarg); break;
-        case 's': parse_statuses(optarg); break;
+        case 's':
+            for (char *part = strtok(optarg, ","); part && options.status_count < STATUS_MAX; part = strtok(NULL, ","))
+                options.statuses[options.status_count++] = atoi(part);
+            break;
         case 'b':
             options.length_from_path = strcmp(optarg, "path") == 0;
             options.length = options.length_from_path ? LENGTH_ANY : atoll(optarg);
@@ -720,7 +714,7 @@ static void parse_options(int argc, char **argv)
     options.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (!requests || port < 1 || port > 65535 || options.threads < 1 || options.connections < options.threads ||
         options.pipeline < 1 || options.pipeline > PIPELINE_MAX || options.duration <= 0 || options.rate < 0 ||
-        options.count < 0 || optind != argc || (options.rate > 0 && options.pipeline > 1))
+        options.count < 0 || optind != argc || (options.rate > 0 && options.pipeline + options.per_connection > 1))
         usage();
     read_requests(requests);
     if (order)

@@ -17,7 +17,7 @@ struct tux_ring_shared {
     _Alignas(64) _Atomic uint64_t written; /* bytes published by the writer */
     _Alignas(64) _Atomic uint64_t read;    /* bytes released by the reader */
     _Alignas(64) _Atomic uint32_t reader_sleeps; /* 1: the writer must write the eventfd after publishing */
-    _Atomic uint32_t writer_sleeps;              /* 1: the reader must write the space eventfd after releasing */
+    _Alignas(64) _Atomic uint32_t writer_sleeps; /* 1: the reader must write the space eventfd after releasing */
 };
 
 struct tux_ring {
@@ -28,6 +28,8 @@ struct tux_ring {
     int data_eventfd;    /* writer -> reader: records wait */
     int space_eventfd;   /* reader -> writer: room again */
     uint64_t position;   /* this end's own position (not shared: the peer cannot move it) */
+    uint64_t seen;       /* the peer's position when last read and found sound */
+    uint32_t reserved;   /* writer: payload bytes reserved and not committed */
 };
 
 /* Create (both ends live in one process: use two struct tux_ring, the second by tux_ring_attach).
@@ -36,14 +38,20 @@ int tux_ring_create(struct tux_ring *ring, uint32_t capacity);
 int tux_ring_attach(struct tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity);
 void tux_ring_close(struct tux_ring *ring); /* unmaps; closes the descriptors */
 
+/* A record takes 8 bytes and its payload rounded up to 8; one larger than the ring never fits. */
+#define TUX_RING_HEADER_BYTES 8u
+
 /* Writer: room for a record of `size` payload bytes (8-byte aligned, contiguous), or NULL when the ring is full.
+ * Reserving again before commit replaces the reservation.
  * commit publishes the record last reserved with its final size (<= reserved); it does not wake.
  * wake writes the eventfd if, and only if, the reader sleeps. */
 void *tux_ring_reserve(struct tux_ring *ring, uint32_t size);
 void tux_ring_commit(struct tux_ring *ring, uint32_t size);
 void tux_ring_wake(struct tux_ring *ring);
-/* Writer that may block: declare that it is about to sleep on space_eventfd; false if there is room for `size` now. */
+/* Writer that may block: declare that it is about to sleep on space_eventfd; false if there is room for `size` now.
+ * awake is called on return (it also empties the eventfd); there may still be too little room then. */
 bool tux_ring_writer_sleep(struct tux_ring *ring, uint32_t size);
+void tux_ring_writer_awake(struct tux_ring *ring);
 
 /* Reader: 1 and the next record's payload; 0 when empty; -1 when the writer wrote nonsense.
  * The payload stays valid until release, which frees all records read so far and wakes a sleeping writer. */
