@@ -1,0 +1,30 @@
+"""The small pages that go with errors and redirects: one fixed text per status, nothing of the request in it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tux.http.head import REASONS, render
+
+PAGE_TYPE = "text/html; charset=utf-8"
+RETRY_AFTER_S = 1
+"""Seconds in Retry-After of a 503: what it is sent for (a full ring, no descriptors) passes quickly."""
+
+
+@lru_cache(maxsize=64)
+def page(status: int) -> bytes:
+    """The body of an answer with this status, HTML in UTF-8."""
+    title = f"{status} {REASONS.get(status, '')}".rstrip()
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title></head>\n'
+        f"<body><h1>{title}</h1></body>\n</html>\n"
+    ).encode("ascii")
+
+
+def error_head(status: int, *more: tuple[str, str]) -> bytes:
+    """The head that goes with `page(status)`: type, length, and the fields `more`; Retry-After with 503."""
+    fields = [("Server", "tux"), ("Content-Type", PAGE_TYPE), ("Content-Length", str(len(page(status))))]
+    fields.append(("X-Content-Type-Options", "nosniff"))
+    if status == 503:
+        fields.append(("Retry-After", str(RETRY_AFTER_S)))
+    return render(status, [*fields, *more])
