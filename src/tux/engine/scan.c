@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "scan.h"
+
+#define COMMON (TUX_BYTE_TEXT | TUX_BYTE_TARGET | TUX_BYTE_QUOTED) /* any printable byte without a meaning of its own */
+#define NAME (COMMON | TUX_BYTE_TOKEN | TUX_BYTE_HOST)
+
+const uint8_t tux_byte_class[256] = {
+    ['\t'] = TUX_BYTE_TEXT | TUX_BYTE_QUOTED,
+    [' '] = TUX_BYTE_TEXT | TUX_BYTE_QUOTED,
+    ['!'] = NAME,
+    ['"'] = TUX_BYTE_TEXT | TUX_BYTE_TARGET,
+    ['#'] = TUX_BYTE_TEXT | TUX_BYTE_QUOTED | TUX_BYTE_TOKEN,
+    ['$'] = NAME,
+    ['%'] = COMMON | TUX_BYTE_TOKEN,
+    ['&'] = NAME,
+    ['\''] = NAME,
+    ['('] = COMMON | TUX_BYTE_HOST,
+    [')'] = COMMON | TUX_BYTE_HOST,
+    ['*'] = NAME,
+    ['+'] = NAME,
+    [','] = COMMON,
+    ['-'] = NAME,
+    ['.'] = NAME,
+    ['/'] = COMMON,
+    ['0' ... '9'] = NAME | TUX_BYTE_HEX,
+    [':'] = COMMON,
+    [';'] = COMMON | TUX_BYTE_HOST,
+    ['<'] = COMMON,
+    ['='] = COMMON | TUX_BYTE_HOST,
+    ['>'] = COMMON,
+    ['?'] = COMMON,
+    ['@'] = COMMON,
+    ['A' ... 'F'] = NAME | TUX_BYTE_HEX,
+    ['G' ... 'Z'] = NAME,
+    ['['] = COMMON,
+    ['\\'] = TUX_BYTE_TEXT | TUX_BYTE_TARGET,
+    [']'] = COMMON,
+    ['^'] = COMMON | TUX_BYTE_TOKEN,
+    ['_'] = NAME,
+    ['`'] = COMMON | TUX_BYTE_TOKEN,
+    ['a' ... 'f'] = NAME | TUX_BYTE_HEX,
+    ['g' ... 'z'] = NAME,
+    ['{'] = COMMON,
+    ['|'] = COMMON | TUX_BYTE_TOKEN,
+    ['}'] = COMMON,
+    ['~'] = NAME,
+    [0x80 ... 0xff] = COMMON,
+};
