@@ -34,6 +34,7 @@ struct tux_plan {
     uint64_t body_len;       /* bytes of the representation: in memory or in the file */
     uint64_t body_offset;    /* first byte of it in the file, when fd >= 0 */
     int fd;                  /* owned; -1: the body is in memory */
+    uint32_t memo_entries;   /* memo: entries that hold it; a plan is in one memo at most */
     uint64_t bytes;          /* memory that the plan accounts for in the memo */
     struct tux_check *checks;
     uint8_t *head;           /* head, then room for "Date: " 29 bytes CRLF, then CRLF, then the body in memory: one send */
@@ -65,9 +66,12 @@ struct tux_plan_parts {
     uint32_t n_checks;
 };
 
-struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]); /* refs 1; NULL: no memory */
+/* A plan with one reference. Its Date says 1970 and date_s 0 until the engine writes the time into it. NULL: no memory,
+ * fstat of fd failed, or the parts contradict each other (a body is announced but neither given nor ruled out by
+ * TUX_PLAN_NO_BODY, which takes none). `key` keys the content hash. */
+struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]);
 struct tux_plan *tux_plan_ref(struct tux_plan *plan);
 void tux_plan_unref(struct tux_plan *plan);
-extern uint64_t tux_plans_alive; /* leak counter, per process; touched by engine threads only (thread local) */
+extern _Atomic uint64_t tux_plans_alive; /* leak counter of the process, over all threads */
 
 #endif
