@@ -18,6 +18,7 @@
 #define DOOR_TAGS (1u << 16)       /* of one generation: 256 KiB */
 #define DOOR_ASKS (DOOR_TAGS / 2)  /* first asks until the generations turn: half full, few overwrite each other */
 #define MAX_SPARED 1024u           /* visited entries that one eviction passes over: under 0.1 ms, whatever the memo holds */
+#define MAX_EVICTIONS 1024u        /* of one insertion: about as long; a large plan is refused then, and makes room for its next */
 #define ALLOCATION_OVERHEAD_BYTES 16u
 
 enum queue_of { ALL, FILES, QUEUES };
@@ -206,14 +207,14 @@ static bool evict(struct tux_memo *memo, enum queue_of of, const struct entry *k
     }
 }
 
-static void make_room(struct tux_memo *memo, uint64_t bytes, const struct entry *keep) {
-    while (memo->files > memo->max_files) {
-        if (!evict(memo, FILES, keep))
-            break;
-    }
-    while (memo->stats.bytes + bytes > memo->budget) {
-        if (!evict(memo, ALL, keep))
-            break;
+/* Evict until `bytes` more fit. False when that would take too long, as with thousands of entries that share one plan. */
+static bool make_room(struct tux_memo *memo, uint64_t bytes, const struct entry *keep) {
+    for (unsigned evictions = 0;; evictions++) {
+        bool too_many_files = memo->files > memo->max_files;
+        if (!too_many_files && memo->stats.bytes + bytes <= memo->budget)
+            return true;
+        if (evictions == MAX_EVICTIONS || !evict(memo, too_many_files ? FILES : ALL, keep))
+            return false;
     }
 }
 
@@ -227,8 +228,10 @@ struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signa
 }
 
 struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature signature, struct tux_plan *plan) {
-    if (plan->bytes + ENTRY_BYTES > memo->budget / LARGEST_PLAN_SHARE || (plan->fd >= 0 && memo->max_files == 0))
+    if (plan->bytes + ENTRY_BYTES > memo->budget / LARGEST_PLAN_SHARE || (plan->fd >= 0 && memo->max_files == 0)) {
+        tux_memo_remove(memo, signature); /* what it had before was decided earlier */
         return NULL;
+    }
     struct entry **link = entry_link(memo, signature);
     struct entry *entry = *link;
     if (entry != NULL) {
@@ -239,7 +242,10 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
         else if (before->fd >= 0 && entry->plan->fd < 0)
             queue_remove(memo, FILES, entry);
         content_release(memo, before);
-        make_room(memo, 0, entry);
+        if (!make_room(memo, 0, entry)) {
+            tux_memo_remove(memo, signature);
+            return NULL;
+        }
         memo->stats.inserted++;
         return entry->plan;
     }
@@ -249,7 +255,11 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
         return NULL;
     entry->signature = signature;
     entry->plan = content_hold(memo, plan); /* held first: making room must not drop an equal plan */
-    make_room(memo, ENTRY_BYTES, NULL);
+    if (!make_room(memo, ENTRY_BYTES, NULL)) {
+        content_release(memo, entry->plan);
+        free(entry);
+        return NULL;
+    }
     link = &memo->buckets[signature.lo & memo->mask];
     entry->chain = *link;
     *link = entry;

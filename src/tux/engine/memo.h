@@ -28,7 +28,9 @@ struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signa
 bool tux_memo_admit(struct tux_memo *memo, struct tux_signature signature);
 
 /* Remember; takes references of its own. If an equal plan (same content) is held already, that one is shared and
- * returned; else `plan` is. NULL when it does not fit the budget at all. Replaces what the signature had before. */
+ * returned (a borrowed reference, as from find); else `plan` is. NULL when it is not remembered: it takes over a quarter of
+ * the budget, or no memory is left, or room for it would take too many evictions at once. What the
+ * signature had before is gone in any case. */
 struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature signature, struct tux_plan *plan);
 
 void tux_memo_remove(struct tux_memo *memo, struct tux_signature signature);
