@@ -21,6 +21,7 @@ def page(status: int) -> bytes:
     ).encode("ascii")
 
 
+@lru_cache(maxsize=256)
 def error_head(status: int, *more: tuple[str, str]) -> bytes:
     """The head that goes with `page(status)`: type, length, and the fields `more`; Retry-After with 503."""
     fields = [("Server", "tux"), ("Content-Type", PAGE_TYPE), ("Content-Length", str(len(page(status))))]

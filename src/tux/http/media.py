@@ -17,13 +17,13 @@ class MediaType(NamedTuple):
     """Worth compressing: side files (.br .zst .gz) are looked for with these types only."""
 
 
-DEFAULT = MediaType("application/octet-stream", False)
+DEFAULT = MediaType("application/octet-stream", compressible=False)
 
 _TEXT = """
 text/html                       html htm shtml
 text/css                        css
-text/plain                      txt text log conf cfg ini toml env lst list diff patch asc rst tex sty c h cc cpp hpp cxx
-text/plain                      py pyi rb pl pm go rs java kt swift scala lua sh bash zsh fish sql awk r jl hs ml clj
+text/plain                      txt text log conf cfg ini toml env lst list diff patch asc rst tex sty
+text/plain                      c h cc cpp hpp cxx py pyi rb pl pm go rs java kt swift scala lua sh bash zsh fish sql awk r jl hs ml clj
 text/plain                      properties gitignore nfo srt
 text/markdown                   md markdown mkd
 text/csv                        csv
@@ -190,7 +190,7 @@ application/octet-stream        bin dat img so o a
 """
 
 
-def _rows(block: str, suffix: str, compressible: bool) -> list[tuple[bytes, MediaType]]:
+def _rows(block: str, suffix: str, *, compressible: bool) -> list[tuple[bytes, MediaType]]:
     rows = []
     for line in block.split("\n"):
         content_type, *extensions = line.split() or [""]
@@ -200,7 +200,11 @@ def _rows(block: str, suffix: str, compressible: bool) -> list[tuple[bytes, Medi
 
 
 TABLE = MappingProxyType(
-    dict(_rows(_TEXT, "; charset=utf-8", True) + _rows(_COMPRESSIBLE, "", True) + _rows(_COMPRESSED, "", False))
+    dict(
+        _rows(_TEXT, "; charset=utf-8", compressible=True)
+        + _rows(_COMPRESSIBLE, "", compressible=True)
+        + _rows(_COMPRESSED, "", compressible=False)
+    )
 )
 """File name extension (lower case, without the dot) -> media type."""
 

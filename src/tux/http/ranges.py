@@ -17,18 +17,19 @@ _WS = " \t"
 def resolve(value: str, size: int) -> list[Span] | None:
     """The parts of a representation of `size` bytes that a Range field asks for.
 
-    None: the field is to be ignored (another unit, not well formed, more than `MAX_RANGES`, or the representation is
-    empty: no part of nothing can be named, and clients that always send Range expect 200). []: none is satisfiable: 416.
-    Else the parts in the order of the request; parts that overlap or touch make all of them be sorted and joined, so
-    that no byte is sent twice (section 15.3.7.2).
+    - None: the field is to be ignored: another unit, not well formed, more than `MAX_RANGES`, or the representation is
+      empty (no part of nothing can be named, and clients that always send Range expect 200).
+    - []: none is satisfiable, the answer is 416.
+    - Else the parts, in the order of the request. Parts that overlap or touch make all of them be sorted and joined, so
+      that no byte is sent twice (section 15.3.7.2).
     """
     unit, equals, specs = value.partition("=")
     if not equals or unit.strip(_WS).lower() != "bytes" or size == 0 or specs.count(",") >= 4 * MAX_RANGES:
         return None
     spans: list[Span] = []
     count = 0
-    for spec in specs.split(","):
-        spec = spec.strip(_WS)
+    for element in specs.split(","):
+        spec = element.strip(_WS)
         if not spec:  # section 5.6.1.2: empty elements of a list are skipped
             continue
         count += 1

@@ -6,7 +6,17 @@ one that is not remembered (see `View.flags`).
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Protocol
+
+from tux._engine import EXACT, RANGE, REMEMBER
+
+SETTLE_NS = 2_000_000_000
+"""A file that changed less than 2 s ago may change again within one tick of its file system's clock, unnoticed."""
+CLOCK_TTL_MS = 1000
+"""How long an answer that depends on the time of day is replayed: the promise for freshness is one second."""
 
 
 class Request(Protocol):
@@ -38,3 +48,120 @@ class Request(Protocol):
     def expect_other(self) -> bool: ...
     @property
     def peer(self) -> str: ...
+
+
+class View:
+    """One request, and what was read of it. For one plan.
+
+    The plain attributes are covered by the signature: method, path, version, host and listener are part of it, and a
+    request with a body or another expectation has none. The rest is read by properties and methods, which record it.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_covered",
+        "_fields",
+        "_query_read",
+        "_range_read",
+        "_request",
+        "_signed",
+        "_uncovered_read",
+        "expect_other",
+        "host",
+        "listener",
+        "method",
+        "minor",
+        "path",
+        "plain_range",
+        "ttl_ms",
+    )
+
+    def __init__(self, request: Request, covered: AbstractSet[str], clock: Callable[[], int] = time.time_ns) -> None:
+        """`covered`: lower-case names of the fields in the signature. `clock`: nanoseconds since 1970."""
+        self._request = request
+        self._covered = covered
+        self._clock = clock
+        self._fields = request.fields
+        self._signed = request.signed
+        self._query_read = self._range_read = self._uncovered_read = False
+        self.method = request.method
+        self.path = request.path
+        self.minor = request.minor
+        self.host = request.host
+        self.listener = request.listener
+        self.expect_other = request.expect_other
+        self.plain_range = request.plain_range
+        """The request has one plain range; that is covered, its numbers only by the exact signature."""
+        self.ttl_ms = -1
+        """How long a plan that read what was read so far may be replayed, in milliseconds; -1: no limit."""
+
+    # -- the request --------------------------------------------------------------------------------------------
+
+    def field(self, name: str, /) -> str | None:
+        """The value of a field by its lower-case name, None when it was not sent."""
+        if name == "range":
+            self._range_read = True
+        elif name not in self._covered:
+            self._uncovered_read = True
+        return self._fields.get(name)
+
+    def has_any(self, names: AbstractSet[str], /) -> bool:
+        """Whether any of these fields was sent."""
+        if not names <= self._covered:
+            self._uncovered_read = True
+        return not names.isdisjoint(self._fields)
+
+    @property
+    def has_range(self) -> bool:
+        """Whether Range was sent, without reading it. Covered: the general signature tells plain ranges from none."""
+        return "range" in self._fields
+
+    @property
+    def query(self) -> str | None:
+        """The query as sent; None when there is no "?"."""
+        self._query_read = True
+        return self._request.query
+
+    @property
+    def target(self) -> str:
+        """The target as sent, its query included."""
+        self._query_read = True
+        return self._request.target
+
+    @property
+    def peer(self) -> str:
+        """The client's address. No signature covers it."""
+        self._uncovered_read = True
+        return self._request.peer
+
+    # -- the clock ----------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        self.ttl_ms = CLOCK_TTL_MS
+        return self._clock() // 1_000_000_000
+
+    def settled(self, mtime_ns: int) -> bool:
+        """Whether a file with this time of change has been quiet for `SETTLE_NS`. True stays true, so only False makes
+        the plan depend on the clock."""
+        if self._clock() - mtime_ns >= SETTLE_NS:
+            return True
+        self.ttl_ms = CLOCK_TTL_MS
+        return False
+
+    # -- the verdict --------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """The answer depends on something that can be neither signed nor checked: do not remember it."""
+        self._uncovered_read = True
+
+    def flags(self, flags: int = 0) -> int:
+        """`flags` of a plan (RANGE, CLOSE, NO_BODY) with REMEMBER and EXACT as what was read allows.
+
+        The numbers of a plain range do not matter to a RANGE template: the engine fills them in.
+        """
+        if self._uncovered_read or not self._signed:
+            return flags
+        if self._query_read or (self._range_read and self.plain_range and not flags & RANGE):
+            return flags | REMEMBER | EXACT
+        return flags | REMEMBER

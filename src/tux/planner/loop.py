@@ -1,0 +1,178 @@
+"""The planner's loop: takes asks from the engine, decides, replies. One per worker, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
+from tux.http.errors import error_head, page
+from tux.http.target import TargetError, decode_path
+from tux.planner.notices import QUIET_S, Notices, logger
+from tux.planner.plan import Plan
+from tux.planner.rules import DenyRule, Rule, StaticRule
+from tux.planner.static import StaticPlanner, error_plan, method_plan
+from tux.planner.view import Request, View
+
+ENGINE_ERRORS = (400, 408, 413, 414, 417, 431, 500, 501, 503, 505)
+"""What the engine answers by itself, without an ask."""
+MAX_BATCH = 256
+"""Asks answered before the stop descriptor is looked at again: some milliseconds of work."""
+
+
+class Asked(Request, Protocol):
+    """A request that waits for its answer (`tux._engine.Ask`)."""
+
+    @property
+    def id(self) -> int: ...
+
+
+class AskPort(Protocol):
+    """The planner's end of the rings (`tux._engine.Port`), or a test's stand-in."""
+
+    def fileno(self) -> int: ...
+    def take(self) -> Asked | None: ...
+    def sleep(self) -> bool: ...
+    def awake(self) -> None: ...
+    def reply(
+        self,
+        ask_id: int,
+        status: int,
+        head: bytes,
+        *,
+        body: bytes = b"",
+        body_len: int = -1,
+        file: Found | None = None,
+        offset: int = 0,
+        flags: int = 0,
+        ttl_ms: int = -1,
+        checks: Sequence[Found] = (),
+    ) -> bool: ...
+
+
+class Routes(Protocol):
+    """The compiled routes (`tux._engine.RouteTable`)."""
+
+    def match(self, host: str, path: bytes, /) -> int: ...
+
+
+class Planner:
+    """Decides the answers of one worker. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self,
+        port: AskPort,
+        roots: Roots,
+        table: Routes,
+        rules: Sequence[Rule],
+        *,
+        significant: AbstractSet[str] = frozenset(),
+        own: AbstractSet[tuple[int, int]] = frozenset(),
+        small_body_bytes: int | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`rules`: by the numbers that `table` gives. `significant`: field names in the signature beyond the default
+        ones. `own`: (device, inode) of files of Tux itself. `small_body_bytes`: None for the default of the engine.
+        ValueError: a rule cannot be compiled."""
+        self._port = port
+        self._table = table
+        self._covered = SIGNIFICANT_BY_DEFAULT | significant
+        self._clock = clock
+        self._notices = Notices()
+        more = {} if small_body_bytes is None else {"small_body_bytes": small_body_bytes}
+        self._routes: list[StaticPlanner | DenyRule] = [
+            StaticPlanner(rule, roots, own=own, notices=self._notices, **more) if isinstance(rule, StaticRule) else rule
+            for rule in rules
+        ]
+        self._alive = True
+
+    def run(self, stop_fd: int) -> None:
+        """Serve until `stop_fd` is readable or the engine is gone."""
+        port = self._port
+        poll = select.poll()
+        poll.register(port.fileno(), select.POLLIN)
+        poll.register(stop_fd, select.POLLIN)
+        while self._alive:
+            busy = self.serve_pending(MAX_BATCH) == MAX_BATCH
+            if not busy and not port.sleep():
+                continue
+            ready = poll.poll(0 if busy else None)
+            if not busy:
+                port.awake()
+            if any(fd == stop_fd for fd, _ in ready):
+                return
+
+    def serve_pending(self, limit: int | None = None) -> int:
+        """Answer the asks that wait, at most `limit` of them; their number."""
+        served = 0
+        while self._alive and served != limit:
+            ask = self._port.take()
+            if ask is None:
+                break
+            self._serve(ask)
+            served += 1
+        return served
+
+    def decide(self, request: Request) -> Plan:
+        """The plan for a request. Never raises an exception of a plan's making: the answer to a bug is 500."""
+        view = View(request, self._covered, self._clock)
+        try:
+            return self._plan(view)
+        except Exception as error:  # noqa: BLE001 (the planner outlives every request)
+            self._report(error)
+            view.forget()
+            return error_plan(view, 500)
+
+    def _plan(self, view: View) -> Plan:
+        if view.path == "*":
+            return method_plan(view) if view.method == "OPTIONS" else error_plan(view, 400)
+        if view.method == "CONNECT":  # its target is no path
+            return method_plan(view)
+        try:
+            path = decode_path(view.path)
+        except TargetError as error:
+            return error_plan(view, error.status)
+        number = self._table.match(view.host, path)
+        if number < 0:
+            return error_plan(view, 404)
+        route = self._routes[number]
+        if isinstance(route, StaticPlanner):
+            return route.plan(view, path)
+        return error_plan(view, 403)
+
+    def _serve(self, ask: Asked) -> None:
+        plan = self.decide(ask)
+        try:
+            self._alive = self._port.reply(
+                ask.id,
+                plan.status,
+                plan.head,
+                body=plan.body,
+                body_len=-1 if plan.file is None else plan.length,
+                file=plan.file,
+                offset=plan.offset,
+                flags=plan.flags,
+                ttl_ms=plan.ttl_ms,
+                checks=plan.checks,
+            )
+        except Exception as error:  # noqa: BLE001 (the ring cannot carry it; the client must not wait for ever)
+            self._report(error)
+            self._alive = self._port.reply(ask.id, 500, error_head(500), body=page(500), flags=CLOSE)
+
+    def _report(self, error: Exception) -> None:
+        """A traceback in the log, once a minute for each place: requests that fail can be repeated at will."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place: Hashable = (trace.tb_frame.f_code, trace.tb_lineno) if trace is not None else type(error)
+        if self._notices.due(place, QUIET_S):
+            logger.log(logging.ERROR, "no answer could be decided", exc_info=error)
+
+
+def canned_answers() -> dict[int, tuple[bytes, bytes]]:
+    """Head and body of the answers to errors that the engine itself finds, by status."""
+    return {status: (error_head(status), page(status)) for status in ENGINE_ERRORS}

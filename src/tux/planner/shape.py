@@ -1,0 +1,85 @@
+"""The part of a file's head that depends on its name only: rendered once per media type and set of rules."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tux.http import media
+from tux.http.head import render_field, render_status
+from tux.planner.rules import StaticRule, check_field, compile_glob
+
+MAX_SHAPES = 1024
+"""Rendered shapes that a route keeps; a route with more combinations of rules and types starts over."""
+
+
+class Shape(NamedTuple):
+    """Beginnings of heads; whoever uses one adds the fields of the representation."""
+
+    content_type: str
+    compressible: bool
+    ok: bytes
+    """200, with Content-Type."""
+    partial: bytes
+    """206, without Content-Type: of several parts it is another one."""
+    not_modified: bytes
+    """304."""
+
+
+class Shapes:
+    """The shapes of one static route."""
+
+    def __init__(self, rule: StaticRule) -> None:
+        """ValueError: a rule has an impossible pattern, field name or value."""
+        self._cache_control = [(compile_glob(r.glob), r.value) for r in rule.cache_control]
+        self._headers = [(compile_glob(r.glob), r.name, r.value) for r in rule.headers]
+        self._globs = [*(glob for glob, _ in self._cache_control), *(glob for glob, _, _ in self._headers)]
+        for header in rule.headers:
+            check_field(header.name, header.value)
+        self._known: dict[tuple[bytes, int], Shape] = {}
+
+    def of(self, path: bytes) -> Shape:
+        """The shape of the file with this path below the root."""
+        kind = media.extension(path)
+        if kind not in media.TABLE:
+            kind = b""
+        matched = 0
+        if self._globs:
+            for bit, glob in enumerate(self._globs):
+                if glob.fullmatch(path):
+                    matched |= 1 << bit
+        shape = self._known.get((kind, matched))
+        if shape is None:
+            if len(self._known) >= MAX_SHAPES:
+                self._known.clear()
+            shape = self._known[kind, matched] = self._render(kind, matched)
+        return shape
+
+    def _render(self, kind: bytes, matched: int) -> Shape:
+        content_type, compressible = media.TABLE.get(kind, media.DEFAULT)
+        server, nosniff = "tux", "nosniff"
+        fields = b""
+        for bit, (_, value) in enumerate(self._cache_control):
+            if matched >> bit & 1:
+                fields += render_field("Cache-Control", value)
+                break
+        for bit, (_, name, value) in enumerate(self._headers, len(self._cache_control)):
+            if not matched >> bit & 1:
+                continue
+            if name.lower() == "content-type":
+                content_type = value
+            elif name.lower() == "server":
+                server = value
+            elif name.lower() == "x-content-type-options":
+                nosniff = value
+            else:
+                fields += render_field(name, value)
+        common = render_field("Server", server)
+        kept = common + fields
+        common += render_field("X-Content-Type-Options", nosniff) + b"Accept-Ranges: bytes\r\n" + fields
+        return Shape(
+            content_type=content_type,
+            compressible=compressible,
+            ok=render_status(200) + render_field("Content-Type", content_type) + common,
+            partial=render_status(206) + common,
+            not_modified=render_status(304) + kept,
+        )

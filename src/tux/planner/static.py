@@ -1,0 +1,346 @@
+"""Plans for static files: what GET and HEAD of a path below a root are answered with.
+
+The rules that are Tux's own choice, where the RFCs leave one:
+- A folder is answered by its index file, at the path with a slash; without one it is 404, like everything that cannot
+  be served for a reason that is nobody's business: dotfiles, devices, links that leave the root, files of Tux itself.
+- Side files (.br .zst .gz) are looked for with compressible types only, and then for every request, whatever its
+  Accept-Encoding: all variants of one URL say the same in Vary.
+- Range is ignored on an empty representation, and with HEAD (RFC 9110 section 14.2 defines it for GET).
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Set as AbstractSet
+from hashlib import blake2b
+
+from tux._engine import (
+    CLOSE,
+    DENIED,
+    ERROR,
+    ESCAPE,
+    FILE,
+    FOLDER,
+    LIMITS,
+    NO_BODY,
+    RANGE,
+    Found,
+    Roots,
+)
+from tux.http.coding import acceptable
+from tux.http.conditions import CONDITIONS, Outcome, evaluate, if_range
+from tux.http.dates import format_date
+from tux.http.errors import error_head, page
+from tux.http.head import render
+from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
+from tux.http.target import encode_query, encode_segment
+from tux.planner.notices import QUIET_S, Notices, logger
+from tux.planner.plan import Plan
+from tux.planner.rules import StaticRule
+from tux.planner.shape import Shapes
+from tux.planner.view import View
+
+ALLOW = "GET, HEAD, OPTIONS"
+_REGISTERED_METHODS = """
+POST PUT DELETE PATCH TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH ACL BIND REBIND UNBIND LABEL
+MERGE MKACTIVITY MKCALENDAR MKREDIRECTREF MKWORKSPACE ORDERPATCH UPDATE UPDATEREDIRECTREF BASELINE-CONTROL CHECKIN
+CHECKOUT UNCHECKOUT VERSION-CONTROL LINK UNLINK QUERY
+"""
+KNOWN_METHODS = frozenset(_REGISTERED_METHODS.split())
+"""Methods of the IANA registry: answered with 405. Others, and CONNECT, which no resource here takes: 501."""
+
+MAX_MULTIPART_BYTES = 1024 * 1024
+"""A body of several parts is built in memory; if it would be larger than this, the whole file is sent instead."""
+
+SIDE_SUFFIXES = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+"""Content coding -> what the side file's name ends in. The entity tag gets it, too: the same bytes under another coding
+are another representation."""
+_SIDES = tuple((coding, suffix.encode("ascii")) for coding, suffix in SIDE_SUFFIXES.items())
+
+
+class StaticPlanner:
+    """Plans for one static route. Used by one thread, like its `Roots`."""
+
+    def __init__(
+        self,
+        rule: StaticRule,
+        roots: Roots,
+        *,
+        own: AbstractSet[tuple[int, int]] = frozenset(),
+        notices: Notices | None = None,
+        small_body_bytes: int = LIMITS["small_body_bytes"],
+    ) -> None:
+        """`own`: (device, inode) of files that belong to Tux itself and are never served. `small_body_bytes`: larger
+        files are sent from a descriptor."""
+        self._root = rule.root
+        self._mount = rule.mount
+        self._index = rule.index
+        self._dotfiles = rule.dotfiles
+        self._precompressed = rule.precompressed
+        self._shapes = Shapes(rule)
+        self._roots = roots
+        self._own = own
+        self._notices = notices if notices is not None else Notices()
+        self._limit = small_body_bytes
+        self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
+
+    def plan(self, view: View, path: bytes) -> Plan:
+        """The answer to a request for `path`, the decoded and normalised path of its target."""
+        if view.expect_other:
+            return error_plan(view, 417)
+        if view.method not in ("GET", "HEAD"):
+            return method_plan(view)
+        relative = path
+        if self._mount:
+            relative = path[len(self._mount) :]
+            if not path.startswith(self._mount) or relative[:1] not in (b"", b"/"):
+                return error_plan(view, 404)  # b"/docsx" is not below b"/docs"
+        if b"/." in relative and not self._dotfiles and is_hidden(relative):
+            return error_plan(view, 404)
+        if not relative.endswith(b"/"):
+            found = self._roots.load(self._root, relative[1:], self._limit)
+            if found.kind == FILE:
+                return self._file(view, found, [found])
+            if found.kind == FOLDER:
+                return _folder_redirect(view, path, found)
+            return self._refusal(view, found, (found,))
+        checks: list[Found] = []
+        for name in self._index:
+            found = self._roots.load(self._root, relative[1:] + name, self._limit)
+            checks.append(found)
+            if found.kind == FILE:
+                return self._file(view, found, checks)
+            if found.kind in (DENIED, ESCAPE, ERROR):
+                return self._refusal(view, found, tuple(checks))
+        return error_plan(view, 404, checks=tuple(checks))
+
+    # -- what cannot be served ----------------------------------------------------------------------------------
+
+    def _refusal(self, view: View, found: Found, checks: tuple[Found, ...]) -> Plan:
+        if found.kind == DENIED:
+            return error_plan(view, 403, checks=checks)
+        if found.kind == ERROR:
+            view.forget()
+            if self._notices.due(("error", found.error), QUIET_S):
+                logger.error("cannot read %a: %s", os.fsdecode(found.path), os.strerror(found.error))
+            return error_plan(view, 503)
+        if found.kind == ESCAPE:
+            self._report_link(found)
+        return error_plan(view, 404, checks=checks)
+
+    def _report_link(self, found: Found) -> None:
+        """Name the link that leaves the root, once: the first part of the path that cannot be followed."""
+        link, slash, rest = found.path.partition(b"/")
+        while slash and self._roots.look(found.root, link).kind != ESCAPE:
+            segment, slash, rest = rest.partition(b"/")
+            link += b"/" + segment
+        if self._notices.due(("link", found.root, link)):
+            logger.warning(
+                "not served: %a is a symbolic link that is absolute, leads out of its root, or loops", os.fsdecode(link)
+            )
+
+    # -- what can -----------------------------------------------------------------------------------------------
+
+    def _file(self, view: View, found: Found, checks: list[Found]) -> Plan:
+        """The answer for an existing file; the last of `checks` is about it."""
+        if self._own and (found.dev, found.ino) in self._own:
+            return error_plan(view, 404, checks=tuple(checks))
+        shape = self._shapes.of(found.path)
+        tag_suffix, more = "", ""
+        if shape.compressible and self._precompressed:
+            sides = self._side_files(found, checks)
+            if sides:
+                more = "Vary: Accept-Encoding\r\n"
+                for coding in acceptable(view.field("accept-encoding")):
+                    if coding not in sides:
+                        continue
+                    side = self._roots.load(self._root, checks[sides[coding]].path, self._limit)
+                    checks[sides[coding]] = side
+                    if side.kind == ERROR:
+                        return self._refusal(view, side, ())
+                    if side.kind == FILE and side.mtime_ns >= found.mtime_ns:
+                        found, tag_suffix = side, SIDE_SUFFIXES[coding]
+                        more += f"Content-Encoding: {coding}\r\n"
+                        break
+
+        data, size = found.data, found.size
+        if data is not None:
+            tag = urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")
+        else:
+            tag = f"{size:x}-{found.mtime_ns:x}"
+        etag = f'"{tag}{tag_suffix}"'
+        modified = max(found.mtime_ns // 1_000_000_000, 0)
+        if not view.settled(found.mtime_ns):
+            modified = min(modified, view.now())  # RFC 9110 section 8.8.2.1: never later than the Date beside it
+
+        if view.has_any(CONDITIONS):
+            outcome = evaluate(view.method, view.field, etag, modified, view.now)
+            if outcome is Outcome.NOT_MODIFIED:
+                vary = "Vary: Accept-Encoding\r\n" if more else ""
+                head = shape.not_modified + f"{vary}ETag: {etag}\r\n".encode("ascii")
+                return Plan(status=304, head=head, flags=view.flags(NO_BODY), ttl_ms=view.ttl_ms, checks=tuple(checks))
+            if outcome is Outcome.FAILED:
+                return error_plan(view, 412, ("ETag", etag), checks=tuple(checks))
+
+        more += f"ETag: {etag}\r\nLast-Modified: {format_date(modified)}\r\n"
+        flags = 0
+        if view.method == "HEAD":
+            data, flags = b"", NO_BODY
+        elif size and view.has_range:
+            condition = view.field("if-range")
+            if condition is None or if_range(condition, etag, modified, lambda: view.settled(found.mtime_ns), view.now):
+                partial = self._partial(view, found, checks, shape.partial, shape.content_type, more)
+                if partial is not None:
+                    return partial
+        flags = 0
+        return Plan(
+            status=200,
+            head=shape.ok + f"{more}Content-Length: {size}\r\n".encode("ascii"),
+            body=data or b"",
+            file=found if data is None else None,
+            length=size if data is None else 0,
+            flags=view.flags(flags),
+            ttl_ms=view.ttl_ms,
+            checks=tuple(checks),
+        )
+
+    def _side_files(self, original: Found, checks: list[Found]) -> dict[str, int]:
+        """The side files that may stand for the original: coding -> place in `checks`, where every look is added."""
+        sides: dict[str, int] = {}
+        look, root, path = self._roots.look, self._root, original.path
+        for coding, suffix in _SIDES:
+            side = look(root, path + suffix)
+            if side.kind == ESCAPE:
+                self._report_link(side)
+            elif side.kind == FILE and side.mtime_ns >= original.mtime_ns and (side.dev, side.ino) not in self._own:
+                sides[coding] = len(checks)
+            checks.append(side)
+        return sides
+
+    # -- ranges -------------------------------------------------------------------------------------------------
+
+    def _partial(
+        self, view: View, found: Found, checks: list[Found], prefix: bytes, content_type: str, more: str
+    ) -> Plan | None:
+        """206 or 416; None: the whole representation is to be sent."""
+        size, data = found.size, found.data
+        spans = resolve(view.field("range") or "", size)
+        if spans is None:
+            return None
+        if not spans:
+            return error_plan(view, 416, ("Content-Range", unsatisfied_range(size)), checks=tuple(checks))
+        if len(spans) > 1:
+            return self._multipart(view, found, checks, prefix, content_type, more, spans)
+        start, length = spans[0]
+        head = f"Content-Type: {content_type}\r\n{more}"
+        flags = RANGE
+        if view.plain_range:  # the engine adds what depends on the numbers, to this request and to others like it
+            start, length = 0, size
+        else:
+            head += f"Content-Range: {content_range(spans[0], size)}\r\nContent-Length: {length}\r\n"
+            flags = 0
+        return Plan(
+            status=206,
+            head=prefix + head.encode("latin-1"),
+            body=data[start : start + length] if data is not None else b"",
+            file=found if data is None else None,
+            offset=start if data is None else 0,
+            length=length if data is None else 0,
+            flags=view.flags(flags),
+            ttl_ms=view.ttl_ms,
+            checks=tuple(checks),
+        )
+
+    def _multipart(
+        self,
+        view: View,
+        found: Found,
+        checks: list[Found],
+        prefix: bytes,
+        content_type: str,
+        more: str,
+        spans: list[Span],
+    ) -> Plan | None:
+        """multipart/byteranges (RFC 9110 section 14.6), built in memory; None when that would be too much."""
+        if sum(length for _, length in spans) > MAX_MULTIPART_BYTES:
+            return None
+        boundary = blake2b(f"{more}{spans}".encode("latin-1"), digest_size=15, key=self._secret).hexdigest()
+        pieces: list[bytes] = []
+        for span in spans:
+            part = _read(found, span)
+            if part is None:
+                return None
+            range_line = f"Content-Range: {content_range(span, found.size)}\r\n\r\n"
+            pieces.append(f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n{range_line}".encode("latin-1"))
+            pieces.append(part)
+        if found.data is None and _changed(found):
+            return None  # the engine notices, too, and ends the connection
+        pieces.append(f"\r\n--{boundary}--\r\n".encode("latin-1"))
+        body = b"".join(pieces)
+        if len(body) > self._limit:
+            view.forget()  # the memo holds small bodies only
+        head = f"Content-Type: multipart/byteranges; boundary={boundary}\r\n{more}Content-Length: {len(body)}\r\n"
+        return Plan(
+            status=206,
+            head=prefix + head.encode("latin-1"),
+            body=body,
+            flags=view.flags(),
+            ttl_ms=view.ttl_ms,
+            checks=tuple(checks),
+        )
+
+
+def error_plan(view: View, status: int, *more: tuple[str, str], checks: tuple[Found, ...] = (), close: int = 0) -> Plan:
+    """An answer with the small page of its status, and the fields `more`. `close`: 0 or CLOSE."""
+    head_only = view.method == "HEAD"
+    return Plan(
+        status=status,
+        head=error_head(status, *more),
+        body=b"" if head_only else page(status),
+        flags=view.flags(close | NO_BODY if head_only else close),
+        ttl_ms=view.ttl_ms,
+        checks=checks,
+    )
+
+
+def method_plan(view: View) -> Plan:
+    """The answer to a method other than GET and HEAD, the same for every path."""
+    if view.method == "OPTIONS":
+        return Plan(status=204, head=render(204, (("Server", "tux"), ("Allow", ALLOW))), flags=view.flags(NO_BODY))
+    if view.method in KNOWN_METHODS:
+        return error_plan(view, 405, ("Allow", ALLOW))
+    # After CONNECT a client may send bytes of a tunnel, which are no requests.
+    return error_plan(view, 501, close=CLOSE if view.method == "CONNECT" else 0)
+
+
+def is_hidden(path: bytes) -> bool:
+    """Whether a segment of the path begins with a dot, but for a first one that is ".well-known" (RFC 8615)."""
+    if path.startswith(b"/.well-known/") or path == b"/.well-known":
+        path = path[len(b"/.well-known") :]
+    return b"/." in path
+
+
+def _folder_redirect(view: View, path: bytes, found: Found) -> Plan:
+    """301 to the same path with a slash, by a relative reference: it depends on neither scheme nor host, and cannot
+    lead to another host, as "//host/" would (its first segment is not empty)."""
+    location = encode_segment(path.rpartition(b"/")[2]) + "/"
+    query = view.query
+    if query is not None:
+        location += "?" + encode_query(query)
+    return error_plan(view, 301, ("Location", location), checks=(found,))
+
+
+def _read(found: Found, span: Span) -> bytes | None:
+    """The bytes of a part; None when the file has become shorter."""
+    start, length = span
+    if found.data is not None:
+        return found.data[start : start + length]
+    part = os.pread(found.fd, length, start)
+    return part if len(part) == length else None
+
+
+def _changed(found: Found) -> bool:
+    """Whether the open file is not any more what it was when it was found."""
+    now = os.fstat(found.fd)
+    return now.st_size != found.size or now.st_mtime_ns != found.mtime_ns
