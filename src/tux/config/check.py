@@ -1,0 +1,126 @@
+"""Rules that concern more than the type of one value. Pure, but for `at_start`, which looks at the file system."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from tux.config import listen, origins
+from tux.config.decode import shown
+from tux.config.origins.static import check_shared
+from tux.config.schema import Config, Server, Site
+from tux.errors import Problem, StartError
+
+Place = tuple[str | int, ...]
+
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
+
+
+def host_key(host: str) -> str:
+    """The form of a host name in which names are compared: lower case, without the dot at its end."""
+    return host.lower().removesuffix(".")
+
+
+def problems(config: Config) -> list[Problem]:
+    """All that is wrong in a decoded configuration, without a look at the file system."""
+    return [*_server(config.server), *_sites(config)]
+
+
+def at_start(config: Config) -> None:
+    """StartError when a folder that is to be served is missing, or is not a folder."""
+    for site in config.site:
+        roots = [site.root, *(getattr(route, "root", None) for route in site.route)]
+        for root in dict.fromkeys(root for root in roots if root is not None):
+            try:
+                mode = os.stat(root).st_mode
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    raise StartError(f"no such folder: {root}") from None
+                raise StartError(f"{root}: {error.strerror}") from None
+            if not stat.S_ISDIR(mode):
+                raise StartError(f"not a folder: {root}")
+
+
+def _server(server: Server) -> Iterator[Problem]:
+    seen: set[listen.Listen] = set()
+    for i, text in enumerate(server.listen):
+        place = ("server", "listen", i)
+        try:
+            address = listen.parse(text)
+        except ValueError as error:
+            yield Problem(place, f"{error}, got {shown(text)}")
+            continue
+        if address in seen and (address.kind == "unix" or address.port != 0):
+            yield Problem(place, f"{shown(text)} is listed twice")
+        seen.add(address)
+    if server.limits.target_bytes > server.limits.head_bytes:
+        yield Problem(
+            ("server", "limits", "target_bytes"), f"expected at most head_bytes, which is {server.limits.head_bytes}"
+        )
+
+
+def _sites(config: Config) -> Iterator[Problem]:
+    if not config.site:
+        yield Problem((), 'no site: add [[site]] with root = "FOLDER"')
+    taken: dict[str, int] = {}
+    default: int | None = None
+    for i, site in enumerate(config.site):
+        place: Place = ("site", i)
+        for j, host in enumerate(site.hosts):
+            key = host_key(host)
+            if not _HOST.fullmatch(key) or len(key) > 253:
+                yield Problem((*place, "hosts", j), _host_problem(host))
+            elif key in taken:
+                owner = "this site" if taken[key] == i else f"site[{taken[key]}]"
+                yield Problem((*place, "hosts", j), f"{shown(host)} is taken by {owner}")
+            else:
+                taken[key] = i
+        if not site.hosts:
+            if default is not None:
+                yield Problem(place, f"a second default site: without hosts, as site[{default}]")
+            else:
+                default = i
+        yield from _site(site, place)
+
+
+def _host_problem(host: str) -> str:
+    if re.fullmatch(r".+:\d+", host) and not host.endswith("]"):
+        return f"expected a host name without a port, got {shown(host)}"
+    if not host.isascii():
+        return f"expected the ASCII form (xn--...) of an international name, got {shown(host)}"
+    return f'expected a host name, or "*." and a host name, got {shown(host)}'
+
+
+def _site(site: Site, place: Place) -> Iterator[Problem]:
+    if site.root is None and not site.route:
+        yield Problem(place, '"root" is missing')
+    yield from check_shared(site.index, site.cache_control, site.headers, place)
+    prefixes: dict[str, int] = {}
+    for i, route in enumerate(site.route):
+        inner: Place = (*place, "route", i)
+        message = _prefix_problem(route.path)
+        if message:
+            yield Problem((*inner, "path"), message)
+        elif route.path in prefixes:
+            yield Problem((*inner, "path"), f"{shown(route.path)} is taken by route[{prefixes[route.path]}]")
+        else:
+            prefixes[route.path] = i
+        yield from origins.of(route).check(site, route, inner)
+
+
+def _prefix_problem(path: str) -> str:
+    """Why no request path could begin with this prefix, so that the route (perhaps a deny) would never count."""
+    if not path.startswith("/"):
+        return f"expected a path that begins with /, got {shown(path)}"
+    if any(segment in (".", "..") for segment in path.split("/")) or "//" in path:
+        return f"{shown(path)} has empty or dot segments; request paths have none when routes are looked up"
+    if re.search(r"%[0-9A-Fa-f]{2}", path):
+        return f"{shown(path)} is percent-encoded; write it decoded"
+    if "?" in path or "#" in path:
+        return f"{shown(path)}: a route cannot depend on the query or fragment"
+    if any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in path):
+        return f"{shown(path)} has a control character"
+    return ""

@@ -1,0 +1,73 @@
+"""`Config` -> what a worker runs by: the routing table of the engine, the rules of the planner, limits."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from tux._engine import LIMITS, RouteTable
+from tux.config import check, listen, origins
+from tux.config.schema import Config, Limits, Site
+from tux.planner.rules import Rule
+
+
+class Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    """Compiled once per start or reload; immutable."""
+
+    listen: tuple[listen.Listen, ...]
+    roots: tuple[bytes, ...]
+    """Served folders, absolute; the index is what rules call `root`."""
+    table: RouteTable
+    """Host and path -> index in `rules`."""
+    rules: tuple[Rule, ...]
+    significant: tuple[str, ...]
+    """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
+    limits: dict[str, int]
+    """Limits that differ from `tux._engine.LIMITS`, by the names of the engine."""
+
+
+def compile_config(config: Config) -> Compiled:
+    """Compile a checked configuration. Pure: no look at the file system."""
+    table = RouteTable()
+    roots: list[bytes] = []
+    rules: list[Rule] = []
+
+    def root_index(path: str) -> int:
+        root = os.fsencode(path)
+        if root not in roots:
+            roots.append(root)
+        return roots.index(root)
+
+    for site in config.site:
+        number = table.add_site([check.host_key(host) for host in site.hosts] or [""])
+        for route in with_default_route(site).route:
+            table.add_route(number, os.fsencode(route.path), len(rules))
+            rules.append(origins.of(route).compile(site, route, root_index))
+    return Compiled(
+        listen=tuple(listen.parse(text) for text in config.server.listen),
+        roots=tuple(roots),
+        table=table,
+        rules=tuple(rules),
+        significant=(),
+        limits=engine_limits(config.server.limits),
+    )
+
+
+def with_default_route(site: Site) -> Site:
+    """The site with the route that it has unsaid: all of its root, unless a route for "/" says otherwise."""
+    if site.root is None or any(route.path == "/" for route in site.route):
+        return site
+    return msgspec.structs.replace(site, route=(*site.route, origins.static.Route(path="/")))
+
+
+def engine_limits(limits: Limits) -> dict[str, int]:
+    """The limits in the units and names of the engine: "head_timeout" in seconds is "head_timeout_ms". Only those that
+    differ from the engine's own."""
+    values: dict[str, int] = {}
+    for name, value in msgspec.structs.asdict(limits).items():
+        if name.endswith("_timeout"):
+            values[f"{name}_ms"] = round(value * 1000)
+        else:
+            values[name] = int(value)
+    return {name: value for name, value in values.items() if LIMITS[name] != value}

@@ -1,0 +1,114 @@
+"""Origin `static`: files below a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, cast
+
+from msgspec import field
+
+from tux.config import schema
+from tux.config.origins.base import Origin, Place
+from tux.config.schema import Doc, Site
+from tux.errors import Problem
+from tux.http.head import is_value
+from tux.planner.rules import CacheRule, HeaderRule, Rule, StaticRule, check_field
+
+
+class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files. What is not set here is taken from the site."""
+
+    origin: Annotated[Literal["static"], Doc("Names this origin; may be left out.")] = "static"
+    root: Annotated[
+        str | None,
+        Doc(
+            """A folder of its own, in which what follows `path` is looked up: with `path = "/docs"` and
+            `root = "/srv/manual"`, `/docs/a.html` is `/srv/manual/a.html`. Not set: the whole request path is looked up
+            below the site's root.""",
+            min_length=1,
+        ),
+    ] = None
+    index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
+    precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
+    dotfiles: Annotated[schema.Dotfiles | None, Doc("In place of the site's.")] = None
+    cache_control: Annotated[
+        schema.CacheControl,
+        Doc("Counts before the site's: a string for all files of the route, or a table from globs to values."),
+    ] = field(default_factory=dict)
+    headers: Annotated[
+        schema.Headers,
+        Doc("Beside the site's. A field that the route names, for whatever glob, is not taken from the site."),
+    ] = field(default_factory=dict)
+
+
+def check_shared(
+    index: tuple[str, ...], cache: schema.CacheControl, headers: schema.Headers, place: Place
+) -> Iterator[Problem]:
+    """What is wrong with the values that sites and static routes have in common."""
+    for i, name in enumerate(index):
+        if name in ("", ".", "..") or "/" in name:
+            yield Problem((*place, "index", i), "expected a file name without /")
+    for glob, value in _globs(cache).items():
+        inner: Place = (*place, "cache_control") if isinstance(cache, str) else (*place, "cache_control", glob)
+        if not glob.strip("/"):
+            yield Problem(inner, "the glob is empty")
+        if not value or not is_value(value):
+            yield Problem(inner, "not a valid field value: printable ASCII, no space at either end")
+    for key, entry in headers.items():
+        if isinstance(entry, dict) and not key.strip("/"):
+            yield Problem((*place, "headers", key), "the glob is empty")
+        for name, value in entry.items() if isinstance(entry, dict) else ((key, entry),):
+            inner = (*place, "headers", key, name) if isinstance(entry, dict) else (*place, "headers", key)
+            if name.lower() == "cache-control":
+                yield Problem(inner, "use the key cache_control")
+                continue
+            try:
+                check_field(name, value)
+            except ValueError as error:
+                yield Problem(inner, str(error))
+
+
+def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
+    route = cast(Route, route)
+    if route.root is None and site.root is None:
+        yield Problem(place, '"root" is missing, and the site has none')
+    yield from check_shared(route.index or (), route.cache_control, route.headers, place)
+
+
+def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) -> Rule:
+    route = cast(Route, route)
+    root = route.root if route.root is not None else site.root
+    if root is None:
+        raise ValueError("a static route without a root: the configuration was not checked")
+    index = site.index if route.index is None else route.index
+    headers = _header_rules(route.headers)
+    own = {rule.name.lower() for rule in headers}
+    return StaticRule(
+        root=root_index(root),
+        mount=b"" if route.root is None else route.path.encode().rstrip(b"/"),
+        index=tuple(name.encode("utf-8", "surrogateescape") for name in index),
+        dotfiles=(route.dotfiles or site.dotfiles) == "allow",
+        precompressed=site.precompressed if route.precompressed is None else route.precompressed,
+        cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
+        headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
+    )
+
+
+def _globs(cache: schema.CacheControl) -> dict[str, str]:
+    return {"*": cache} if isinstance(cache, str) else cache
+
+
+def _cache_rules(cache: schema.CacheControl) -> tuple[CacheRule, ...]:
+    return tuple(CacheRule(glob, value) for glob, value in _globs(cache).items())
+
+
+def _header_rules(headers: schema.Headers) -> tuple[HeaderRule, ...]:
+    """Those for all files first, whatever the order in the file: TOML tables must be written after plain keys, too."""
+    everywhere = [HeaderRule("*", name, value) for name, value in headers.items() if isinstance(value, str)]
+    for glob, fields in headers.items():
+        if isinstance(fields, dict):
+            everywhere += [HeaderRule(glob, name, value) for name, value in fields.items()]
+    return tuple(everywhere)
+
+
+ORIGIN = Origin(name="static", key=None, route=Route, check=_check, paths=("root",), compile=_compile)

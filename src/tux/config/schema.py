@@ -1,0 +1,214 @@
+"""What can be configured: the structs that a `tux.toml` is decoded into, with the documentation of every key.
+
+The texts here are those of docs/reference/configuration.md (`python -m tux.config.reference`). Every value has its
+default here, in the units of the file; a test compares the limits with src/tux/engine/limits.h.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+Dotfiles: TypeAlias = Literal["allow", "deny"]
+LogFormat: TypeAlias = Literal["common", "combined", "json"]
+
+CacheControl: TypeAlias = str | dict[str, str]
+"""One value for everything, or glob -> value."""
+
+Headers: TypeAlias = dict[str, str | dict[str, str]]
+"""Name -> value for everything, and glob -> {name -> value}."""
+
+Unit: TypeAlias = Literal["seconds", "bytes"]
+"""bytes: also strings like "64MiB" are accepted."""
+
+MAX_SECONDS = 86400.0
+"""Longest time that can be configured: a day. More is a mistake in the unit."""
+
+
+class Doc(Struct, frozen=True):
+    """What the reference says about a key, and the bounds of its value. In an Annotated type."""
+
+    text: str
+    ge: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+    unit: Unit | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client, and all of them together, can make a worker spend. The defaults suit the open internet."""
+
+    head_timeout: Annotated[
+        float,
+        Doc("From the first byte of a request's head to its last.", ge=0.001, le=MAX_SECONDS, unit="seconds"),
+    ] = 10.0
+    idle_timeout: Annotated[
+        float,
+        Doc(
+            """How long a connection may wait between two requests. Longer than the 60 seconds of common load balancers,
+            so that it is they who close.""",
+            ge=0.001,
+            le=MAX_SECONDS,
+            unit="seconds",
+        ),
+    ] = 65.0
+    stall_timeout: Annotated[
+        float,
+        Doc(
+            "How long an answer that is under way may stand still because the client takes no byte of it.",
+            ge=0.001,
+            le=MAX_SECONDS,
+            unit="seconds",
+        ),
+    ] = 60.0
+    connections: Annotated[
+        int,
+        Doc("Connections per worker. The limit of open files (`RLIMIT_NOFILE`) bounds them, too.", ge=1, le=10_000_000),
+    ] = 50_000
+    pipelined: Annotated[
+        int, Doc("Pipelined requests of one connection whose answers are sent in one go.", ge=1, le=64)
+    ] = 64
+    memo_bytes: Annotated[
+        int,
+        Doc("Memory per worker for remembered answers. What is used least makes room.", ge=0, le=2**40, unit="bytes"),
+    ] = 64 * 1024 * 1024
+    target_bytes: Annotated[
+        int,
+        Doc(
+            "The longest request target (path and query); over it the answer is 414. Not over `head_bytes`.",
+            ge=64,
+            le=65536,
+            unit="bytes",
+        ),
+    ] = 8192
+    head_bytes: Annotated[
+        int, Doc("The longest request head; over it the answer is 431.", ge=256, le=65536, unit="bytes")
+    ] = 16384
+    fields: Annotated[int, Doc("The most header lines of a request; over it the answer is 431.", ge=1, le=100)] = 100
+    drain_bytes: Annotated[
+        int,
+        Doc(
+            """How much of a request body that nobody wants is read, so that the connection can be kept; over it the
+            connection is closed.""",
+            ge=0,
+            le=2**30,
+            unit="bytes",
+        ),
+    ] = 256 * 1024
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What concerns the whole server."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Where to accept connections: `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`. Port 0 takes a free one; the
+            ready line names it.""",
+            min_length=1,
+        ),
+    ] = ("127.0.0.1:8080",)
+    workers: Annotated[
+        int | Literal["auto"],
+        Doc("Number of worker processes; `auto` is one for each CPU that Tux may use.", ge=1, le=1024),
+    ] = "auto"
+    user: Annotated[
+        str | None,
+        Doc(
+            """The user that workers run as. Only root can change the user; when root starts Tux and this is not set,
+            workers run as `nobody`.""",
+            min_length=1,
+        ),
+    ] = None
+    grace: Annotated[
+        float,
+        Doc("How long a stop (SIGTERM) waits for answers that are under way.", ge=0, le=MAX_SECONDS, unit="seconds"),
+    ] = 30.0
+    access_log: Annotated[
+        str | None,
+        Doc(
+            """File that requests are logged to; `-` is standard output, `off` no log. Not set: standard error when it
+            is a terminal, else no log.""",
+            min_length=1,
+        ),
+    ] = None
+    log_format: Annotated[
+        LogFormat, Doc("`common` and `combined` are the formats of Apache; `json` is one object a line.")
+    ] = "common"
+    limits: Annotated[Limits, Doc("Bounds on time and memory.")] = Limits()
+
+
+class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What answers the requests whose path begins with `path`; the longest `path` wins. The origin of a route is named
+    by `origin`, or by the key that belongs to that origin alone (`deny = true`); without either it is static."""
+
+    # Each origin (tux.config.origins) derives its own struct from this one.
+    path: Annotated[
+        str,
+        Doc(
+            """Prefix of the request path, decoded (`/my files`, not `/my%20files`). `/a` covers `/a` and `/a/b` but not
+            `/ab`; `/a/` covers only what is below it."""
+        ),
+    ]
+
+
+class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answers for a set of host names."""
+
+    hosts: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Names of this site, without a port: `example.org`, or `*.example.org` for every name below it. An exact
+            name wins over a wildcard, a longer wildcard over a shorter one. No names: this is the default site, for all
+            hosts that no other site names; there can be one."""
+        ),
+    ] = ()
+    root: Annotated[
+        str | None,
+        Doc(
+            """The folder that is served; relative to the folder of the configuration file. May be left out when routes
+            bring all that is needed: what no route covers is then 404.""",
+            min_length=1,
+        ),
+    ] = None
+    index: Annotated[
+        tuple[str, ...],
+        Doc("File names tried, in this order, for a request for a folder. Empty: none is, and the answer is 404."),
+    ] = ("index.html",)
+    precompressed: Annotated[
+        bool,
+        Doc(
+            """Send `name.br`, `name.zst` or `name.gz` in place of `name` to clients that accept it, when it is there
+            and not older."""
+        ),
+    ] = True
+    dotfiles: Annotated[
+        Dotfiles,
+        Doc(
+            """Whether names that begin with a dot are served. `deny` answers 404; `/.well-known/` is served in either
+            case."""
+        ),
+    ] = "deny"
+    cache_control: Annotated[
+        CacheControl,
+        Doc(
+            """Value of `Cache-Control` for files: a string for all of them, or a table from globs to values, of which
+            the first that matches counts."""
+        ),
+    ] = field(default_factory=dict)
+    headers: Annotated[
+        Headers,
+        Doc(
+            """Fields added to the answers for files: `Name = "value"` for all of them, or a table from globs to such
+            tables. All globs that match a file count."""
+        ),
+    ] = field(default_factory=dict)
+    route: Annotated[tuple[Route, ...], Doc("Exceptions below path prefixes.")] = ()
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole configuration. Its paths are absolute once `tux.config.load` or `tux.config.options` made it."""
+
+    server: Annotated[Server, Doc("What concerns the whole server.")] = Server()
+    site: Annotated[tuple[Site, ...], Doc("The sites, in any order.")] = ()
