@@ -23,7 +23,8 @@ _TEXT = """
 text/html                       html htm shtml
 text/css                        css
 text/plain                      txt text log conf cfg ini toml env lst list diff patch asc rst tex sty
-text/plain                      c h cc cpp hpp cxx py pyi rb pl pm go rs java kt swift scala lua sh bash zsh fish sql awk r jl hs ml clj
+text/plain                      c h cc cpp hpp cxx py pyi rb pl pm go rs java kt swift scala lua sh bash
+text/plain                      zsh fish sql awk r jl hs ml clj
 text/plain                      properties gitignore nfo srt
 text/markdown                   md markdown mkd
 text/csv                        csv

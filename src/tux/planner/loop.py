@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -168,9 +167,9 @@ class Planner:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        place: Hashable = (trace.tb_frame.f_code, trace.tb_lineno) if trace is not None else type(error)
-        if self._notices.due(place, QUIET_S):
-            logger.log(logging.ERROR, "no answer could be decided", exc_info=error)
+        place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
+        if self._notices.due((type(error).__name__, place), QUIET_S):
+            logger.error("no answer could be decided", exc_info=error)
 
 
 def canned_answers() -> dict[int, tuple[bytes, bytes]]:

@@ -186,14 +186,13 @@ class StaticPlanner:
         more += f"ETag: {etag}\r\nLast-Modified: {format_date(modified)}\r\n"
         flags = 0
         if view.method == "HEAD":
-            data, flags = b"", NO_BODY
+            data, flags = b"", NO_BODY  # and no descriptor
         elif size and view.has_range:
             condition = view.field("if-range")
             if condition is None or if_range(condition, etag, modified, lambda: view.settled(found.mtime_ns), view.now):
                 partial = self._partial(view, found, checks, shape.partial, shape.content_type, more)
                 if partial is not None:
                     return partial
-        flags = 0
         return Plan(
             status=200,
             head=shape.ok + f"{more}Content-Length: {size}\r\n".encode("ascii"),
