@@ -22,7 +22,7 @@ RANGE: Final[int]
 CLOSE: Final[int]
 NO_BODY: Final[int]
 
-# Limits that configuration defaults are taken from (limits.h): name without "TUX_MAX_"/"TUX_", lower case -> value.
+# Limits that configuration defaults are taken from (bounds.h): name without "TUX_MAX_"/"TUX_", lower case -> value.
 LIMITS: Final[dict[str, int]]
 
 # Field names with an id, in the order of the ids (index 0 is ""): "host", "connection", "range", ...

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "span.h"
 
 /* The decoder's place in the grammar; zero-initialise before the first byte. Fields are private to chunked.c. */

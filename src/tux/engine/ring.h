@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 /* The shared page: writer's and reader's words on cache lines of their own. Positions count bytes and never wrap. */
 struct tux_ring_shared {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Every limit of the engine, with its unit and its reason. Those that a user may set are defaults here. */
-#ifndef TUX_LIMITS_H
-#define TUX_LIMITS_H
+/* Every limit of the engine, with its unit and its reason. Those that a user may set are defaults here. The file is not
+ * called limits.h: that would hide the header of C from whoever puts this folder in its include path (Python.h). */
+#ifndef TUX_BOUNDS_H
+#define TUX_BOUNDS_H
 
 /* -- heads ------------------------------------------------------------------------------------------------------ */
 #define TUX_MAX_TARGET_BYTES 8192u      /* RFC 9112 section 3 recommends at least 8000; over it: 414 */
@@ -16,7 +17,9 @@
 #define TUX_MAX_DRAIN_BYTES (256u * 1024u) /* unwanted request body read to keep the connection; over it: close */
 
 /* -- connections ------------------------------------------------------------------------------------------------ */
-#define TUX_RECV_BYTES 65536u           /* one recv(2): holds 100 pipelined heads; one buffer per engine */
+#define TUX_RECV_BYTES 16384u           /* one recv(2): holds 16 pipelined heads with ease; bounds what a client makes us hold */
+#define TUX_MAX_HELD_BYTES (TUX_RECV_BYTES + TUX_MAX_HEAD_BYTES) /* an incomplete head and one recv behind it */
+#define TUX_HELD_BYTES (256u * 1024u * 1024u) /* all connections' unconsumed input and unsent output; over it: 503 */
 #define TUX_MAX_CONNECTIONS 50000u      /* per worker; also bounded by RLIMIT_NOFILE */
 #define TUX_MAX_PIPELINED 64u           /* answers collected for one writev(2): its iovecs stay under IOV_MAX */
 #define TUX_MAX_PIPELINED_BYTES (256u * 1024u) /* ... and their bytes about one socket buffer */
@@ -30,7 +33,9 @@
 /* -- memo ------------------------------------------------------------------------------------------------------- */
 #define TUX_SMALL_BODY_BYTES 65536u     /* bodies up to here are held in memory, larger ones as descriptors */
 #define TUX_MEMO_BYTES (64u * 1024u * 1024u) /* default byte budget of a worker's memo */
-#define TUX_RECHECK_MS 1000u            /* a remembered plan is checked against the disk after this time */
+#define TUX_MEMO_FILES 4096u            /* descriptors of large files that the memo may hold; also bounded by RLIMIT_NOFILE */
+#define TUX_RECHECK_MS 700u             /* a remembered plan is checked against the disk after this time: with
+                                           TUX_ROOT_REOPEN_MS it stays under the second that is promised */
 
 /* -- rings ------------------------------------------------------------------------------------------------------ */
 #define TUX_ASK_RING_BYTES (1024u * 1024u)   /* about 1,500 asks of usual size; full means 503 */
