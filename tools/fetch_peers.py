@@ -165,10 +165,7 @@ def _dependencies(package: str) -> list[str]:
     """Direct dependencies of ``package``; of alternatives the installed one, else the first that exists."""
     text = _run(("apt-cache", "depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks",
                  "--no-replaces", "--no-enhances", package), Path("/"))  # fmt: skip
-    result: list[str] = []
-    for group in parse_depends(text):
-        result.append(next((name for name in group if _installed(name)), group[0]))
-    return result
+    return [next((name for name in group if _installed(name)), group[0]) for group in parse_depends(text)]
 
 
 def parse_depends(text: str) -> list[list[str]]:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""Results as Markdown: RESULTS.md, and the table in the README between its two markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, SCENARIOS, Scenario, Target
+from bench.verdict import FEW_ROUNDS, Outcome, Results, Row, best, faulty, judge, median, ratio, spread
+
+BEGIN: Final = "<!-- bench:begin -->"
+END: Final = "<!-- bench:end -->"
+README_ROWS: Final = ("hot-1k", "hot-10k", "hot-100k", "mix", "not-modified", "new-connections", "pipelined")
+
+# Columns of the table of each kind of scenario: heading, figure, digits after the point.
+_SPEED: Final = (
+    ("answers/s", "rate", 0),
+    ("CPU us, server", "cpu_us", 1),
+    ("CPU us, machine", "machine_us", 1),
+    ("CPU us, client", "client_us", 1),
+    ("MB/s", "mbytes", 0),
+)
+_COLUMNS: Final = {
+    "throughput": _SPEED,
+    "cold": _SPEED,
+    "rate": (*_SPEED[:3], ("p50 us", "p50_us", 0), ("p99 us", "p99_us", 0)),
+    "flood": (
+        ("p99 us, alone", "p99_us", 0),
+        ("p99 us, beside the flood", "p99_flood_us", 0),
+        ("CPU us a hit, before", "cpu_us", 1),
+        ("CPU us a hit, after", "cpu_after_us", 1),
+    ),
+    "idle": (("bytes a connection", "memory_bytes", 0),),
+}
+
+_METHOD: Final = """\
+All servers run on this machine with two workers each, in a network namespace with a loopback of MTU 1500. In every
+round each server is measured once, one after the other; the floor server twice. Figures are medians over the rounds.
+Ratios are medians of the ratios within each round; only they can be compared between runs. A target that is missed by
+less than the A/A spread (how much the floor differs from itself) counts as reached, and is marked so. nginx is the
+better of its two configurations, "best peer" the best of nginx, lighttpd and h2o in that row. CPU is microseconds per
+answer: of the server's process tree, of the whole machine (interrupts and load generator included), and of the load
+generator. p99 is taken at a fixed offered rate only, from the moment a request was due. [README.md](README.md) has the
+method in full."""
+
+
+def results_page(results: Results) -> str:
+    """RESULTS.md as text."""
+    parts = [
+        "# Results", "", "Rendered by `bench/run.py` from results.json; do not edit.", "", _METHOD, "",
+        *_environment(results), "", "## Targets", "", *_targets(results), "",
+        *_missed(results), "## Figures", "",
+    ]  # fmt: skip
+    for scenario in SCENARIOS:
+        row = results.rows.get(scenario.name)
+        if row is not None and row.samples:
+            parts += [*_figures(scenario, row), ""]
+    return "\n".join(parts)
+
+
+def readme_table(results: Results) -> str:
+    """The table for the README: answers/s and CPU per answer, a line per scenario."""
+    servers = ("tux", "nginx", "lighttpd", "h2o")
+    lines = [_line(("answers/s (CPU us per answer)", *servers)), _rule(len(servers) + 1)]
+    for scenario in SCENARIOS:
+        row = results.rows.get(scenario.name)
+        if scenario.name not in README_ROWS or row is None:
+            continue
+        cells = [_speed(row, name) for name in ("tux", _better_nginx(row), "lighttpd", "h2o")]
+        lines.append(_line((scenario.title, *cells)))
+    return "\n".join(lines)
+
+
+def put_between_markers(text: str, table: str) -> str:
+    """``text`` with what is between the markers replaced by ``table``; unchanged when it has no markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not begin or not end:
+        return text
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def _environment(results: Results) -> list[str]:
+    found = results.environment
+    versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    return [
+        f"- Machine: {found.processor}, {found.processors} processors, {found.memory_gib:.0f} GiB; "
+        f"load average at the start {found.load_average:.2f}",
+        f"- Linux {found.kernel}; loopback MTU {found.mtu}, congestion control {found.congestion}; {found.compiler}",
+        f"- {versions}",
+    ]
+
+
+def _targets(results: Results) -> list[str]:
+    lines = [_line(("scenario", "target", "measured", "A/A spread", "reached")), _rule(5)]
+    few = False
+    for scenario in SCENARIOS:
+        row = results.rows.get(scenario.name)
+        for target in scenario.targets:
+            outcome = None if row is None else judge(row, target)
+            mark = ""
+            if row is not None and row.rounds < FEW_ROUNDS and scenario.kind not in ("idle",):
+                few, mark = True, " *"
+            lines.append(_line((
+                scenario.title, target.text, _measured(outcome), _spread(row, target),
+                ("not measured" if outcome is None else _bold(outcome.verdict)) + mark,
+            )))  # fmt: skip
+    if few:
+        lines += ["", f"\\* fewer than {FEW_ROUNDS} rounds: no claim."]
+    return lines
+
+
+def _missed(results: Results) -> list[str]:
+    lines: list[str] = []
+    for scenario in SCENARIOS:
+        row = results.rows.get(scenario.name)
+        if row is None or not any(judge(row, target).verdict.startswith("no,") or judge(row, target).verdict == "no"
+                                  for target in scenario.targets):  # fmt: skip
+            continue
+        lines += [f"### {scenario.title}", ""]
+        if row.profile:
+            lines += ["Where tux spends its CPU in this row (perf, share of samples: thread, object, symbol):", ""]
+            lines += ["```", *row.profile, "```", ""]
+        else:
+            lines += ["No profile was taken.", ""]
+    return ["## Missed targets", "", *lines] if lines else []
+
+
+def _figures(scenario: Scenario, row: Row) -> list[str]:
+    columns = _COLUMNS[scenario.kind]
+    relative = scenario.kind in ("throughput", "cold") and FLOOR in scenario.servers
+    headings = ["server", *(heading for heading, _, _ in columns), *(["x floor"] if relative else []), "wrong, errors"]
+    lines = [
+        f"### {scenario.title}", "",
+        f"{row.rounds} rounds of {row.seconds:g} s, {scenario.connections} connections, {row.date}.", "",
+        _line(headings), _rule(len(headings)),
+    ]  # fmt: skip
+    for server in scenario.servers:
+        if server == FLOOR_AGAIN or median(row, server, columns[0][1]) is None:
+            continue
+        cells = [server, *(_number(median(row, server, metric), digits) for _, metric, digits in columns)]
+        if relative:
+            cells.append(_number(ratio(row, server, "rate", FLOOR), 2))
+        cells.append(_faults(row, server))
+        lines.append(_line(cells))
+    return [*lines, *(f"\n{note}" for note in (*row.notes, *_peer_notes(scenario, row)))]
+
+
+def _peer_notes(scenario: Scenario, row: Row) -> list[str]:
+    """For an absolute target: what the best peer does, and how far tux is from it."""
+    notes: list[str] = []
+    for target in scenario.targets:
+        leader = best(row, PEERS, target) if target.reference == "limit" else None
+        if leader is None:
+            continue
+        note = f"Best peer: {leader} with {_number(median(row, leader, target.metric), 1)}"
+        times = ratio(row, target.subject, target.metric, leader)
+        notes.append(note + ("." if times is None else f"; tux takes {times:.2f} times as much."))
+    return notes
+
+
+def _measured(outcome: Outcome | None) -> str:
+    if outcome is None or outcome.value is None:
+        return "-"
+    if outcome.target.reference == "limit":
+        return _number(outcome.value, 1)
+    against = {"best peer": outcome.reference, "nginx": outcome.reference}.get(outcome.target.reference)
+    return f"{outcome.value:.2f} x {against or outcome.target.reference.replace('own ', 'own ')}"
+
+
+def _spread(row: Row | None, target: Target) -> str:
+    if row is None or FLOOR_AGAIN not in {sample.server for sample in row.samples} or target.reference == "limit":
+        return "-"
+    return f"{spread(row, target.metric) * 100:.1f} %"
+
+
+def _faults(row: Row, server: str) -> str:
+    figures = [sample.figures for sample in row.samples if sample.server == server]
+    wrong, errors = (int(sum(one.get(name, 0) for one in figures)) for name in ("wrong", "errors"))
+    unsent = int(sum(one.get("unsent", 0) for one in figures))
+    text = f"{wrong}, {errors}" + (f"; {unsent} never sent" if unsent else "")
+    return f"**{text}**" if faulty(row, server) else text
+
+
+def _better_nginx(row: Row) -> str:
+    return best(row, NGINX, Target("", "rate", "at least", 1.0, "nginx")) or "nginx"
+
+
+def _speed(row: Row, server: str) -> str:
+    rate = median(row, server, "rate")
+    return "-" if rate is None else f"{_number(rate, 0)} ({_number(median(row, server, 'cpu_us'), 1)})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _bold(verdict: str) -> str:
+    return f"**{verdict}**" if verdict.startswith("no") and verdict != "not measured" else verdict
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns
