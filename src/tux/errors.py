@@ -61,6 +61,6 @@ class ConfigError(StartError):
         if not problems:
             raise ValueError("a ConfigError needs a problem")
         more = len(problems) - 1
-        hint = f" (and {more} more, see `tux check`)" if more else ""
+        hint = f" (and {more} more{'' if exit_code == USAGE else ', see `tux check`'})" if more else ""
         super().__init__(f"{problems[0]}{hint}", exit_code)
         self.problems = tuple(problems)

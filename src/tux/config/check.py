@@ -1,17 +1,15 @@
-"""Rules that concern more than the type of one value. Pure, but for `at_start`, which looks at the file system."""
+"""Rules that concern more than the type of one value. Pure: which folders there are is looked at by the start."""
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 
 from tux.config import listen, origins
 from tux.config.decode import shown
 from tux.config.origins.static import check_shared
 from tux.config.schema import Config, Server, Site
-from tux.errors import Problem, StartError
+from tux.errors import Problem
 
 Place = tuple[str | int, ...]
 
@@ -27,21 +25,6 @@ def host_key(host: str) -> str:
 def problems(config: Config) -> list[Problem]:
     """All that is wrong in a decoded configuration, without a look at the file system."""
     return [*_server(config.server), *_sites(config)]
-
-
-def at_start(config: Config) -> None:
-    """StartError when a folder that is to be served is missing, or is not a folder."""
-    for site in config.site:
-        roots = [site.root, *(getattr(route, "root", None) for route in site.route)]
-        for root in dict.fromkeys(root for root in roots if root is not None):
-            try:
-                mode = os.stat(root).st_mode
-            except OSError as error:
-                if isinstance(error, FileNotFoundError):
-                    raise StartError(f"no such folder: {root}") from None
-                raise StartError(f"{root}: {error.strerror}") from None
-            if not stat.S_ISDIR(mode):
-                raise StartError(f"not a folder: {root}")
 
 
 def _server(server: Server) -> Iterator[Problem]:

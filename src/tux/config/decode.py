@@ -6,7 +6,6 @@ their types and constraints, and the walk over them is ours.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import types
@@ -61,6 +60,8 @@ def shown(value: object) -> str:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """The message for a key that does not exist, with the nearest one that does."""
+    import difflib  # only errors need it
+
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.6)
     hint = f'did you mean "{near[0]}"?' if near else "known keys: " + ", ".join(known)
     return f"unknown key {shown(key)}; {hint}"
@@ -101,7 +102,7 @@ def _value(value: object, type_: Any, place: Place, problems: list[Problem]) -> 
         doc = next((extra for extra in extras if isinstance(extra, Doc)), None)
     if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
         return _struct(value, type_, place, problems)
-    choices = _choices(type_)
+    choices = alternatives(type_)
     for choice in choices:
         kind, args = get_origin(choice), get_args(choice)
         if kind is tuple and isinstance(value, list | tuple):
@@ -148,7 +149,7 @@ def _bounded(value: Any, doc: Doc | None, place: Place, problems: list[Problem])
     return value
 
 
-def _choices(type_: Any) -> list[Any]:
+def alternatives(type_: Any) -> list[Any]:
     """The alternatives of a type that a file can have; None (not set) is none of them."""
     members = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
     return [member for member in members if member is not type(None)]

@@ -8,7 +8,6 @@ have no line.
 from __future__ import annotations
 
 import re
-import tomllib
 
 Place = tuple[str | int, ...]
 
@@ -107,6 +106,8 @@ class _Scanner:
         while True:
             self._skip(_BLANK)
             if self.text[self.at : self.at + 1] in ('"', "'"):
+                import tomllib  # as in tux.config.load
+
                 parts.append(str(tomllib.loads("k=" + self._match(_STRING))["k"]))
             else:
                 parts.append(self._match(_BARE))

@@ -1,7 +1,7 @@
 """What can be configured: the structs that a `tux.toml` is decoded into, with the documentation of every key.
 
 The texts here are those of docs/reference/configuration.md (`python -m tux.config.reference`). Every value has its
-default here, in the units of the file; a test compares the limits with src/tux/engine/limits.h.
+default here, in the units of the file; a test compares the limits with src/tux/engine/bounds.h.
 """
 
 from __future__ import annotations

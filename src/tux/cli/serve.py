@@ -1,0 +1,93 @@
+"""`tux serve`: serve a folder, or what a configuration file says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command(short_help="Serve a folder, or what a configuration file says.")
+@click.argument("path", required=False)
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Accept connections at HOST:PORT, [IPv6]:PORT or unix:/path; can be given several times. "
+    "Default: 127.0.0.1:8080. Port 0 takes a free one.",
+)
+@click.option("--workers", metavar="N|auto", help="Number of worker processes. Default: auto, one for each CPU.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="Configuration file. The options of the server (listen, workers, user, grace, logs) win over it. PATH and the "
+    "options of a site are possible only when the file has no site. No file is read unless it is named here.",
+)
+@click.option(
+    "--index",
+    multiple=True,
+    metavar="NAME",
+    help="File to answer with when a folder is asked for; the first that exists, when given several times. "
+    "Default: index.html.",
+)
+@click.option(
+    "--precompressed/--no-precompressed",
+    default=None,
+    help="Send NAME.br, NAME.zst or NAME.gz in place of NAME to clients that accept it. Default: yes.",
+)
+@click.option(
+    "--cache-control",
+    multiple=True,
+    metavar="GLOB=VALUE",
+    help='Cache-Control of the files that match, as in "*.css=max-age=3600"; the first GLOB that matches counts. '
+    "Without a slash GLOB is about the name of a file, with one about its path.",
+)
+@click.option(
+    "--header",
+    multiple=True,
+    metavar="GLOB:NAME=VALUE",
+    help='A field more for the files that match, as in "*:X-Frame-Options=DENY".',
+)
+@click.option(
+    "--access-log",
+    metavar="FILE|-|off",
+    help="Log requests to a file, or to standard output (-). Default: standard error when it is a terminal, else off.",
+)
+@click.option("--log-format", metavar="FORMAT", help="common, combined or json. Default: common.")
+@click.option(
+    "--dotfiles",
+    metavar="allow|deny",
+    help="Whether names that begin with a dot are served. Default: deny; /.well-known/ is served in either case.",
+)
+@click.option(
+    "--user", metavar="NAME", help="Run workers as this user (only root can). Default: nobody when started by root."
+)
+@click.option(
+    "--grace",
+    type=float,
+    metavar="SECONDS",
+    help="How long a stop waits for answers that are under way. Default: 30.",
+)
+@click.option(
+    "--ready-fd",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Write the URLs, one a line, to this file descriptor when they are served, and close it: for scripts.",
+)
+def serve(*, ready_fd: int | None, **options: Any) -> int:
+    """Serve the folder PATH (default: the current one) over HTTP.
+
+    For each address, a line on standard error tells when connections are accepted:
+    "tux: ready on http://127.0.0.1:8080".
+
+    SIGTERM and SIGINT stop it: no new connections, what is under way is finished within the grace; a second SIGINT ends
+    it at once. SIGUSR1 opens the access log anew.
+    """
+    from tux.config.options import from_options
+
+    config = from_options(**options)
+
+    from tux.serve.supervisor import run
+
+    own = [options["config"]] if options["config"] else []
+    return run(config, ready_fd, own=own)
