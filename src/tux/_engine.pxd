@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""What the binding uses of the engine's C library."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "span.h" nogil:
+    struct tux_span:
+        uint32_t off
+        uint32_t len
+    enum tux_outcome:
+        TUX_DONE
+        TUX_MORE
+        TUX_MALFORMED
+
+
+cdef extern from "bounds.h" nogil:
+    enum:
+        TUX_MAX_TARGET_BYTES
+        TUX_MAX_HEAD_BYTES
+        TUX_MAX_FIELDS
+        TUX_MAX_DRAIN_BYTES
+        TUX_MAX_CONNECTIONS
+        TUX_MAX_PIPELINED
+        TUX_HEAD_TIMEOUT_MS
+        TUX_IDLE_TIMEOUT_MS
+        TUX_STALL_TIMEOUT_MS
+        TUX_SMALL_BODY_BYTES
+        TUX_MEMO_BYTES
+        TUX_MEMO_FILES
+        TUX_HELD_BYTES
+        TUX_RECHECK_MS
+        TUX_ASK_RING_BYTES
+        TUX_REPLY_RING_BYTES
+        TUX_SLICE_BYTES
+
+
+cdef extern from "range.h" nogil:
+    struct tux_range:
+        uint8_t kind
+        uint64_t first
+        uint64_t last
+    tux_range tux_range_parse(const uint8_t *value, size_t len)
+
+
+cdef extern from "head.h" nogil:
+    enum:
+        TUX_SIGNIFICANT_BY_DEFAULT
+        TUX_FIELD_COUNT
+    struct tux_signature:
+        uint64_t lo
+        uint64_t hi
+    struct tux_sign_rules:
+        uint64_t key[2]
+        uint32_t significant
+    struct tux_head_limits:
+        uint32_t target_bytes
+        uint32_t head_bytes
+        uint32_t fields
+    struct tux_head_field:
+        tux_span name
+        tux_span value
+        uint8_t id
+    struct tux_head:
+        uint32_t length
+        uint16_t error_status
+        const char *error_reason
+        uint8_t method
+        uint8_t minor
+        bint keep_alive
+        bint has_length
+        bint chunked
+        bint expect_continue
+        bint expect_other
+        bint upgrade
+        bint is_signed
+        bint same
+        bint has_query
+        uint64_t content_length
+        tux_range range
+        tux_span method_name
+        tux_span target
+        tux_span path
+        tux_span query
+        tux_span host
+        tux_signature general
+        tux_signature exact
+        uint32_t seen
+        uint32_t n_fields
+        tux_head_field *fields
+    tux_outcome tux_head_scan(const uint8_t *buf, size_t len, size_t seen_len, const tux_head_limits *limits,
+                              const tux_sign_rules *rules, uint64_t context, tux_head *head)
+
+
+cdef extern from "field.h" nogil:
+    enum:
+        TUX_FIELD_SLOTS
+    struct tux_field_slot:
+        uint8_t id
+        uint8_t len
+        char *name
+    const tux_field_slot *tux_field_slots
+
+
+cdef extern from "chunked.h" nogil:
+    struct tux_chunked:
+        pass
+    tux_outcome tux_chunked_decode(tux_chunked *decoder, const uint8_t *buf, size_t len, size_t *consumed,
+                                   tux_span *data)
+
+
+cdef extern from "files.h" nogil:
+    enum tux_found_kind:
+        TUX_FOUND_ABSENT
+        TUX_FOUND_FILE
+        TUX_FOUND_FOLDER
+        TUX_FOUND_SPECIAL
+        TUX_FOUND_DENIED
+        TUX_FOUND_ESCAPE
+        TUX_FOUND_ERROR
+    enum:
+        TUX_MAX_PATH_BYTES
+    struct tux_identity:
+        uint64_t dev
+        uint64_t ino
+        uint64_t size
+        int64_t mtime_ns
+        int64_t ctime_ns
+        uint64_t mode
+    struct tux_found:
+        uint8_t kind
+        int error
+        tux_identity identity
+    struct tux_roots:
+        pass
+    tux_roots *tux_roots_new()
+    void tux_roots_free(tux_roots *roots)
+    int tux_roots_add(tux_roots *roots, const char *path)
+    bint tux_files_look(tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                        bint cached_only, tux_found *found)
+    int tux_files_open(tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                       tux_found *found)
+    bint tux_files_identity(int fd, tux_identity *identity)
+    bint tux_identity_equal(const tux_identity *a, const tux_identity *b)
+
+
+cdef extern from "route.h" nogil:
+    enum tux_decider:
+        TUX_DECIDE_ASK
+    enum:
+        TUX_NO_ROUTE
+    struct tux_routes:
+        pass
+    tux_routes *tux_routes_new()
+    void tux_routes_free(tux_routes *routes)
+    int tux_routes_add_site(tux_routes *routes, const char *host, size_t host_len)
+    int tux_routes_alias(tux_routes *routes, int site, const char *host, size_t host_len)
+    int tux_routes_add_route(tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
+                             tux_decider decider)
+    uint32_t tux_routes_match(const tux_routes *routes, const uint8_t *host, size_t host_len, const uint8_t *path,
+                              size_t path_len, tux_decider *decider)
+
+
+cdef extern from "ring.h" nogil:
+    struct tux_ring:
+        uint32_t capacity
+        int memfd
+        int data_eventfd
+        int space_eventfd
+    int tux_ring_attach(tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity)
+    void tux_ring_close(tux_ring *ring)
+    void *tux_ring_reserve(tux_ring *ring, uint32_t size)
+    void tux_ring_commit(tux_ring *ring, uint32_t size)
+    void tux_ring_wake(tux_ring *ring)
+    bint tux_ring_writer_sleep(tux_ring *ring, uint32_t size)
+    int tux_ring_read(tux_ring *ring, const void **payload, uint32_t *size)
+    void tux_ring_release(tux_ring *ring)
+    bint tux_ring_reader_sleep(tux_ring *ring)
+    void tux_ring_reader_awake(tux_ring *ring)
+
+
+cdef extern from "wire.h" nogil:
+    enum:
+        TUX_ASK_SIGNED
+        TUX_ASK_PLAIN_RANGE
+        TUX_ASK_HAS_QUERY
+        TUX_ASK_HAS_BODY
+        TUX_ASK_EXPECT_OTHER
+        TUX_MAX_CHECKS
+        TUX_MAX_REPLY_HEAD
+        TUX_MAX_REPLY_BODY
+        TUX_PLAN_REMEMBER
+        TUX_PLAN_EXACT
+        TUX_PLAN_RANGE
+        TUX_PLAN_CLOSE
+        TUX_PLAN_NO_BODY
+    struct tux_ask_record:
+        uint64_t id
+        uint32_t listener
+        uint32_t flags
+        uint32_t head_len
+        uint32_t n_fields
+        uint8_t minor
+        uint8_t peer_len
+        char *peer
+        tux_span method
+        tux_span target
+        tux_span path
+        tux_span query
+        tux_span host
+    struct tux_ask_view:
+        const tux_ask_record *record
+        const tux_head_field *fields
+        const uint8_t *head
+    struct tux_wire_check:
+        uint32_t root
+        uint32_t path_len
+        tux_found expected
+    struct tux_reply_record:
+        uint64_t id
+        uint32_t flags
+        uint32_t ttl_ms
+        uint32_t head_len
+        uint32_t n_checks
+        uint32_t paths_len
+        uint32_t inline_len
+        uint64_t body_len
+        uint64_t body_offset
+        int32_t fd
+        uint16_t status
+    bint tux_wire_ask(const void *payload, uint32_t size, tux_ask_view *view)
+
+
+cdef extern from "plan.h" nogil:
+    uint64_t tux_plans_alive
+
+
+cdef extern from "accesslog.h" nogil:
+    enum tux_log_format:
+        TUX_LOG_COMMON
+        TUX_LOG_COMBINED
+        TUX_LOG_JSON
+
+
+cdef extern from "engine.h" nogil:
+    struct tux_engine:
+        pass
+    struct tux_engine_limits:
+        uint64_t target_bytes
+        uint64_t head_bytes
+        uint64_t fields
+        uint64_t drain_bytes
+        uint64_t connections
+        uint64_t pipelined
+        uint64_t head_timeout_ms
+        uint64_t idle_timeout_ms
+        uint64_t stall_timeout_ms
+        uint64_t memo_bytes
+        uint64_t memo_files
+        uint64_t held_bytes
+    struct tux_engine_config:
+        tux_sign_rules sign
+        uint32_t generation
+        tux_engine_limits limits
+        int log_fd
+        tux_log_format log_format
+        const char **roots
+        uint32_t n_roots
+    struct tux_counter_entry:
+        const char *name
+        uint64_t value
+    enum:
+        TUX_STATS_COUNT
+    void tux_engine_defaults(tux_engine_config *config)
+    int tux_engine_new(const tux_engine_config *config, tux_engine **engine)
+    uint64_t tux_engine_free(tux_engine *engine)
+    int tux_engine_listen(tux_engine *engine, int fd, uint32_t listener, bint shared)
+    int tux_engine_canned(tux_engine *engine, uint16_t status, const void *head, uint32_t head_len,
+                          const void *body, uint32_t body_len)
+    int tux_engine_run(tux_engine *engine)
+    void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)
+    void tux_engine_reopen_log(tux_engine *engine, int fd)
+    void tux_engine_read_stats(tux_engine *engine, tux_counter_entry *entries)
+    const tux_ring *tux_engine_asks(tux_engine *engine)
+    const tux_ring *tux_engine_replies(tux_engine *engine)

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Exchanges: requests that wait, for Python's reply or for the helper thread. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct tux_facts tux_facts_of(const struct tux_head *head)
+{
+    return (struct tux_facts){.method = head->method,
+                              .minor = head->minor,
+                              .keep_alive = head->keep_alive,
+                              .is_signed = head->is_signed,
+                              .same = head->same,
+                              .range = head->range,
+                              .general = head->general,
+                              .exact = head->exact};
+}
+
+struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
+                                      const uint8_t *bytes)
+{
+    struct tux_exchange *exchange = calloc(1, sizeof *exchange + head->length);
+    if (exchange == NULL)
+        return NULL;
+    exchange->conn = conn;
+    exchange->facts = tux_facts_of(head);
+    exchange->begun_us = engine->now_us;
+    exchange->wall_ms = engine->wall_ms;
+    exchange->tier = 'p';
+    exchange->head_len = head->length;
+    memcpy(exchange->head, bytes, head->length);
+    conn->exchange = exchange;
+    conn->serial++;
+    tux_count(&engine->stats.exchanges, 1);
+    return exchange;
+}
+
+void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    if (exchange->parked_on != NULL) {
+        struct tux_exchange **link = &exchange->parked_on->waiting;
+        while (*link != NULL && *link != exchange) /* bounded by the number of connections */
+            link = &(*link)->next_waiting;
+        if (*link != NULL)
+            *link = exchange->next_waiting;
+    }
+    conn->exchange = NULL;
+    conn->serial++;
+    free(exchange);
+    tux_uncount(&engine->stats.exchanges, 1);
+}
+
+/* -- asks ------------------------------------------------------------------------------------------------------- */
+
+static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    size_t size = sizeof(struct tux_ask_record) + head->n_fields * sizeof(struct tux_head_field) + head->length;
+    struct tux_ask_record *record = tux_ring_reserve(&engine->asks, (uint32_t)size);
+    if (record == NULL)
+        return false;
+    uint32_t flags = 0;
+    flags |= head->is_signed ? TUX_ASK_SIGNED : 0;
+    flags |= head->range.kind != TUX_RANGE_NONE ? TUX_ASK_PLAIN_RANGE : 0;
+    flags |= head->has_query ? TUX_ASK_HAS_QUERY : 0;
+    flags |= head->chunked || head->content_length > 0 ? TUX_ASK_HAS_BODY : 0;
+    flags |= head->expect_other ? TUX_ASK_EXPECT_OTHER : 0;
+    *record = (struct tux_ask_record){.id = tux_conn_id(conn),
+                                      .listener = conn->listener->index,
+                                      .flags = flags,
+                                      .head_len = head->length,
+                                      .n_fields = head->n_fields,
+                                      .minor = head->minor,
+                                      .peer_len = conn->peer_len,
+                                      .method = head->method_name,
+                                      .target = head->target,
+                                      .path = head->path,
+                                      .query = head->query,
+                                      .host = head->host};
+    memcpy(record->peer, conn->peer, conn->peer_len);
+    uint8_t *at = (uint8_t *)(record + 1);
+    memcpy(at, head->fields, head->n_fields * sizeof(struct tux_head_field));
+    memcpy(at + head->n_fields * sizeof(struct tux_head_field), exchange->head, head->length);
+    tux_ring_commit(&engine->asks, (uint32_t)size);
+    tux_ring_wake(&engine->asks);
+    return true;
+}
+
+enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    struct tux_head *head = &engine->head;
+    uint64_t context = engine->context_high | conn->listener->index;
+    conn->state = TUX_CONN_WAIT;
+    exchange->asked_ms = engine->now_ms;
+    tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
+    bool scanned = tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
+                                 context, head) == TUX_DONE;
+    if (scanned && write_ask(engine, conn, head)) {
+        tux_count(&engine->stats.asks, 1);
+        return TUX_STEP_WAIT;
+    }
+    tux_count(&engine->stats.ring_full, 1);
+    exchange->tier = 'e';
+    return tux_answer_exchange(engine, conn, tux_answer_canned(engine, 503));
+}
+
+/* -- replies ---------------------------------------------------------------------------------------------------- */
+
+static struct tux_plan *plan_of(struct tux_engine *engine, const struct tux_reply_view *view, uint64_t asked_ms)
+{
+    const struct tux_reply_record *record = view->record;
+    struct tux_check checks[TUX_MAX_CHECKS];
+    const char *path = view->paths;
+    for (uint32_t i = 0; i < record->n_checks; i++) {
+        checks[i] = (struct tux_check){.root = view->checks[i].root,
+                                       .path_len = view->checks[i].path_len,
+                                       .path = path,
+                                       .expected = view->checks[i].expected};
+        path += view->checks[i].path_len;
+    }
+    struct tux_plan_parts parts = {.status = record->status,
+                                   .flags = (uint16_t)record->flags,
+                                   .head = view->head,
+                                   .head_len = record->head_len,
+                                   .body = record->fd < 0 ? view->body : NULL,
+                                   .body_len = record->body_len,
+                                   .body_offset = record->body_offset,
+                                   .fd = record->fd,
+                                   .expires_ms = record->ttl_ms == UINT32_MAX ? UINT64_MAX : asked_ms + record->ttl_ms,
+                                   .checks = checks,
+                                   .n_checks = record->n_checks};
+    return tux_plan_new(&parts, engine->config.sign.key);
+}
+
+/* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
+ * before its first replay, so a change since the file was read cannot slip in. */
+static void remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
+{
+    if (!(plan->flags & TUX_PLAN_REMEMBER) || !facts->is_signed)
+        return;
+    struct tux_signature signature = plan->flags & TUX_PLAN_EXACT ? facts->exact : facts->general;
+    if (!tux_memo_admit(engine->memo, signature))
+        return;
+    tux_memo_insert(engine->memo, signature, plan);
+    struct tux_memo_stats now = tux_memo_stats(engine->memo);
+    atomic_store_explicit(&engine->stats.memo_entries, now.entries, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_bytes, now.bytes, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_evicted, now.evicted, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_inserted, now.inserted, memory_order_relaxed);
+}
+
+static void take_reply(struct tux_engine *engine, const struct tux_reply_view *view)
+{
+    const struct tux_reply_record *record = view->record;
+    struct tux_conn *conn = tux_conn_by_id(engine, record->id);
+    bool waits = conn != NULL && conn->state == TUX_CONN_WAIT && conn->exchange != NULL;
+    uint64_t asked_ms = waits ? conn->exchange->asked_ms : engine->now_ms;
+    struct tux_plan *plan = plan_of(engine, view, asked_ms);
+    tux_count(&engine->stats.replies, 1);
+    if (!waits) {
+        tux_count(&engine->stats.stale_replies, 1);
+        if (plan != NULL)
+            tux_plan_unref(plan);
+        return;
+    }
+    enum tux_step step;
+    uint64_t first, last;
+    struct tux_facts *facts = &conn->exchange->facts;
+    if (plan == NULL || ((plan->flags & TUX_PLAN_RANGE) && !tux_range_resolve(facts->range, plan->body_len, &first, &last))) {
+        conn->exchange->tier = 'e';
+        step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, plan == NULL ? 503 : 500));
+    } else {
+        remember(engine, facts, plan);
+        step = tux_answer_exchange(engine, conn, plan);
+    }
+    if (plan != NULL)
+        tux_plan_unref(plan);
+    if (step == TUX_STEP_CLOSE)
+        tux_conn_close(engine, conn);
+    else
+        tux_conn_run(engine, conn);
+}
+
+void tux_ask_replies(struct tux_engine *engine)
+{
+    do {
+        const void *payload;
+        uint32_t size;
+        int got;
+        while ((got = tux_ring_read(&engine->replies, &payload, &size)) == 1) { /* ends: the ring is finite, and released after */
+            struct tux_reply_view view;
+            if (tux_wire_reply(payload, size, &view))
+                take_reply(engine, &view);
+            else
+                tux_count(&engine->stats.stale_replies, 1);
+        }
+        tux_ring_release(&engine->replies);
+        if (got < 0)
+            return; /* the other end wrote nonsense: its askers meet their time-out */
+    } while (!tux_ring_reader_sleep(&engine->replies));
+}
+
+/* -- the helper thread ------------------------------------------------------------------------------------------ */
+
+static bool submit(struct tux_engine *engine, struct tux_plan *plan, struct tux_job job)
+{
+    struct tux_job *own = malloc(sizeof *own);
+    if (own == NULL)
+        return false;
+    *own = job;
+    own->plan = tux_plan_ref(plan);
+    tux_helper_submit(engine->helper, own);
+    return true;
+}
+
+void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    conn->state = TUX_CONN_WAIT;
+    tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
+    tux_count(&engine->stats.parked, 1);
+    bool first = plan->waiting == NULL;
+    exchange->next_waiting = plan->waiting;
+    exchange->parked_on = plan;
+    plan->waiting = exchange;
+    if (first && !submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK})) {
+        plan->waiting = NULL;
+        exchange->parked_on = NULL;
+        tux_conn_close(engine, conn);
+    }
+}
+
+bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length)
+{
+    conn->warming = submit(
+        engine, conn->file,
+        (struct tux_job){.kind = TUX_JOB_WARM, .conn_id = tux_conn_id(conn), .offset = offset, .length = length});
+    return conn->warming;
+}
+
+static void checked(struct tux_engine *engine, struct tux_job *job)
+{
+    struct tux_plan *plan = job->plan;
+    struct tux_exchange *waiting = plan->waiting;
+    plan->waiting = NULL;
+    if (job->same)
+        plan->fresh_until_ms = job->begun_ms + TUX_RECHECK_MS;
+    else
+        plan->expires_ms = 0; /* leaves the memo when it is found next */
+    for (struct tux_exchange *exchange = waiting; exchange != NULL; exchange = exchange->next_waiting)
+        exchange->parked_on = NULL;
+    while (waiting != NULL) {
+        struct tux_exchange *exchange = waiting;
+        struct tux_conn *conn = exchange->conn;
+        waiting = exchange->next_waiting;
+        uint64_t first, last;
+        bool replay = job->same && (!(plan->flags & TUX_PLAN_RANGE) ||
+                                    tux_range_resolve(exchange->facts.range, plan->body_len, &first, &last));
+        exchange->tier = replay ? 'm' : 'p';
+        enum tux_step step = replay ? tux_answer_exchange(engine, conn, plan) : tux_ask_send(engine, conn);
+        if (step == TUX_STEP_CLOSE)
+            tux_conn_close(engine, conn);
+        else
+            tux_conn_run(engine, conn);
+    }
+}
+
+void tux_ask_helped(struct tux_engine *engine)
+{
+    struct tux_job *job = tux_helper_done(engine->helper);
+    while (job != NULL) {
+        struct tux_job *next = job->next;
+        if (job->kind == TUX_JOB_CHECK) {
+            checked(engine, job);
+        } else {
+            struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
+            if (conn != NULL && conn->warming) {
+                conn->warming = false;
+                tux_conn_run(engine, conn);
+            }
+        }
+        tux_plan_unref(job->plan);
+        free(job);
+        job = next;
+    }
+}

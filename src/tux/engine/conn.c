@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/* The connection state machine: one function per state, and the only place where conn->state changes are decided upon
+ * (answer.c and ask.c say through their return value, or through WAIT and SEND, that they cannot go on). */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TUX_STEPS_PER_TURN 16u /* of one connection, before others get their turn */
+#define TUX_DISCARD_BYTES (1024u * 1024u) /* one recv(MSG_TRUNC) of an unwanted body: nothing is copied */
+
+/* -- life ------------------------------------------------------------------------------------------------------- */
+
+struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_listener *listener)
+{
+    if (engine->n_free == 0 && engine->n_slots == engine->config.limits.connections)
+        return NULL;
+    struct tux_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
+        return NULL;
+    conn->source.kind = TUX_SOURCE_CONN;
+    conn->fd = fd;
+    conn->listener = listener;
+    conn->readable = true; /* not known: try */
+    conn->slot = engine->n_free > 0 ? engine->free_slots[--engine->n_free] : engine->n_slots++;
+    engine->conns[conn->slot] = conn;
+    engine->n_conns++;
+    tux_count(&engine->stats.connections, 1);
+    tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.idle_timeout_ms);
+    return conn;
+}
+
+static void drop_held(struct tux_engine *engine, struct tux_conn *conn)
+{
+    if (conn->held == NULL)
+        return;
+    free(conn->held);
+    tux_uncount(&engine->stats.held, conn->held_len);
+    conn->held = NULL;
+    conn->held_len = conn->held_seen = 0;
+}
+
+void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn)
+{
+    if (conn->state == TUX_CONN_CLOSED)
+        return;
+    tux_timer_cancel(&engine->wheel, &conn->timer);
+    if (conn->exchange != NULL) {
+        if (conn->exchange->status != 0)
+            tux_answer_log_exchange(engine, conn); /* cut short */
+        tux_exchange_free(engine, conn);
+    }
+    drop_held(engine, conn);
+    if (conn->out != NULL) {
+        free(conn->out);
+        conn->out = NULL;
+        tux_uncount(&engine->stats.held, conn->out_len);
+    }
+    if (conn->file != NULL)
+        tux_plan_unref(conn->file);
+    conn->file = NULL;
+    close(conn->fd); /* leaves epoll with it: no copy of the descriptor exists */
+    engine->conns[conn->slot] = NULL;
+    engine->free_slots[engine->n_free++] = conn->slot;
+    engine->n_conns--;
+    tux_uncount(&engine->stats.connections, 1);
+    conn->state = TUX_CONN_CLOSED;
+    if (!conn->queued) { /* else the ready list passes it on */
+        conn->next = engine->graveyard;
+        engine->graveyard = conn;
+    }
+    if (engine->accept_paused)
+        tux_loop_resume_accept(engine);
+}
+
+struct tux_conn *tux_conn_by_id(struct tux_engine *engine, uint64_t id)
+{
+    uint32_t slot = (uint32_t)id;
+    if (slot >= engine->n_slots)
+        return NULL;
+    struct tux_conn *conn = engine->conns[slot];
+    return conn != NULL && conn->serial == id >> 32 ? conn : NULL;
+}
+
+/* Keep what was received and not consumed. False: over the budget, or no memory. `bytes` may lie in conn->held. */
+bool tux_conn_hold(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, size_t len, size_t seen)
+{
+    if (len == 0) {
+        drop_held(engine, conn);
+        return true;
+    }
+    if (len > TUX_MAX_HELD_BYTES ||
+        atomic_load_explicit(&engine->stats.held, memory_order_relaxed) + len > engine->config.limits.held_bytes)
+        return false;
+    uint8_t *copy = malloc(len);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, bytes, len);
+    drop_held(engine, conn);
+    conn->held = copy;
+    conn->held_len = (uint32_t)len;
+    conn->held_seen = (uint32_t)seen;
+    tux_count(&engine->stats.held, len);
+    return true;
+}
+
+static void set_deadline(struct tux_engine *engine, struct tux_conn *conn, uint64_t timeout_ms)
+{
+    tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + timeout_ms);
+}
+
+/* recv, with the bookkeeping of edge-triggered readiness. >0 bytes; 0 end of stream; -1 nothing now; -2 broken. */
+static ssize_t receive(struct tux_conn *conn, void *buf, size_t size, int flags)
+{
+    ssize_t n;
+    do
+        n = recv(conn->fd, buf, size, flags);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        conn->readable = false;
+        return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
+    }
+    /* A short read has emptied the socket (epoll(7)); what comes later raises a new edge. */
+    if ((size_t)n < size && !conn->rdhup)
+        conn->readable = false;
+    return n;
+}
+
+/* Read and drop up to `want` bytes; TCP does so without copying (tcp(7), MSG_TRUNC). */
+static ssize_t discard(struct tux_engine *engine, struct tux_conn *conn, size_t want)
+{
+    if (conn->listener->is_unix)
+        return receive(conn, engine->recv, want < TUX_RECV_BYTES ? want : TUX_RECV_BYTES, 0);
+    return receive(conn, NULL, want, MSG_TRUNC);
+}
+
+/* What to do when an answer is out, or when the connection must end without one. */
+static enum tux_step finish(struct tux_engine *engine, struct tux_conn *conn)
+{
+    if (!conn->closing) {
+        conn->state = TUX_CONN_HEAD;
+        set_deadline(engine, conn,
+                     conn->held_len > 0 ? engine->config.limits.head_timeout_ms : engine->config.limits.idle_timeout_ms);
+        return TUX_STEP_AGAIN;
+    }
+    if (!conn->lingers)
+        return TUX_STEP_CLOSE;
+    drop_held(engine, conn);
+    shutdown(conn->fd, SHUT_WR);
+    conn->state = TUX_CONN_LINGER;
+    conn->readable = true;
+    set_deadline(engine, conn, TUX_LINGER_TIMEOUT_MS);
+    return TUX_STEP_AGAIN;
+}
+
+/* After a flush or an answer: still sending, or done. */
+static enum tux_step after_send(struct tux_engine *engine, struct tux_conn *conn, enum tux_step step)
+{
+    if (step != TUX_STEP_AGAIN)
+        return step;
+    if (conn->out != NULL || conn->file != NULL) {
+        conn->state = TUX_CONN_SEND;
+        set_deadline(engine, conn, engine->config.limits.stall_timeout_ms);
+        return TUX_STEP_AGAIN;
+    }
+    return finish(engine, conn);
+}
+
+/* -- HEAD ------------------------------------------------------------------------------------------------------- */
+
+static void reject(struct tux_engine *engine, struct tux_conn *conn, uint16_t status)
+{
+    struct tux_facts facts = {.minor = 1, .keep_alive = false};
+    struct tux_plan *plan = tux_answer_canned(engine, status);
+    conn->lingers = true;
+    uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
+    tux_count(&engine->stats.rejected, 1);
+    tux_answer_log(engine, conn, NULL, NULL, plan->status, bytes, 'e');
+}
+
+/* A head that no remembered plan answers: an exchange takes it over. */
+static enum tux_step begin_exchange(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
+                                    const uint8_t *bytes)
+{
+    struct tux_exchange *exchange = tux_exchange_new(engine, conn, head, bytes);
+    if (exchange == NULL)
+        return TUX_STEP_CLOSE;
+    uint64_t bound = engine->config.limits.drain_bytes;
+    bool has_body = head->chunked || head->content_length > 0;
+    if (has_body && (head->expect_continue || head->expect_other || head->content_length > bound)) {
+        exchange->body_unread = true; /* the answer comes at once, the body is never read: the connection ends */
+        has_body = false;
+    }
+    if (has_body) {
+        exchange->chunked = head->chunked;
+        exchange->body_left = head->content_length;
+        conn->state = TUX_CONN_BODY;
+        set_deadline(engine, conn, engine->config.limits.stall_timeout_ms);
+    } else {
+        conn->state = TUX_CONN_WAIT;
+    }
+    return TUX_STEP_AGAIN;
+}
+
+/* Answer all complete heads in buf[0..len) that can be answered now; keep the rest. */
+static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *buf, size_t len,
+                             size_t seen)
+{
+    struct tux_head *head = &engine->head;
+    struct tux_batch *batch = &engine->batch;
+    struct tux_plan *parked = NULL;
+    uint64_t context = engine->context_high | conn->listener->index;
+    size_t pos = 0;
+    bool incomplete = false, starts_exchange = false;
+
+    tux_batch_begin(batch);
+    while (pos < len && !tux_batch_full(engine, batch)) {
+        enum tux_outcome outcome = tux_head_scan(buf + pos, len - pos, pos == 0 ? seen : 0, &engine->head_limits,
+                                                 &engine->config.sign, context, head);
+        if (outcome == TUX_MORE) {
+            incomplete = true;
+            break;
+        }
+        if (outcome == TUX_MALFORMED) {
+            reject(engine, conn, head->error_status);
+            pos = len;
+            break;
+        }
+        struct tux_facts facts = tux_facts_of(head);
+        struct tux_plan *plan = NULL;
+        enum tux_found_plan found = TUX_PLAN_MISSING;
+        if (facts.is_signed)
+            found = tux_answer_find(engine, &facts, &plan);
+        if (found != TUX_PLAN_FOUND) {
+            if (batch->n_iov > 0)
+                break; /* earlier answers first; this head is scanned again after them */
+            parked = found == TUX_PLAN_MUST_BLOCK ? plan : NULL;
+            starts_exchange = true;
+            break;
+        }
+        tux_count(&engine->stats.requests, 1);
+        tux_count(&engine->stats.hits, 1);
+        if (plan->fd >= 0 && !(plan->flags & TUX_PLAN_NO_BODY)) { /* may last: its log line comes at the end */
+            struct tux_exchange *exchange = tux_exchange_new(engine, conn, head, buf + pos);
+            if (exchange == NULL)
+                return TUX_STEP_CLOSE;
+            exchange->tier = 'm';
+            exchange->status = plan->status;
+            tux_batch_add(engine, conn, plan, &facts);
+            pos += head->length;
+            break;
+        }
+        uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
+        tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, 'm');
+        pos += head->length;
+        if (conn->closing)
+            break;
+    }
+    if (starts_exchange) {
+        tux_count(&engine->stats.requests, 1);
+        const uint8_t *bytes = buf + pos;
+        pos += head->length;
+        enum tux_step step = begin_exchange(engine, conn, head, bytes);
+        if (step == TUX_STEP_CLOSE || !tux_conn_hold(engine, conn, buf + pos, len - pos, 0))
+            return TUX_STEP_CLOSE;
+        if (parked != NULL)
+            tux_ask_park(engine, conn, parked);
+        else if (conn->state == TUX_CONN_WAIT)
+            return after_send(engine, conn, tux_ask_send(engine, conn));
+        return TUX_STEP_AGAIN;
+    }
+    if (incomplete && (pos > 0 || seen == 0)) /* from the first byte of a head its time runs, whatever trickles in */
+        set_deadline(engine, conn, engine->config.limits.head_timeout_ms);
+    if (conn->closing && pos < len)
+        conn->lingers = true; /* bytes after the last request: they must not turn into a RST over the answer */
+    if (!tux_conn_hold(engine, conn, buf + pos, conn->closing ? 0 : len - pos, incomplete ? len - pos : 0)) {
+        tux_batch_begin(batch);
+        reject(engine, conn, 503);
+    }
+    if (batch->n_iov > 0)
+        return after_send(engine, conn, tux_batch_flush(engine, conn));
+    return TUX_STEP_AGAIN; /* an incomplete head: try to read more */
+}
+
+static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
+{
+    size_t len = conn->held_len;
+    size_t seen = conn->held_seen;
+    if (len > 0)
+        memcpy(engine->recv, conn->held, len);
+    if (len == seen) { /* nothing held that was not looked at */
+        if (!conn->readable) {
+            if (engine->draining && len == 0)
+                return TUX_STEP_CLOSE;
+            return TUX_STEP_WAIT;
+        }
+        ssize_t n = receive(conn, engine->recv + len, TUX_RECV_BYTES, 0);
+        if (n == 0 || n == -2)
+            return TUX_STEP_CLOSE;
+        if (n == -1)
+            return TUX_STEP_AGAIN;
+        len += (size_t)n;
+    }
+    return process(engine, conn, engine->recv, len, seen);
+}
+
+/* -- BODY ------------------------------------------------------------------------------------------------------- */
+
+/* Eat body bytes from buf. Returns bytes consumed; *outcome DONE when the body is complete. */
+static size_t eat_body(struct tux_engine *engine, struct tux_exchange *exchange, const uint8_t *buf, size_t len,
+                       enum tux_outcome *outcome)
+{
+    if (!exchange->chunked) {
+        size_t n = len < exchange->body_left ? len : (size_t)exchange->body_left;
+        exchange->body_left -= n;
+        *outcome = exchange->body_left == 0 ? TUX_DONE : TUX_MORE;
+        return n;
+    }
+    size_t pos = 0;
+    do {
+        size_t consumed = 0;
+        struct tux_span data;
+        *outcome = tux_chunked_decode(&exchange->decoder, buf + pos, len - pos, &consumed, &data);
+        pos += consumed;
+        exchange->body_read += consumed;
+        if (exchange->body_read > engine->config.limits.drain_bytes)
+            *outcome = TUX_MALFORMED;
+        if (consumed == 0)
+            break;
+    } while (*outcome == TUX_MORE && pos < len);
+    return pos;
+}
+
+static enum tux_step reject_body(struct tux_engine *engine, struct tux_conn *conn)
+{
+    uint16_t status = conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400;
+    conn->lingers = true;
+    conn->exchange->facts.keep_alive = false;
+    conn->exchange->tier = 'e';
+    return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
+}
+
+static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    enum tux_outcome outcome;
+    if (conn->held_len > 0) {
+        size_t n = eat_body(engine, exchange, conn->held, conn->held_len, &outcome);
+        if (outcome == TUX_MALFORMED)
+            return reject_body(engine, conn);
+        if (!tux_conn_hold(engine, conn, conn->held + n, conn->held_len - n, 0))
+            return TUX_STEP_CLOSE;
+    } else {
+        if (!conn->readable)
+            return TUX_STEP_WAIT;
+        ssize_t n;
+        if (exchange->chunked) {
+            n = receive(conn, engine->recv, TUX_RECV_BYTES, 0);
+        } else { /* never beyond the body: what follows is the next head's */
+            size_t want = exchange->body_left < TUX_DISCARD_BYTES ? (size_t)exchange->body_left : TUX_DISCARD_BYTES;
+            n = discard(engine, conn, want);
+            conn->readable = conn->readable || n > 0; /* it was asked for less than there may be */
+        }
+        if (n == 0 || n == -2)
+            return TUX_STEP_CLOSE;
+        if (n == -1)
+            return TUX_STEP_WAIT;
+        size_t eaten = eat_body(engine, exchange, engine->recv, (size_t)n, &outcome);
+        if (outcome == TUX_MALFORMED)
+            return reject_body(engine, conn);
+        if (!tux_conn_hold(engine, conn, engine->recv + eaten, (size_t)n - eaten, 0))
+            return TUX_STEP_CLOSE;
+    }
+    if (outcome == TUX_MORE)
+        return TUX_STEP_AGAIN;
+    conn->state = TUX_CONN_WAIT;
+    return after_send(engine, conn, tux_ask_send(engine, conn));
+}
+
+/* -- WAIT, SEND, LINGER ----------------------------------------------------------------------------------------- */
+
+static enum tux_step step_wait(struct tux_engine *engine, struct tux_conn *conn)
+{
+    (void)engine;
+    if (conn->exchange == NULL || conn->exchange->status != 0) /* answered by ask.c: see what became of the sending */
+        return after_send(engine, conn, TUX_STEP_AGAIN);
+    return TUX_STEP_WAIT;
+}
+
+static enum tux_step step_send(struct tux_engine *engine, struct tux_conn *conn)
+{
+    enum tux_step step = tux_answer_send(engine, conn);
+    if (step != TUX_STEP_AGAIN)
+        return step;
+    if (conn->exchange != NULL) {
+        tux_answer_log_exchange(engine, conn);
+        tux_exchange_free(engine, conn);
+    }
+    return finish(engine, conn);
+}
+
+static enum tux_step step_linger(struct tux_engine *engine, struct tux_conn *conn)
+{
+    if (!conn->readable)
+        return TUX_STEP_WAIT;
+    ssize_t n = discard(engine, conn, TUX_DISCARD_BYTES);
+    if (n == -1)
+        return TUX_STEP_WAIT;
+    if (n <= 0)
+        return TUX_STEP_CLOSE;
+    conn->lingered += (uint64_t)n;
+    return conn->lingered > TUX_MAX_LINGER_BYTES ? TUX_STEP_CLOSE : TUX_STEP_AGAIN;
+}
+
+static enum tux_step (*const steps[])(struct tux_engine *, struct tux_conn *) = {
+    [TUX_CONN_HEAD] = step_head, [TUX_CONN_BODY] = step_body,     [TUX_CONN_WAIT] = step_wait,
+    [TUX_CONN_SEND] = step_send, [TUX_CONN_LINGER] = step_linger,
+};
+
+void tux_conn_run(struct tux_engine *engine, struct tux_conn *conn)
+{
+    for (unsigned i = 0; i < TUX_STEPS_PER_TURN; i++) {
+        if (conn->state == TUX_CONN_CLOSED)
+            return;
+        switch (steps[conn->state](engine, conn)) {
+        case TUX_STEP_AGAIN:
+            break;
+        case TUX_STEP_WAIT:
+            if (conn->watched == 0 && !tux_loop_watch(engine, conn, false))
+                tux_conn_close(engine, conn);
+            return;
+        case TUX_STEP_CLOSE:
+            tux_conn_close(engine, conn);
+            return;
+        }
+    }
+    tux_loop_queue(engine, conn);
+}
+
+/* Its deadline has passed. */
+void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
+{
+    enum tux_step step = TUX_STEP_CLOSE;
+    if (conn->state == TUX_CONN_HEAD && conn->held_len > 0) {
+        tux_count(&engine->stats.timeouts, 1);
+        tux_batch_begin(&engine->batch);
+        reject(engine, conn, 408);
+        step = after_send(engine, conn, tux_batch_flush(engine, conn));
+    } else if (conn->state == TUX_CONN_BODY || conn->state == TUX_CONN_WAIT) {
+        tux_count(&engine->stats.timeouts, 1);
+        conn->lingers = conn->state == TUX_CONN_BODY;
+        conn->exchange->facts.keep_alive = false;
+        conn->exchange->tier = 'e';
+        uint16_t status = conn->state == TUX_CONN_BODY ? 408 : 503;
+        step = after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
+    } else if (conn->state == TUX_CONN_SEND) {
+        tux_count(&engine->stats.timeouts, 1);
+        /* The client takes nothing: a plain close would leave the kernel to keep and retry what it has buffered. */
+        struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    if (step == TUX_STEP_CLOSE)
+        tux_conn_close(engine, conn);
+    else
+        tux_conn_run(engine, conn);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the engine share with each other and with nobody else. The flow of a request:
+ * loop.c (event) -> conn.c (state machine) -> answer.c (a plan is known: send) or ask.c (it is not: ask, wait, reply). */
+#ifndef TUX_CORE_H
+#define TUX_CORE_H
+
+#include <stddef.h>
+#include <sys/uio.h>
+
+#include "chunked.h"
+#include "engine.h"
+#include "helper.h"
+#include "memo.h"
+#include "timer.h"
+#include "wire.h"
+
+enum tux_source_kind { TUX_SOURCE_CONN, TUX_SOURCE_LISTENER, TUX_SOURCE_WAKE, TUX_SOURCE_REPLIES, TUX_SOURCE_HELPER };
+
+/* First member of everything that epoll points to. */
+struct tux_source {
+    uint8_t kind;
+};
+
+struct tux_listener {
+    struct tux_source source;
+    bool shared, is_unix;
+    int fd;
+    uint32_t index;
+};
+
+/* The states of a connection, each with one function in conn.c; who may go where is in its table. */
+enum tux_conn_state {
+    TUX_CONN_HEAD,   /* reading heads and answering hits (idle when nothing is held) */
+    TUX_CONN_BODY,   /* reading and dropping the body of a request before asking about it */
+    TUX_CONN_WAIT,   /* a reply or the helper thread is awaited */
+    TUX_CONN_SEND,   /* bytes, then perhaps a file, are on their way out */
+    TUX_CONN_LINGER, /* answered and half closed: reading the rest, so that no RST takes the answer away */
+    TUX_CONN_CLOSED,
+};
+
+enum tux_step {
+    TUX_STEP_AGAIN, /* progress was made: call the state's function again */
+    TUX_STEP_WAIT,  /* nothing to do before an event */
+    TUX_STEP_CLOSE, /* close now */
+};
+
+/* What an answer depends on beside its plan. */
+struct tux_facts {
+    uint8_t method;
+    uint8_t minor;
+    bool keep_alive;
+    bool is_signed, same;
+    struct tux_range range;
+    struct tux_signature general, exact;
+};
+
+/* A request that could not be answered at once: what must outlive the shared receive buffer. The head itself is scanned
+ * again when its fields are needed: cheaper than keeping 100 spans. */
+struct tux_exchange {
+    struct tux_conn *conn;
+    struct tux_exchange *next_waiting; /* in plan->waiting */
+    struct tux_plan *parked_on;        /* waits for the helper's word about this plan */
+    struct tux_facts facts;
+    bool chunked;
+    bool body_unread;      /* its body will not be read: close after the answer */
+    uint8_t tier;          /* for the log */
+    uint16_t status;       /* once answered */
+    uint64_t body_left;    /* of Content-Length */
+    uint64_t body_read;
+    struct tux_chunked decoder;
+    uint64_t asked_ms;
+    uint64_t begun_us;
+    int64_t wall_ms;
+    uint64_t body_bytes;   /* sent, for the log */
+    uint32_t head_len;
+    uint8_t head[];
+};
+
+struct tux_conn {
+    struct tux_source source;
+    uint8_t state;
+    bool readable;   /* recv may have something (edge-triggered) */
+    bool rdhup;      /* the client has sent its FIN: read until 0 */
+    bool closing;    /* no request is read after what is being answered */
+    bool lingers;    /* ... and unread bytes may be around */
+    bool queued;     /* in engine->ready */
+    bool warming;    /* the helper is bringing its slice into the page cache */
+    uint8_t watched; /* 0 not in epoll, 1 for input, 2 for output too */
+    uint8_t peer_len;
+    int fd;
+    uint32_t slot;
+    uint32_t serial; /* changes with each exchange: a late reply does not meet another request */
+    uint32_t held_len, held_seen;
+    uint32_t out_len, out_off;
+    uint8_t *held;   /* bytes received and not yet consumed; held_seen of them were scanned as an incomplete head */
+    uint8_t *out;    /* bytes to send, private copy */
+    struct tux_plan *file; /* then this file: file_left bytes from file_off */
+    uint64_t file_off, file_left;
+    uint64_t lingered;
+    struct tux_exchange *exchange;
+    struct tux_listener *listener;
+    struct tux_conn *next; /* in engine->ready or engine->graveyard */
+    struct tux_timer timer;
+    char peer[TUX_MAX_PEER_BYTES];
+};
+
+#define TUX_BATCH_IOVECS (TUX_MAX_PIPELINED * 3u) /* head, what the engine adds, body */
+#define TUX_EXTRA_BYTES 192u /* Content-Range with three 20-digit numbers, Content-Length, Date, Connection, blank line */
+
+/* Answers on their way into one writev. */
+struct tux_batch {
+    struct iovec iov[TUX_BATCH_IOVECS];
+    uint8_t extra[TUX_MAX_PIPELINED][TUX_EXTRA_BYTES];
+    struct tux_plan *plans[TUX_MAX_PIPELINED];
+    uint32_t n_iov, n_plans;
+    size_t bytes;
+};
+
+enum { TUX_CANNED_COUNT = 10 };
+
+struct tux_engine {
+    struct tux_source wake_source, replies_source, helper_source;
+    int epoll_fd, wake_fd;
+    bool accept_paused;
+    bool draining;
+    _Atomic uint64_t drain_deadline_ms; /* UINT64_MAX: serving */
+    uint64_t now_ms, now_us;            /* CLOCK_MONOTONIC, once a turn */
+    uint64_t accept_again_ms;
+    int64_t wall_ms, wall_s;            /* CLOCK_REALTIME, once a turn */
+    char date[TUX_DATE_LINE_BYTES + 1]; /* "Date: ... GMT\r\n" of wall_s */
+    uint64_t context_high;
+    struct tux_engine_config config;
+    char **root_paths; /* config.n_roots of them */
+    struct tux_head_limits head_limits;
+    struct tux_memo *memo;
+    struct tux_roots *roots;
+    struct tux_helper *helper;
+    struct tux_accesslog *log;
+    struct tux_ring asks, replies;
+    struct tux_wheel wheel;
+    struct tux_listener *listeners;
+    uint32_t n_listeners;
+    struct tux_plan *canned[TUX_CANNED_COUNT];
+    struct tux_conn **conns; /* by slot */
+    uint32_t *free_slots;
+    uint32_t n_free, n_slots, n_conns;
+    struct tux_conn *ready, **ready_tail;
+    struct tux_conn *graveyard;
+    struct tux_engine_stats stats;
+    struct tux_head head;
+    struct tux_batch batch;
+    uint8_t recv[TUX_RECV_BYTES + TUX_MAX_HELD_BYTES];
+};
+
+static inline void tux_count(_Atomic uint64_t *counter, uint64_t by)
+{
+    /* One writer: no locked instruction is needed. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static inline void tux_uncount(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) - by, memory_order_relaxed);
+}
+
+/* -- loop.c -- */
+bool tux_loop_watch(struct tux_engine *engine, struct tux_conn *conn, bool output); /* false: no memory for it */
+void tux_loop_queue(struct tux_engine *engine, struct tux_conn *conn); /* go on with it in the next turn */
+void tux_loop_resume_accept(struct tux_engine *engine);
+
+/* -- conn.c -- */
+struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_listener *listener); /* NULL: no memory */
+void tux_conn_run(struct tux_engine *engine, struct tux_conn *conn); /* until it waits or is closed (then in the graveyard) */
+void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn);
+void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn);
+bool tux_conn_hold(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, size_t len, size_t seen);
+static inline uint64_t tux_conn_id(const struct tux_conn *conn)
+{
+    return (uint64_t)conn->serial << 32 | conn->slot;
+}
+struct tux_conn *tux_conn_by_id(struct tux_engine *engine, uint64_t id); /* NULL: gone, or on to another request */
+
+/* -- answer.c -- */
+enum tux_found_plan { TUX_PLAN_FOUND, TUX_PLAN_MISSING, TUX_PLAN_MUST_BLOCK };
+enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan **plan);
+void tux_batch_begin(struct tux_batch *batch);
+bool tux_batch_full(const struct tux_engine *engine, const struct tux_batch *batch);
+/* Put one answer in. Sets conn->closing, and conn->file when the body is a file (which must then be the last). Returns the number of body bytes. */
+uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
+                       const struct tux_facts *facts);
+/* Send what is in: AGAIN when all left (or goes on in state SEND), CLOSE on error. */
+enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn);
+enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn); /* state SEND */
+struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status);  /* always something */
+/* Answer the connection's exchange and let it go (unless a file is under way). The caller runs the connection. */
+enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
+void tux_answer_log(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head, const uint8_t *bytes,
+                    uint16_t status, uint64_t body_bytes, char tier);
+void tux_answer_log_exchange(struct tux_engine *engine, struct tux_conn *conn);
+
+/* -- ask.c -- */
+struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
+                                      const uint8_t *bytes); /* NULL: no memory */
+void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn);
+/* The exchange is complete: look again or ask. Sets state WAIT, or answers 503 when the ring is full. */
+enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
+void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
+void tux_ask_replies(struct tux_engine *engine); /* take all replies */
+void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
+bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length);
+struct tux_facts tux_facts_of(const struct tux_head *head);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine: one event loop that answers what was decided before, and asks about the rest. Public face of the library. */
+#ifndef TUX_ENGINE_H
+#define TUX_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "accesslog.h"
+#include "head.h"
+#include "ring.h"
+
+struct tux_engine;
+
+/* All limits are those of bounds.h, in the same units; tux_engine_defaults fills them in. */
+struct tux_engine_limits {
+    uint64_t target_bytes, head_bytes, fields;
+    uint64_t drain_bytes;
+    uint64_t connections, pipelined;
+    uint64_t head_timeout_ms, idle_timeout_ms, stall_timeout_ms;
+    uint64_t memo_bytes, memo_files, held_bytes;
+};
+
+struct tux_engine_config {
+    struct tux_sign_rules sign;
+    uint32_t generation;      /* of the configuration; part of every signature */
+    struct tux_engine_limits limits;
+    int log_fd;               /* -1: no access log */
+    enum tux_log_format log_format;
+    const char *const *roots; /* folders, in the order of their numbers in checks */
+    uint32_t n_roots;
+};
+
+/* Counters since the start, and gauges; written by the engine's thread, read by any. */
+#define TUX_STATS(X)                                                                                                   \
+    X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
+    X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(accept_paused)                                \
+    X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
+    X(log_lost)
+
+struct tux_engine_stats {
+#define TUX_STATS_FIELD(name) _Atomic uint64_t name;
+    TUX_STATS(TUX_STATS_FIELD)
+#undef TUX_STATS_FIELD
+};
+
+struct tux_counter_entry {
+    const char *name;
+    uint64_t value;
+};
+
+#define TUX_STATS_ONE(name) +1
+enum { TUX_STATS_COUNT = 0 TUX_STATS(TUX_STATS_ONE) };
+#undef TUX_STATS_ONE
+
+void tux_engine_defaults(struct tux_engine_config *config);
+
+/* 0 and *engine, or -errno. Copies the configuration. */
+int tux_engine_new(const struct tux_engine_config *config, struct tux_engine **engine);
+/* After run returned. Returns what leaked: connections, exchanges, plans and held bytes still alive (0 when all is well). */
+uint64_t tux_engine_free(struct tux_engine *engine);
+
+/* Before run. listen: the socket stays the caller's; `shared` when other processes accept from it, too. */
+int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t listener, bool shared);
+/* Before run: the answer to an error that the engine finds by itself. Returns -ENOENT for a status it never sends. */
+int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
+                      uint32_t body_len);
+
+/* The loop; returns 0 when drained, or -errno when it could not be set up. */
+int tux_engine_run(struct tux_engine *engine);
+
+/* From any thread: stop accepting, finish what is in flight for at most grace_ms, then end run. Repeated calls may only
+ * shorten the grace. */
+void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms);
+void tux_engine_reopen_log(struct tux_engine *engine, int fd);
+/* Fills entries[TUX_STATS_COUNT]; the names are static. */
+void tux_engine_read_stats(struct tux_engine *engine, struct tux_counter_entry *entries);
+
+/* The planner's ends are attached to these two (tux_ring_attach with their descriptors). */
+const struct tux_ring *tux_engine_asks(struct tux_engine *engine);
+const struct tux_ring *tux_engine_replies(struct tux_engine *engine);
+
+#endif

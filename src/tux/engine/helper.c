@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "helper.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TUX_WARM_BYTES 65536u /* one pread: the disk's own read-ahead does the rest */
+
+struct tux_helper {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wanted;
+    struct tux_job *todo, **todo_tail; /* under mutex */
+    struct tux_job *done, **done_tail; /* under mutex */
+    bool stop;                         /* under mutex */
+    int event_fd;
+    struct tux_roots *roots;           /* the helper thread's own */
+    uint8_t scratch[TUX_WARM_BYTES];
+};
+
+int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint64_t now_ms, bool cached_only)
+{
+    for (uint32_t i = 0; i < plan->n_checks; i++) {
+        const struct tux_check *check = &plan->checks[i];
+        struct tux_found found;
+        if (!tux_files_look(roots, check->root, check->path, check->path_len, now_ms, cached_only, &found))
+            return -1;
+        if (!tux_found_equal(&found, &check->expected))
+            return 0;
+    }
+    return 1;
+}
+
+static void work(struct tux_helper *helper, struct tux_job *job)
+{
+    if (job->kind == TUX_JOB_CHECK) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        job->begun_ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+        job->same = tux_checks_repeat(job->plan, helper->roots, job->begun_ms, false) == 1;
+        return;
+    }
+    for (uint64_t at = 0; at < job->length; at += TUX_WARM_BYTES) {
+        uint64_t left = job->length - at;
+        if (pread(job->plan->fd, helper->scratch, left < TUX_WARM_BYTES ? left : TUX_WARM_BYTES,
+                  (off_t)(job->offset + at)) <= 0)
+            break; /* shorter now, or broken: the sender will find out */
+    }
+}
+
+static void *run(void *arg)
+{
+    struct tux_helper *helper = arg;
+    pthread_mutex_lock(&helper->mutex);
+    while (!helper->stop) {
+        struct tux_job *job = helper->todo;
+        if (job == NULL) {
+            pthread_cond_wait(&helper->wanted, &helper->mutex);
+            continue;
+        }
+        helper->todo = job->next;
+        if (helper->todo == NULL)
+            helper->todo_tail = &helper->todo;
+        pthread_mutex_unlock(&helper->mutex);
+        work(helper, job);
+        pthread_mutex_lock(&helper->mutex);
+        job->next = NULL;
+        *helper->done_tail = job;
+        helper->done_tail = &job->next;
+        uint64_t one = 1;
+        if (write(helper->event_fd, &one, sizeof one) < 0) {
+            /* Only when the counter is at its end: then it is readable all the same. */
+        }
+    }
+    pthread_mutex_unlock(&helper->mutex);
+    return NULL;
+}
+
+struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots)
+{
+    struct tux_helper *helper = calloc(1, sizeof *helper);
+    if (helper == NULL)
+        return NULL;
+    helper->todo_tail = &helper->todo;
+    helper->done_tail = &helper->done;
+    helper->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    helper->roots = tux_roots_new();
+    bool ready = helper->event_fd >= 0 && helper->roots != NULL;
+    for (uint32_t i = 0; ready && i < n_roots; i++)
+        ready = tux_roots_add(helper->roots, roots[i]) == (int)i;
+    pthread_mutex_init(&helper->mutex, NULL);
+    pthread_cond_init(&helper->wanted, NULL);
+    if (ready) {
+        /* Signals belong to the thread that Python knows. */
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        ready = pthread_create(&helper->thread, NULL, run, helper) == 0;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    if (!ready) {
+        if (helper->event_fd >= 0)
+            close(helper->event_fd);
+        tux_roots_free(helper->roots);
+        free(helper);
+        return NULL;
+    }
+    return helper;
+}
+
+void tux_helper_free(struct tux_helper *helper)
+{
+    if (helper == NULL)
+        return;
+    pthread_mutex_lock(&helper->mutex);
+    helper->stop = true;
+    pthread_cond_signal(&helper->wanted);
+    pthread_mutex_unlock(&helper->mutex);
+    pthread_join(helper->thread, NULL);
+    for (struct tux_job *list = helper->todo; list != NULL || helper->done != NULL;) {
+        if (list == NULL) {
+            list = helper->done;
+            helper->done = NULL;
+        }
+        struct tux_job *next = list->next;
+        tux_plan_unref(list->plan);
+        free(list);
+        list = next;
+    }
+    close(helper->event_fd);
+    tux_roots_free(helper->roots);
+    pthread_mutex_destroy(&helper->mutex);
+    pthread_cond_destroy(&helper->wanted);
+    free(helper);
+}
+
+int tux_helper_fd(const struct tux_helper *helper)
+{
+    return helper->event_fd;
+}
+
+void tux_helper_submit(struct tux_helper *helper, struct tux_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&helper->mutex);
+    *helper->todo_tail = job;
+    helper->todo_tail = &job->next;
+    pthread_cond_signal(&helper->wanted);
+    pthread_mutex_unlock(&helper->mutex);
+}
+
+struct tux_job *tux_helper_done(struct tux_helper *helper)
+{
+    uint64_t count;
+    if (read(helper->event_fd, &count, sizeof count) < 0)
+        return NULL;
+    pthread_mutex_lock(&helper->mutex);
+    struct tux_job *list = helper->done;
+    helper->done = NULL;
+    helper->done_tail = &helper->done;
+    pthread_mutex_unlock(&helper->mutex);
+    return list;
+}

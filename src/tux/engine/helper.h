@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* A helper thread for what could block on a disk: repeating checks, and bringing a slice of a large file into the page
+ * cache. The engine submits jobs and finds them done through an eventfd; it alone touches reference counts. */
+#ifndef TUX_HELPER_H
+#define TUX_HELPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "files.h"
+#include "plan.h"
+
+enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM };
+
+struct tux_job {
+    struct tux_job *next;
+    enum tux_job_kind kind;
+    struct tux_plan *plan; /* a reference of the job's own, given back by the engine */
+    uint64_t conn_id;      /* WARM: who waits */
+    uint64_t offset, length; /* WARM */
+    uint64_t begun_ms;     /* CHECK: before the first look */
+    bool same;             /* CHECK: every check held */
+};
+
+struct tux_helper;
+
+struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots); /* NULL: no memory or no thread */
+void tux_helper_free(struct tux_helper *helper); /* joins; jobs not taken back are freed with their references */
+int tux_helper_fd(const struct tux_helper *helper); /* readable when jobs are done */
+void tux_helper_submit(struct tux_helper *helper, struct tux_job *job);
+struct tux_job *tux_helper_done(struct tux_helper *helper); /* takes the whole list, oldest first; empties the eventfd */
+
+/* Repeat the checks of a plan: 1 all hold, 0 something changed, -1 (cached_only) cannot be said without blocking. */
+int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint64_t now_ms, bool cached_only);
+
+#endif

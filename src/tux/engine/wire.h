@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* The messages of the rings: an ask (engine -> Python) and a reply (Python -> engine). Offsets and numbers only. Each record is
+ * read through tux_wire_reply/tux_wire_ask, which check every length against the record's size once. */
+#ifndef TUX_WIRE_H
+#define TUX_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "files.h"
+#include "head.h"
+#include "plan.h"
+
+#define TUX_MAX_PEER_BYTES 48u       /* textual IPv6 with a scope number, or "unix:" */
+#define TUX_MAX_CHECKS 256u          /* one per path looked at: index names times side files, a listing's folders */
+#define TUX_MAX_REPLY_HEAD 65536u    /* of one answer's status line and fields */
+#define TUX_MAX_REPLY_BODY (2u * 1024u * 1024u) /* in memory: half the reply ring, so that a second one fits */
+
+#define TUX_ASK_SIGNED 1u
+#define TUX_ASK_PLAIN_RANGE 2u
+#define TUX_ASK_HAS_QUERY 4u
+#define TUX_ASK_HAS_BODY 8u
+#define TUX_ASK_EXPECT_OTHER 16u
+
+/* An ask: this, then n_fields of struct tux_head_field, then head_len bytes of the head that all spans point into. */
+struct tux_ask_record {
+    uint64_t id;
+    uint32_t listener;
+    uint32_t flags;
+    uint32_t head_len;
+    uint32_t n_fields;
+    uint8_t minor;
+    uint8_t peer_len;
+    char peer[TUX_MAX_PEER_BYTES];
+    struct tux_span method, target, path, query, host;
+};
+
+struct tux_wire_check {
+    uint32_t root;
+    uint32_t path_len;
+    struct tux_found expected;
+};
+
+/* A reply: this, then n_checks of struct tux_wire_check, then their paths, the head and `inline_len` body bytes. */
+struct tux_reply_record {
+    uint64_t id;
+    uint32_t flags;      /* TUX_PLAN_... */
+    uint32_t ttl_ms;     /* UINT32_MAX: no limit */
+    uint32_t head_len;
+    uint32_t n_checks;
+    uint32_t paths_len;  /* all paths together */
+    uint32_t inline_len; /* body bytes in the record; 0 when a descriptor is given */
+    uint64_t body_len;   /* equals inline_len without a descriptor, but for NO_BODY */
+    uint64_t body_offset;
+    int32_t fd;          /* of this process (only the planner's ring may carry one), or -1 */
+    uint16_t status;
+};
+
+#define TUX_MAX_REPLY_BYTES                                                                                          \
+    (sizeof(struct tux_reply_record) + TUX_MAX_CHECKS * (sizeof(struct tux_wire_check) + 64u) + TUX_MAX_REPLY_HEAD + \
+     TUX_MAX_REPLY_BODY)
+
+/* The parts of a record, pointing into it. */
+struct tux_reply_view {
+    const struct tux_reply_record *record;
+    const struct tux_wire_check *checks;
+    const char *paths;
+    const uint8_t *head, *body;
+};
+
+struct tux_ask_view {
+    const struct tux_ask_record *record;
+    const struct tux_head_field *fields;
+    const uint8_t *head;
+};
+
+/* False when any length does not add up to `size`, or a limit is passed. */
+bool tux_wire_reply(const void *payload, uint32_t size, struct tux_reply_view *view);
+bool tux_wire_ask(const void *payload, uint32_t size, struct tux_ask_view *view);
+
+#endif
