@@ -140,9 +140,11 @@ class Content:
         """A path of the scenario, to check a server with."""
         return next(self._paths(scenario))
 
-    def bytes_of(self, path: str) -> bytes:
-        """What the file holds."""
-        return (self.www / path[1:]).read_bytes()
+    def bytes_of(self, path: str, start: int = 0, size: int = -1) -> bytes:
+        """What the file holds: ``size`` bytes from ``start`` on, by default all."""
+        with (self.www / path[1:]).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
     def requests(self, scenario: Scenario, server: str, etag: str) -> RequestList:
         """The request list for ``scenario``; ``etag`` is what this server called the scenario's file."""

@@ -6,7 +6,8 @@
  *
  *   floor --port PORT [--workers 2] [--status 200] [--size BYTES | --size path]
  *
- * --size path: the answer has the length in the path, as in /a/name-1024.html (for mixed sizes).
+ * --size path: the answer has the length in the path, as in /a/name-1024.html (for mixed sizes). Requests that are
+ * pipelined must then all ask for the same size.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 enum {
+    WORKERS_MAX = 256,
     FDS_MAX = 65536,         /* descriptors, and so connections, of one worker */
     RECV_SIZE = 16 * 1024,
     BATCH_MAX = 32,          /* pipelined answers that are sent in one call */
@@ -214,6 +216,8 @@ static void serve(int listener)
 int main(int argc, char **argv)
 {
     int port = 0, workers = 2;
+    pid_t children[WORKERS_MAX];
+    sigset_t ends;
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
         if (strcmp(name, "--port") == 0)
@@ -225,19 +229,30 @@ int main(int argc, char **argv)
         else if (strcmp(name, "--size") == 0)
             fixed_size = strcmp(value, "path") == 0 ? -1 : atol(value);
     }
-    if (port < 1 || workers < 1 || fixed_size > BODY_MAX) {
+    if (port < 1 || workers < 1 || workers > WORKERS_MAX || fixed_size > BODY_MAX) {
         fputs("usage: floor --port PORT [--workers N] [--status N] [--size BYTES|path]\n", stderr);
         return 2;
     }
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
     for (int i = 0; i < workers; i++) {
         int listener = listen_on(port);
-        pid_t child = fork();
-        if (child == 0) {
+        children[i] = fork();
+        if (children[i] < 0)
+            die("fork");
+        if (children[i] == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             serve(listener);
         }
         close(listener);
     }
+    int number;
+    sigwait(&ends, &number);
+    for (int i = 0; i < workers; i++)
+        kill(children[i], SIGKILL);
     while (wait(NULL) > 0)
         continue;
     return 0;

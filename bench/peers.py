@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from bench.content import HOST
 from bench.scenarios import FLOOR, FLOOR_AGAIN, Scenario
 from tools.fetch_peers import FetchError, peer
 
@@ -235,16 +236,14 @@ def probe(port: int, path: str, fields: Mapping[str, str]) -> Probe:
     return Probe(answer.status, names, len(body), hashlib.sha256(body).hexdigest())
 
 
-def check(server: Running, path: str, body: bytes, part: tuple[int, int] | None = None) -> str:
-    """See that ``server`` serves ``body`` at ``path`` with the fields that belong to it; returns its ETag.
+def check(server: Running, path: str, expected: bytes, start: int | None = None) -> str:
+    """See that ``server`` serves ``expected`` at ``path`` with the fields that belong to it; returns its ETag.
 
-    ``part`` (first and last position of bytes) asks for a range. Raises StartError naming what differs.
+    With ``start``, the range of these bytes from there on is asked for. Raises StartError naming what differs.
     """
-    fields = {"Host": "bench.test", "Accept-Encoding": "gzip, deflate"}
-    expected, status = body, 200
-    if part is not None:
-        fields["Range"] = f"bytes={part[0]}-{part[1]}"
-        expected, status = body[part[0] : part[1] + 1], 206
+    fields, status = {"Host": HOST, "Accept-Encoding": "gzip, deflate"}, 200
+    if start is not None:
+        fields["Range"], status = f"bytes={start}-{start + len(expected) - 1}", 206
     got = probe(server.port, path, fields)
     wanted = {"status": status, "length": len(expected), "sha256": hashlib.sha256(expected).hexdigest()}
     for name, value in wanted.items():

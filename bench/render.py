@@ -85,8 +85,8 @@ def _environment(results: Results) -> list[str]:
     found = results.environment
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     return [
-        f"- Machine: {found.processor}, {found.processors} processors, {found.memory_gib:.0f} GiB; "
-        f"load average at the start {found.load_average:.2f}",
+        f"- Machine: {found.processor}, {found.processors} processors, {found.memory_gib:.0f} GiB",
+        f"- Load average at the start: {found.load_average:.2f}",
         f"- Linux {found.kernel}; loopback MTU {found.mtu}, congestion control {found.congestion}; {found.compiler}",
         f"- {versions}",
     ]
@@ -100,7 +100,7 @@ def _targets(results: Results) -> list[str]:
         for target in scenario.targets:
             outcome = None if row is None else judge(row, target)
             mark = ""
-            if row is not None and row.rounds < FEW_ROUNDS and scenario.kind not in ("idle",):
+            if row is not None and row.rounds < FEW_ROUNDS and scenario.kind != "idle":
                 few, mark = True, " *"
             lines.append(_line((
                 scenario.title, target.text, _measured(outcome), _spread(row, target),
@@ -133,7 +133,7 @@ def _figures(scenario: Scenario, row: Row) -> list[str]:
     headings = ["server", *(heading for heading, _, _ in columns), *(["x floor"] if relative else []), "wrong, errors"]
     lines = [
         f"### {scenario.title}", "",
-        f"{row.rounds} rounds of {row.seconds:g} s, {scenario.connections} connections, {row.date}.", "",
+        f"{_conditions(scenario, row)} {row.date}.", "",
         _line(headings), _rule(len(headings)),
     ]  # fmt: skip
     for server in scenario.servers:
@@ -145,6 +145,14 @@ def _figures(scenario: Scenario, row: Row) -> list[str]:
         cells.append(_faults(row, server))
         lines.append(_line(cells))
     return [*lines, *(f"\n{note}" for note in (*row.notes, *_peer_notes(scenario, row)))]
+
+
+def _conditions(scenario: Scenario, row: Row) -> str:
+    rounds = f"{row.rounds} round{'s' if row.rounds > 1 else ''}"
+    if scenario.kind == "idle":
+        return f"{rounds}."
+    length = "" if scenario.kind == "cold" else f" of {row.seconds:g} s"
+    return f"{rounds}{length}, {scenario.connections} connections."
 
 
 def _peer_notes(scenario: Scenario, row: Row) -> list[str]:
@@ -166,7 +174,7 @@ def _measured(outcome: Outcome | None) -> str:
     if outcome.target.reference == "limit":
         return _number(outcome.value, 1)
     against = {"best peer": outcome.reference, "nginx": outcome.reference}.get(outcome.target.reference)
-    return f"{outcome.value:.2f} x {against or outcome.target.reference.replace('own ', 'own ')}"
+    return f"{outcome.value:.2f} x {against or outcome.target.reference}"
 
 
 def _spread(row: Row | None, target: Target) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import os
 import platform
 import shutil
@@ -34,6 +34,7 @@ from tools.fetch_peers import FetchError, peer  # noqa: E402
 
 CACHE: Final = ROOT / ".cache" / "bench"
 FIRST_PORT: Final = 8100
+BUSY: Final = 0.5  # load average at the start above which a warning is printed
 WARM_S: Final = 0.5  # seconds of load before the first round of a server
 REWARM_S: Final = 0.1  # and before each later one
 
@@ -76,9 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, FetchError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    settings = replace(
-        settings, servers=settings.servers & {*versions, *(n for n in peers.SERVERS if _base(n) in versions)}
-    )
+    if os.getloadavg()[0] > BUSY:
+        print(f"bench: other work runs on this machine (load average {os.getloadavg()[0]:.1f}): expect a wide spread")
+    settings = replace(settings, servers=frozenset(name for name in settings.servers if _base(name) in versions))
     file = settings.output / "results.json"
     results = _load(file) or Results(_environment(network, versions))
     results.environment = _environment(network, versions)
@@ -105,7 +106,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds of one measurement (2)")
     parser.add_argument("--servers", help=f"comma-separated: {', '.join(peers.SERVERS)} (all)")
     parser.add_argument("--quick", action="store_true",
-                        help="one short round into .cache/bench/quick, to see that everything runs; claims nothing")  # fmt: skip
+                        help="one short round into .cache/bench/quick, to see that everything runs")  # fmt: skip
     parser.add_argument("--render", action="store_true", help="measure nothing: render results.json again")
     parsed = parser.parse_args(arguments)
     if parsed.servers is not None:
@@ -168,7 +169,7 @@ def _versions(settings: Settings) -> dict[str, str]:
     if {"tux", "tux-log"} & settings.servers:
         done = subprocess.run((sys.executable, "-m", "tux", "--version"), capture_output=True, text=True, cwd=ROOT)
         if done.returncode == 0:
-            versions["tux"] = done.stdout.strip().removeprefix("tux ").replace("\n", "; ")
+            versions["tux"] = done.stdout.partition("\n")[0].removeprefix("tux ")
         else:
             print("bench: tux is left out: `python -m tux --version` fails")
     for name in ("nginx", "lighttpd", "h2o"):
@@ -228,7 +229,7 @@ def _measure(bench: Bench, scenario: Scenario) -> Row:
     settings = bench.settings
     bench.content.make_files(scenario)
     bench.content.warm(scenario)
-    row = Row(settings.rounds, settings.seconds, datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    row = Row(settings.rounds, settings.seconds, dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"))
     match scenario.kind:
         case "throughput" | "rate":
             _throughput(bench, scenario, row)
@@ -254,7 +255,8 @@ def _checked(bench: Bench, scenario: Scenario, server: Running) -> str:
     if server.name == FLOOR:
         return '"floor"'
     if scenario.requests == "ranges":
-        return peers.check(server, RANGE_FILE, bench.content.bytes_of(RANGE_FILE), (1000, 1000 + 65535))
+        part = bench.content.bytes_of(RANGE_FILE, 1000, scenarios.RANGE_SIZE)
+        return peers.check(server, RANGE_FILE, part, 1000)
     path = bench.content.first_path(scenario)
     return peers.check(server, path, bench.content.bytes_of(path))
 
@@ -314,14 +316,13 @@ def _cold(bench: Bench, scenario: Scenario, row: Row) -> None:
     """Every file once, from a server that was started for it: nothing is remembered from before."""
     count = int(scenarios.COLD_FILES * bench.settings.scale)
     row.rounds = min(row.rounds, 3)
+    row.notes.append(f"{count:,} files; the server is started anew for each measurement.")
     for number in range(row.rounds):
         for name in _wanted(bench, scenario):
             with _started(bench, scenario, name, FIRST_PORT) as server:
                 etag = _checked(bench, scenario, server)
                 load = replace(_load_of(bench, scenario, server, etag), count=count, seconds=120.0)
                 _note(row, name, number, bench.meter.run(load, server.pid))
-                if name == "tux" and number == row.rounds - 1 and _missed(scenario, row):
-                    row.profile = ["see the shares of the threads in the hot rows; taken with a server in use"]
     if _missed(scenario, row):
         with _started(bench, scenario, "tux", FIRST_PORT) as server:
             load = replace(_load_of(bench, scenario, server, ""), count=count, seconds=5.0)
@@ -336,7 +337,7 @@ def _flood(bench: Bench, scenario: Scenario, row: Row) -> None:
         f"Hits: {scenarios.SET_FILES:,} files in turn, {scenarios.FLOOD_HOT_RATE:,}/s. "
         f"Flood: {scenarios.FLOOD_RATE:,}/s, {per_round * row.rounds:,} distinct in all."
     )
-    seconds = per_round / scenarios.FLOOD_RATE
+    seconds = row.seconds = per_round / scenarios.FLOOD_RATE
     with contextlib.ExitStack() as stack:
         servers = [
             stack.enter_context(_started(bench, scenario, name, FIRST_PORT + number))
@@ -372,6 +373,7 @@ def _idle(bench: Bench, scenario: Scenario, row: Row) -> None:
     assert scenario.size is not None
     count = int(scenario.connections * bench.settings.scale)
     row.rounds = 1
+    row.notes.append(f"{count:,} connections; growth of the proportional set size of all processes of the server.")
     for name in _wanted(bench, scenario):
         with _started(bench, scenario, name, FIRST_PORT) as server:
             _checked(bench, scenario, server)

@@ -15,6 +15,8 @@ from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, Target
 FEW_ROUNDS: Final = 3  # below: no claim is made
 FAULTS: Final = 0.001  # share of wrong or missing answers above which a figure is not a figure
 
+LATE: Final = 0.01  # share of requests that were due but never sent above which the rate was not sustained
+
 Verdict = Literal["yes", "yes, within the spread", "no", "no, wrong answers", "not measured"]
 
 
@@ -103,8 +105,9 @@ def spread(row: Row, metric: str) -> float:
 def faulty(row: Row, server: str) -> bool:
     """Whether too many answers of ``server`` were wrong or missing for its figures to count."""
     figures = [sample.figures for sample in row.samples if sample.server == server]
-    bad = sum(one.get("wrong", 0) + one.get("errors", 0) + one.get("unsent", 0) for one in figures)
-    return bad > FAULTS * sum(one.get("requests", 0) for one in figures)
+    requests = sum(one.get("requests", 0) for one in figures)
+    bad = sum(one.get("wrong", 0) + one.get("errors", 0) for one in figures)
+    return bad > FAULTS * requests or sum(one.get("unsent", 0) for one in figures) > LATE * requests
 
 
 def best(row: Row, servers: Sequence[str], target: Target) -> str | None:
