@@ -1,0 +1,323 @@
+"""The processes of a server: a supervisor without threads owns the sockets and logs, and keeps the workers running.
+
+The supervisor waits in one place (`Supervisor._loop`) for signals, messages and ends of workers, and acts on each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tux.errors import StartError
+from tux.serve import control, worker
+from tux.serve.listeners import Listeners
+from tux.serve.logs import AccessLog
+from tux.serve.worker import Seat
+
+RESTART_AT_ONCE_SECONDS = 1.0
+"""A worker that lived for so long is replaced at once; one that died earlier has to wait, longer each time."""
+FIRST_RESTART_DELAY_SECONDS = 0.1
+LAST_RESTART_DELAY_SECONDS = 5.0
+
+KILL_MARGIN_SECONDS = 1.0
+"""Workers end by themselves when the grace is over; those that have not so much later are killed."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+logger = logging.getLogger("tux.supervisor")
+
+
+@dataclass
+class _Worker:
+    """A running worker, seen from the supervisor."""
+
+    index: int
+    pid: int
+    pidfd: int
+    control: socket.socket
+    started: float
+    ready: bool = False
+    draining: bool = False
+    error: str = ""
+
+
+@dataclass
+class _Restart:
+    """When the worker at an index is started again, and how long it had to wait."""
+
+    at: float
+    delay: float
+
+
+@dataclass
+class Supervisor:
+    """One run of a server. `run` may be called once."""
+
+    listeners: Listeners
+    log: AccessLog
+    body: Callable[[Seat], int]
+    """What a worker does; called in its process with all signals blocked, returns its exit code."""
+    workers: int
+    grace: float
+    """Seconds that a stop waits for answers under way."""
+    ready_fd: int | None = None
+
+    _running: dict[int, _Worker] = field(default_factory=dict, init=False)
+    _restarts: dict[int, _Restart] = field(default_factory=dict, init=False)
+    _delays: dict[int, float] = field(default_factory=dict, init=False)
+    _selector: selectors.BaseSelector = field(init=False)
+    _serving: bool = field(default=False, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _kill_at: float | None = field(default=None, init=False)
+    _code: int = field(default=0, init=False)
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code: 0; 128 + N when a second signal N ended it at once; or that
+        of a worker which found an error at its end. See `check_alone`. StartError: a worker could not start."""
+        check_alone()
+        with contextlib.ExitStack() as cleanup:
+            wakeup = cleanup.enter_context(_signal_numbers())
+            self._selector = cleanup.enter_context(selectors.DefaultSelector())
+            self._selector.register(wakeup, selectors.EVENT_READ, lambda: self._on_signals(wakeup))
+            cleanup.callback(self._kill_all)
+            for index in range(self.workers):
+                self._start(index)
+            self._loop()
+            return self._code
+
+    def _loop(self) -> None:
+        while self._running or self._restarts:
+            for key, _ in self._selector.select(self._timeout()):
+                key.data()
+            now = time.monotonic()
+            for index in [index for index, restart in self._restarts.items() if restart.at <= now]:
+                del self._restarts[index]
+                self._start(index)
+            if self._kill_at is not None and self._kill_at <= now:
+                logger.warning("%d workers did not finish within %g s and are killed", len(self._running), self.grace)
+                self._kill_at = None
+                self._signal_workers(signal.SIGKILL)
+
+    def _timeout(self) -> float | None:
+        times = [restart.at for restart in self._restarts.values()]
+        if self._kill_at is not None:
+            times.append(self._kill_at)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def _start(self, index: int) -> None:
+        ours, theirs = control.pair()
+        supervisor = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Until the worker has handlers of its own, a signal must wait: with ours it would be reported to us.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            ours.close()
+            theirs.close()
+            if not self._serving:
+                raise StartError(f"cannot start a worker: {error.strerror}") from None
+            logger.error("cannot start a worker: %s", error.strerror)
+            self._restart_later(index, lived=0.0)
+            return
+        if pid == 0:
+            self._become_worker(Seat(index, theirs, self.listeners, self.log.fd, supervisor))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        new = _Worker(index, pid, os.pidfd_open(pid), ours, time.monotonic())
+        self._running[index] = new
+        self._selector.register(new.pidfd, selectors.EVENT_READ, lambda: self._on_end(new))
+        self._selector.register(new.control, selectors.EVENT_READ, lambda: self._on_message(new))
+
+    def _become_worker(self, seat: Seat) -> None:
+        """In the child: never returns, whatever happens."""
+        code = worker.FAILED
+        try:
+            # What the supervisor made is never collected here: its memory stays shared, and objects whose descriptors
+            # are closed below cannot close others of the same number.
+            gc.freeze()
+            signal.set_wakeup_fd(-1)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            code = self.body(seat)
+        except (StartError, OSError) as error:
+            control.send(seat.control, control.ERROR + str(error).encode("utf-8", "surrogateescape"))
+        except BaseException as error:
+            logger.exception("a worker failed")
+            control.send(seat.control, control.ERROR + f"{type(error).__name__}: {error}".encode("utf-8", "replace"))
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _on_message(self, sender: _Worker) -> None:
+        if self._running.get(sender.index) is not sender:
+            return  # it was killed while this event waited its turn
+        while message := control.receive(sender.control):
+            if message == control.READY:
+                sender.ready = True
+                if not self._serving and all(other.ready for other in self._running.values()):
+                    self._serving = True
+                    self._announce()
+            elif message == control.DRAINING:
+                sender.draining = True
+                self._refuse_when_all_drain()
+            elif message.startswith(control.ERROR):
+                sender.error = message.removeprefix(control.ERROR).decode("utf-8", "surrogateescape")
+        if message == b"" and sender.control in self._selector.get_map():
+            self._selector.unregister(sender.control)  # its end is reported by the pidfd
+
+    def _announce(self) -> None:
+        for url in self.listeners.urls:
+            logger.info("ready on %s", url)
+        if self.ready_fd is not None:
+            text = "".join(f"{url}\n" for url in self.listeners.urls)
+            try:
+                os.write(self.ready_fd, os.fsencode(text))
+            except OSError as error:  # whoever wanted to know is gone; that is no reason not to serve
+                logger.warning("cannot write to --ready-fd %d: %s", self.ready_fd, error.strerror)
+            os.close(self.ready_fd)
+            self.ready_fd = None
+
+    def _on_end(self, ended: _Worker) -> None:
+        if self._running.get(ended.index) is not ended:
+            return
+        self._on_message(ended)  # its last words
+        code = _reap(ended.pid)
+        self._forget(ended)
+        if self._stopping:
+            self._refuse_when_all_drain()
+            if code < 0 and -code != signal.SIGKILL:
+                logger.error("worker %d (pid %d) %s", ended.index, ended.pid, _describe_end(code))
+            self._code = self._code or max(0, code)
+            return
+        if not self._serving:
+            raise StartError(ended.error or f"a worker could not start: it {_describe_end(code)}")
+        reason = f": {ended.error}" if ended.error else ""
+        logger.error("worker %d (pid %d) %s%s; it is replaced", ended.index, ended.pid, _describe_end(code), reason)
+        self._restart_later(ended.index, lived=time.monotonic() - ended.started)
+
+    def _restart_later(self, index: int, lived: float) -> None:
+        delay = 0.0
+        if lived < RESTART_AT_ONCE_SECONDS:
+            last = self._delays.get(index, 0.0)
+            delay = min(LAST_RESTART_DELAY_SECONDS, max(FIRST_RESTART_DELAY_SECONDS, 2 * last))
+        self._delays[index] = delay
+        self._restarts[index] = _Restart(time.monotonic() + delay, delay)
+
+    def _forget(self, ended: _Worker) -> None:
+        del self._running[ended.index]
+        self._selector.unregister(ended.pidfd)
+        if ended.control in self._selector.get_map():
+            self._selector.unregister(ended.control)
+        os.close(ended.pidfd)
+        ended.control.close()
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for running in self._running.values():
+            os.kill(running.pid, number)  # not reaped yet, so the pid is still its own
+
+    def _kill_all(self) -> None:
+        self._signal_workers(signal.SIGKILL)
+        for running in list(self._running.values()):
+            _reap(running.pid)
+            self._forget(running)
+
+    # -- signals ---------------------------------------------------------------------------------------------------
+
+    def _on_signals(self, wakeup: socket.socket) -> None:
+        for number in wakeup.recv(64):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stop(number)
+            elif number == signal.SIGUSR1:
+                self._reopen_log()
+            elif number == signal.SIGHUP:
+                logger.warning("SIGHUP: reload is not supported yet")
+
+    def _stop(self, number: int) -> None:
+        if self._stopping:
+            self._kill_at = None
+            self._kill_all()
+            self._code = 128 + number
+            return
+        self._stopping = True
+        self._restarts.clear()
+        self._kill_at = time.monotonic() + self.grace + KILL_MARGIN_SECONDS
+        self._signal_workers(signal.SIGTERM)
+
+    def _refuse_when_all_drain(self) -> None:
+        """Clients that come during a stop are refused, and not left waiting, as soon as no worker accepts any more."""
+        if self._stopping and all(running.draining for running in self._running.values()):
+            self.listeners.refuse()
+
+    def _reopen_log(self) -> None:
+        try:
+            if not self.log.reopen():
+                return
+        except OSError as error:
+            logger.error("cannot reopen the access log %s: %s", self.log.path, error.strerror)
+            return
+        for running in self._running.values():
+            try:
+                control.send_log(running.control, self.log.fd)
+            except OSError as error:
+                logger.error("worker %d keeps the old access log: %s", running.index, error.strerror)
+        logger.info("reopened the access log %s", self.log.path)
+
+
+def check_alone() -> None:
+    """StartError: this is not the main thread, or not the only one. A fork copies only the calling thread, and whatever
+    locks the others hold would stay locked in the workers."""
+    if threading.current_thread() is not threading.main_thread():
+        raise StartError("the server must be started by the main thread; from other threads use tux.Server")
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise StartError("the server forks, and this process has several threads; use tux.Server, which starts its own")
+
+
+@contextlib.contextmanager
+def _signal_numbers() -> Iterator[socket.socket]:
+    """A socket on which the numbers of our signals arrive. Afterwards the handlers are what they were."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.settimeout(0)
+        handlers = {number: signal.signal(number, worker.only_wake) for number in _SIGNALS}
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                # None: it was not set from Python, and cannot be restored from there
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _reap(pid: int) -> int:
+    """The exit code, negative for a signal. 1 when somebody else has waited for it (SIGCHLD ignored)."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return worker.FAILED
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,105 @@
+"""From a configuration to a running server."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+
+from tux._engine import Engine, Roots
+from tux.config.compile import Compiled, compile_config
+from tux.config.schema import Config
+from tux.errors import USAGE, StartError
+from tux.planner.loop import Planner, canned_answers
+from tux.serve import privileges, worker
+from tux.serve.cpus import usable_cpus
+from tux.serve.listeners import open_listeners
+from tux.serve.logs import AccessLog, error_log
+from tux.serve.processes import Supervisor, check_alone
+from tux.serve.worker import Identity
+
+_KEY_BYTES = 16
+"""Of the keyed hash over requests: new at each start, so that nobody can prepare requests that collide."""
+
+logger = logging.getLogger("tux.supervisor")
+
+
+def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ()) -> int:
+    """Serve what the configuration says until SIGTERM or SIGINT (a second one ends it at once); returns the exit code,
+    see `Supervisor.run`. `ready_fd` gets the URLs, one a line, as soon as they are served, and is closed.
+    `own` are files of Tux itself, such as the configuration file, which are never served wherever they lie.
+
+    To be called by the main thread of a process that has no other. StartError: it could not start."""
+    _check_ready_fd(ready_fd)
+    check_alone()
+    server = config.server
+    compiled = compile_config(config)
+    workers = usable_cpus() if server.workers == "auto" else server.workers
+    account = privileges.account_for(server.user)
+    privileges.check_roots([os.fsdecode(root) for root in compiled.roots], account)
+    worker.preload()
+    job = worker.Job(
+        account=account,
+        grace_ms=round(server.grace * 1000),
+        make_engine=functools.partial(_make_engine, compiled, server.log_format, os.urandom(_KEY_BYTES)),
+        make_planner=functools.partial(_make_planner, compiled),
+        own=frozenset(_identities(own)),
+    )
+    with (
+        error_log(),
+        contextlib.closing(AccessLog(server.access_log)) as log,
+        open_listeners(compiled.listen, workers) as listeners,
+    ):
+        if account.uid == 0:
+            logger.warning("workers run as root; --user NAME makes them run as somebody else")
+        return Supervisor(
+            listeners=listeners,
+            log=log,
+            body=functools.partial(worker.serve, job=job),
+            workers=workers,
+            grace=server.grace,
+            ready_fd=ready_fd,
+        ).run()
+
+
+def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -> Engine:
+    engine = Engine(
+        key=key,
+        significant=compiled.significant,
+        roots=compiled.roots,
+        limits=compiled.limits,
+        log_fd=log_fd,
+        log_format=log_format,
+    )
+    for status, (head, body) in canned_answers().items():
+        engine.canned(status, head, body)
+    return engine
+
+
+def _make_planner(compiled: Compiled, engine: Engine, own: AbstractSet[Identity]) -> Planner:
+    return Planner(
+        engine.port,
+        Roots(compiled.roots),
+        compiled.table,
+        compiled.rules,
+        significant=frozenset(compiled.significant),
+        own=own,
+    )
+
+
+def _identities(paths: Sequence[str]) -> Iterator[Identity]:
+    for path in paths:
+        with contextlib.suppress(OSError):  # gone since it was read: nothing to protect
+            found = os.stat(path)
+            yield (found.st_dev, found.st_ino)
+
+
+def _check_ready_fd(fd: int | None) -> None:
+    try:
+        if fd is not None:
+            os.fstat(fd)
+    except (OSError, OverflowError):
+        raise StartError(f"--ready-fd {fd} is not an open descriptor", USAGE) from None

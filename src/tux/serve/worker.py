@@ -1,0 +1,261 @@
+"""A worker process: one engine thread that serves, and the planner that decides what the engine has not seen.
+
+Three threads: the main thread plans; the engine's thread runs C without the GIL; a small one waits for signals and for
+the supervisor, so that a stop is obeyed at once even while a plan is being made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from tux.errors import StartError
+from tux.serve import control, privileges
+from tux.serve.listeners import Listeners
+from tux.serve.privileges import Account
+
+DRAINED = 0
+"""Exit code: asked to stop, and everything under way was finished or its grace was over."""
+FAILED = 1
+"""Exit code: an error, which the log shows."""
+LEAKED = 3
+"""Exit code: stopped, but the engine's counters at its end were not zero: a bug."""
+
+PLANNER_NICE = 5
+"""Nice value of the planner's thread: a third of the weight of the engine's thread (sched(7)), so that planning cannot
+starve serving on a busy CPU, and still gets on."""
+
+LOG_CHECK_SECONDS = 10.0
+"""How often a worker with an access log looks whether records were lost."""
+
+FAILED_PLANNER_GRACE_MS = 1000
+"""After a planner that failed: what needs no planner may go on for so long."""
+
+_LATE_IMPORTS = ("encodings.idna", "encodings.latin_1", "linecache", "stringprep", "traceback", "tokenize")
+"""Modules that Python itself loads at first use. After the change of user its files may be out of reach."""
+
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
+"""A terminal sends SIGINT to the whole group, and so do people with SIGUSR1: the supervisor decides what they mean."""
+
+_END = 0
+"""On the wake-up socket, where the numbers of signals arrive: the worker has ended. No signal has this number."""
+
+Identity = tuple[int, int]
+"""Device and inode of a file."""
+
+logger = logging.getLogger("tux.worker")
+
+
+class EngineLike(Protocol):
+    """What a worker needs of `tux._engine.Engine`; see there."""
+
+    def listen(self, fd: int, *, listener: int, shared: bool = False) -> None: ...
+    def run(self) -> None: ...
+    def drain(self, grace_ms: int) -> None: ...
+    def reopen_log(self, fd: int) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def close(self) -> dict[str, int]: ...
+
+
+class PlannerLike(Protocol):
+    """What a worker needs of `tux.planner.loop.Planner`."""
+
+    def run(self, stop_fd: int) -> None:
+        """Answer what the engine asks, until `stop_fd` is readable."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The place of one worker, as the supervisor hands it over at the fork."""
+
+    index: int
+    control: socket.socket
+    listeners: Listeners
+    log_fd: int
+    supervisor: int
+    """Its pid."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a server do."""
+
+    account: Account
+    grace_ms: int
+    make_engine: Callable[[int], EngineLike]
+    """Gets the descriptor of the access log, or -1."""
+    make_planner: Callable[[EngineLike, AbstractSet[Identity]], PlannerLike]
+    """Gets the files that must never be served. The set grows when the access log is reopened."""
+    own: frozenset[Identity] = frozenset()
+    """Files of Tux itself, beside the access log: the configuration."""
+
+
+def only_wake(_number: int, _frame: object) -> None:
+    """A handler for signals whose numbers are read from the descriptor of `signal.set_wakeup_fd`."""
+
+
+def preload() -> None:
+    """Import what may be needed late. In the supervisor: workers then share its memory."""
+    for name in _LATE_IMPORTS:
+        importlib.import_module(name)
+
+
+def serve(seat: Seat, job: Job) -> int:
+    """The life of a worker, called after the fork with all signals blocked; returns the exit code.
+
+    StartError, OSError: it could not start."""
+    sockets = seat.listeners.keep(seat.index)
+    close_all_but({seat.control.fileno(), seat.log_fd, *(sock.fileno() for sock in sockets)})
+    privileges.raise_descriptor_limit()
+    privileges.become(job.account)
+    if not privileges.die_with_parent(seat.supervisor):
+        raise StartError("the supervisor is gone")
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+
+    engine = job.make_engine(seat.log_fd)
+    for index, (listener, sock) in enumerate(zip(seat.listeners, sockets, strict=True)):
+        engine.listen(sock.fileno(), listener=index, shared=listener.shared)
+    own = set(job.own)
+    if seat.log_fd >= 0:
+        own.add(_identity(seat.log_fd))
+    planner = job.make_planner(engine, own)
+    return _run(seat, engine, planner, _Watcher(seat, engine, job.grace_ms, own))
+
+
+def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, watcher: _Watcher) -> int:
+    runner = _EngineThread(engine)
+    # Threads inherit the mask, in which everything is blocked: signals come to the main thread only, and no system call
+    # of the engine is ever interrupted.
+    runner.start()
+    watcher.start()
+    signal.signal(signal.SIGTERM, only_wake)
+    signal.set_wakeup_fd(watcher.wakeup.fileno(), warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PLANNER_NICE)  # of this thread only, on Linux
+    control.send(seat.control, control.READY)
+
+    code = DRAINED
+    try:
+        planner.run(runner.ended.fileno())
+    except Exception:
+        logger.exception("the planner failed; this worker ends")
+        engine.drain(FAILED_PLANNER_GRACE_MS)
+        code = FAILED
+    runner.join()
+    watcher.end()
+    if runner.error is not None:
+        logger.error("the engine failed: %s", runner.error)
+        code = FAILED
+    watcher.report_lost_records()
+    leaks = {name: count for name, count in engine.close().items() if count}
+    if leaks:
+        logger.error("worker %d leaked: %s", seat.index, " ".join(f"{name}={count}" for name, count in leaks.items()))
+        code = code or LEAKED
+    return code
+
+
+class _EngineThread(threading.Thread):
+    def __init__(self, engine: EngineLike) -> None:
+        super().__init__(name="tux-engine")
+        self._engine = engine
+        self.ended, self._end = socket.socketpair()
+        """The first is readable when the engine has ended."""
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._engine.run()
+        except Exception as error:  # noqa: BLE001 (reported by the main thread)
+            self.error = error
+        finally:
+            self._end.close()
+
+
+class _Watcher(threading.Thread):
+    """Waits for signals, messages of the supervisor, and its end."""
+
+    def __init__(self, seat: Seat, engine: EngineLike, grace_ms: int, own: set[Identity]) -> None:
+        super().__init__(name="tux-watcher")
+        self._own = own
+        self._seat = seat
+        self._engine = engine
+        self._grace_ms = grace_ms
+        self._log_fd = seat.log_fd
+        self._lost = 0
+        self._awake, self.wakeup = socket.socketpair()
+        self.wakeup.settimeout(0)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._awake, selectors.EVENT_READ)
+        self._selector.register(seat.control, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        while True:
+            ready = self._selector.select(LOG_CHECK_SECONDS if self._log_fd >= 0 else None)
+            if not ready:
+                self.report_lost_records()
+            for key, _ in ready:
+                if key.fileobj is self._seat.control:
+                    self._on_message()
+                elif not self._on_signals(self._awake.recv(64)):
+                    return
+
+    def end(self) -> None:
+        """Called by the main thread when the engine has ended."""
+        self.wakeup.send(bytes([_END]))
+        self.join()
+
+    def _on_signals(self, numbers: bytes) -> bool:
+        if signal.SIGTERM in numbers:
+            self._engine.drain(self._grace_ms)
+            control.send(self._seat.control, control.DRAINING)
+        return _END not in numbers
+
+    def _on_message(self) -> None:
+        message, fd = control.receive_with_log(self._seat.control)
+        if not message:  # the supervisor is gone: nobody would start another worker, or keep the sockets
+            self._selector.unregister(self._seat.control)
+            self._engine.drain(self._grace_ms)
+            # The addresses become free for a server that takes over, while this one finishes what it has begun.
+            self._seat.listeners.refuse()
+        elif message == control.LOG and fd >= 0:
+            self._own.add(_identity(fd))
+            self._engine.reopen_log(fd)
+            # The engine's log thread may be writing to the old one at this moment: it is closed at the next time.
+            if self._log_fd != self._seat.log_fd:
+                os.close(self._log_fd)
+            self._log_fd = fd
+
+    def report_lost_records(self) -> None:
+        """One line in the error log when access log records were lost since the last call."""
+        lost = self._engine.stats().get("log_lost", 0)
+        if lost > self._lost:
+            logger.warning("the access log lost %d records: its disk is full or too slow", lost - self._lost)
+            self._lost = lost
+
+
+def _identity(fd: int) -> Identity:
+    found = os.fstat(fd)
+    return (found.st_dev, found.st_ino)
+
+
+def close_all_but(keep: Iterable[int]) -> None:
+    """Close every descriptor but the standard ones and these: other workers' sockets, and whatever was inherited."""
+    kept = {0, 1, 2, *keep}
+    with os.scandir("/proc/self/fd") as entries:
+        strays = [int(entry.name) for entry in entries]
+    for fd in strays:
+        if fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # the one that listed the folder

@@ -1,0 +1,162 @@
+"""A server of the real supervisor and the real worker, with an engine of a few lines of Python in place of the C one.
+
+Run as a program that takes a part of the options of `tux serve`, so that `tux.Server(command=...)` can start it. What a
+request does is its path: /pid, /log, /slow (answers when the client sends one byte more), /crash.
+FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import selectors
+import socket
+import sys
+import threading
+import time
+from functools import partial
+
+from tux.config import listen
+from tux.errors import StartError
+from tux.serve import worker
+from tux.serve.listeners import open_listeners
+from tux.serve.logs import AccessLog, error_log
+from tux.serve.privileges import account_for
+from tux.serve.processes import Supervisor
+
+TROUBLE = os.environ.get("FAKE_TROUBLE", "")
+
+
+class FakeEngine:
+    """Accepts one connection at a time for one request; a slow one goes on while others are accepted."""
+
+    def __init__(self, log_fd: int) -> None:
+        if TROUBLE == "start":
+            raise StartError("this engine does not start")
+        self._log_fd = log_fd
+        self._listeners: list[socket.socket] = []
+        self._slow: set[socket.socket] = set()
+        self._wake, self._woken = socket.socketpair()
+        self._deadline: float | None = None
+
+    def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
+        self._listeners.append(socket.socket(fileno=os.dup(fd)))
+
+    def run(self) -> None:
+        if TROUBLE == "engine":
+            raise OSError("this engine does not run")
+        with selectors.DefaultSelector() as selector:
+            for sock in (*self._listeners, self._woken):
+                selector.register(sock, selectors.EVENT_READ)
+            while self._deadline is None or (self._slow and time.monotonic() < self._deadline):
+                timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+                for key, _ in selector.select(timeout):
+                    sock = key.fileobj
+                    assert isinstance(sock, socket.socket)
+                    if sock in self._listeners:
+                        self._accept(sock, selector)
+                    elif sock in self._slow:
+                        sock.recv(1)
+                        _answer(sock, "finished")
+                        selector.unregister(sock)
+                        self._slow.discard(sock)
+                    elif sock is self._woken:
+                        sock.recv(1)
+                        for listener in self._listeners:
+                            with contextlib.suppress(KeyError):
+                                selector.unregister(listener)
+
+    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return  # another worker was faster; or a stop has begun, and the socket is shut down
+        sock.settimeout(10)
+        head = sock.recv(4096)
+        if not head:  # it only wanted to know whether somebody answers
+            sock.close()
+            return
+        path = head.split(b" ")[1]
+        if path == b"/slow":
+            sock.sendall(b"HTTP/1.0 200 OK\r\n\r\nbegun ")
+            self._slow.add(sock)
+            selector.register(sock, selectors.EVENT_READ)
+        elif path == b"/crash":
+            os.abort()
+        else:
+            if path == b"/log":
+                os.write(self._log_fd, b"a request\n")
+            sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            _answer(sock, str(os.getpid()))
+
+    def drain(self, grace_ms: int) -> None:
+        if TROUBLE != "deaf":
+            self._deadline = time.monotonic() + grace_ms / 1000
+            self._wake.send(b"d")
+
+    def reopen_log(self, fd: int) -> None:
+        self._log_fd = fd
+
+    def stats(self) -> dict[str, int]:
+        return {"log_lost": 7 if TROUBLE == "lost" else 0}
+
+    def close(self) -> dict[str, int]:
+        return {"buffers": 2 if TROUBLE == "leak" else 0, "plans": 0}
+
+
+class FakePlanner:
+    def run(self, stop_fd: int) -> None:
+        if TROUBLE == "planner":
+            raise RuntimeError("this planner cannot plan")
+        select.select([stop_fd], [], [])
+
+
+def _answer(sock: socket.socket, text: str) -> None:
+    sock.sendall(text.encode())
+    sock.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command")
+    parser.add_argument("--listen", action="append", default=[])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--grace", type=float, default=10)
+    parser.add_argument("--access-log", default="off")
+    parser.add_argument("--user")
+    parser.add_argument("--ready-fd", type=int)
+    given = parser.parse_args()
+    account = account_for(given.user)
+    job = worker.Job(
+        account=account,
+        grace_ms=round(given.grace * 1000),
+        make_engine=FakeEngine,
+        make_planner=lambda engine, own: FakePlanner(),
+    )
+    worker.preload()
+    addresses = [listen.parse(text) for text in given.listen]
+    try:
+        with (
+            error_log(),
+            contextlib.closing(AccessLog(given.access_log)) as log,
+            open_listeners(addresses, given.workers) as listeners,
+        ):
+            return Supervisor(
+                listeners=listeners,
+                log=log,
+                body=partial(worker.serve, job=job),
+                workers=given.workers,
+                grace=given.grace,
+                ready_fd=given.ready_fd,
+            ).run()
+    except StartError as error:
+        print(f"tux: error: {error.message}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        assert threading.active_count() == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
