@@ -187,6 +187,7 @@ def running(name: str, site: Site) -> Iterator[Running]:
             yield Running(name, process.pid, site.port)
         finally:
             _stop(process)
+            _wait_refused(name, site.port)
 
 
 def _wait_accepting(name: str, process: subprocess.Popen[bytes], port: int, output: IO[str]) -> None:
@@ -199,6 +200,20 @@ def _wait_accepting(name: str, process: subprocess.Popen[bytes], port: int, outp
             return
         time.sleep(0.02)
     raise StartError(f"{name} did not accept a connection within {START_S:.0f} s")
+
+
+def _wait_refused(name: str, port: int) -> None:
+    """Wait until nobody listens: a dying worker would else accept what is meant for the next server."""
+    end = time.monotonic() + STOP_S
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return
+        except OSError:
+            pass
+        time.sleep(0.01)
+    raise StartError(f"{name} still listens after its end")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
