@@ -82,7 +82,7 @@ def transcription(method: str, fields: dict[str, str]) -> Outcome:
         if not tag_condition("if-match", weakly=False):
             return Outcome.FAILED
     # 2. ... If-Match is not present, and If-Unmodified-Since is present, evaluate it:
-    elif (date := date_of("if-unmodified-since")) is not None and MODIFIED > date:
+    elif (date := date_of("if-unmodified-since")) is not None and date < MODIFIED:
         return Outcome.FAILED
     # 3. When If-None-Match is present, evaluate it:
     if "if-none-match" in fields:
@@ -92,7 +92,7 @@ def transcription(method: str, fields: dict[str, str]) -> Outcome:
     # 4. When the method is GET or HEAD, If-None-Match is not present, and If-Modified-Since is present, evaluate it:
     elif method in ("GET", "HEAD"):
         date = date_of("if-modified-since")
-        if date is not None and MODIFIED <= date:
+        if date is not None and date >= MODIFIED:
             return Outcome.NOT_MODIFIED
     return Outcome.PROCEED
 
