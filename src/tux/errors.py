@@ -44,13 +44,18 @@ def place_text(place: Sequence[str | int]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        name = part if part and all(c.isascii() and (c.isalnum() or c in "_-") for c in part) else _quoted(part)
+        name = part if part and all(c.isascii() and (c.isalnum() or c in "_-") for c in part) else quoted(part)
         text += f".{name}" if text else name
     return text
 
 
-def _quoted(name: str) -> str:
-    return '"' + "".join(c if c.isprintable() and c not in '"\\' else ascii(c)[1:-1] for c in name) + '"'
+def quoted(text: str) -> str:
+    """`text` in quotes, on one line whatever it holds."""
+    return '"' + "".join(_escaped(c) for c in text) + '"'
+
+
+def _escaped(c: str) -> str:
+    return f"\\{c}" if c in '"\\' else c if c.isprintable() else ascii(c)[1:-1]
 
 
 class ConfigError(StartError):

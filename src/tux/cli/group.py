@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from tux.errors import StartError
+from tux.errors import USAGE, StartError
 
 COMMANDS = ("serve", "check")
 """Each is a module here with a click command of the same name, imported when it is used."""
@@ -33,9 +33,6 @@ class Group(click.Group):
         """Run as a program: ends with SystemExit. Arguments are those of `click.Command.main`."""
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            code = error.exit_code
         except click.ClickException as error:
             code = _failed(_one_line(error.format_message()), error.exit_code)
         except StartError as error:
@@ -65,7 +62,12 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
     ctx.exit()
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.pass_context
 @click.option(
     "--version",
     is_flag=True,
@@ -74,8 +76,11 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
     callback=_version,
     help="Show the version and what was built in, and exit.",
 )
-def tux() -> None:
+def tux(ctx: click.Context) -> None:
     """Tux serves folders over HTTP.
 
     `tux COMMAND --help` explains a command.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(USAGE)

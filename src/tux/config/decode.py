@@ -15,7 +15,7 @@ import msgspec
 
 from tux.config import origins
 from tux.config.schema import Doc, Route
-from tux.errors import ConfigError, Problem
+from tux.errors import ConfigError, Problem, quoted
 
 Place = tuple[str | int, ...]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -47,14 +47,15 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        text = value if len(value) <= 60 else value[:57] + "..."
-        return '"' + "".join(c if c.isprintable() and c not in '"\\' else ascii(c)[1:-1] for c in text) + '"'
+        return quoted(value if len(value) <= 60 else value[:57] + "...")
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list | tuple):
         return "an array"
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a huge number"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value)) if abs(value) < 10**20 else "a huge number"
     return str(value)
 
 
@@ -136,9 +137,9 @@ def _bounded(value: Any, doc: Doc | None, place: Place, problems: list[Problem])
         if not math.isfinite(value):
             message = f"expected a finite number, got {value}"
         elif doc.ge is not None and value < doc.ge:
-            message = f"expected at least {doc.ge}, got {shown(value)}"
+            message = f"expected at least {shown(doc.ge)}, got {shown(value)}"
         elif doc.le is not None and value > doc.le:
-            message = f"expected at most {doc.le}, got {shown(value)}"
+            message = f"expected at most {shown(doc.le)}, got {shown(value)}"
     elif doc.min_length is not None and len(value) < doc.min_length:
         message = "must not be empty"
     elif isinstance(value, str) and "\0" in value:

@@ -42,14 +42,14 @@ def _section(tree: Mapping[str, object], prefix: str, header: str = "") -> list[
     plain: list[str] = []
     below: list[str] = []
     for key, value in tree.items():
-        name = f"{prefix}{_key(key)}"
+        name = f"{prefix}{key_text(key)}"
         if isinstance(value, dict) and value and all(isinstance(key, str) for key in value):
             below += _section(value, f"{name}.", f"[{name}]\n")
         elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             for item in value:
                 below += _section(item, f"{name}.", f"[[{name}]]\n")
         else:
-            plain.append(f"{_key(key)} = {_value(value)}\n")
+            plain.append(f"{key_text(key)} = {_value(value)}\n")
     if plain or not below or header.startswith("[["):
         return [header + "".join(plain), *below]
     return below
@@ -65,11 +65,12 @@ def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key_text(key)} = {_value(item)}" for key, item in value.items()) + "}"
     raise TypeError(f"no TOML for {type(value).__name__}")
 
 
-def _key(key: str) -> str:
+def key_text(key: str) -> str:
+    """A key as TOML writes it: bare, or quoted."""
     return key if _BARE.fullmatch(key) else _string(key)
 
 

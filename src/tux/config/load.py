@@ -106,8 +106,8 @@ def _toml(data: bytes, path: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError([Problem((), message[:1].lower() + message[1:], where)]) from None
     except RecursionError:
         raise ConfigError([Problem((), "nested too deeply", path)]) from None
-    except ValueError as error:  # a date that does not exist, a number of thousands of digits
-        raise ConfigError([Problem((), f"not valid TOML: {error}", path)]) from None
+    except ValueError:  # what tomllib leaves to int() and datetime
+        raise ConfigError([Problem((), "not valid TOML: a number or a date is out of range", path)]) from None
 
 
 def _at(path: str, data: bytes, position: int) -> str:

@@ -111,8 +111,6 @@ def _type_name(choice: Any, doc: Doc) -> str:
     if choice is float and doc.unit == "seconds":
         return "seconds"
     return {str: "string", int: "integer", float: "number", bool: "boolean"}[choice]
-        choice
-    ]
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -64,7 +64,12 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 60.0
     connections: Annotated[
         int,
-        Doc("Connections per worker. The limit of open files (`RLIMIT_NOFILE`) bounds them, too.", ge=1, le=10_000_000),
+        Doc(
+            """Connections per worker. Together with `memo_files` they are kept below the limit of open files
+            (`RLIMIT_NOFILE`).""",
+            ge=1,
+            le=50_000,
+        ),
     ] = 50_000
     pipelined: Annotated[
         int, Doc("Pipelined requests of one connection whose answers are sent in one go.", ge=1, le=64)
@@ -73,17 +78,31 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Doc("Memory per worker for remembered answers. What is used least makes room.", ge=0, le=2**40, unit="bytes"),
     ] = 64 * 1024 * 1024
+    memo_files: Annotated[
+        int,
+        Doc("Open files per worker for remembered answers that are too large to be held in memory.", ge=0, le=50_000),
+    ] = 4096
+    held_bytes: Annotated[
+        int,
+        Doc(
+            """Memory per worker for what all connections have sent but not been answered yet, and for answers that wait
+            to be sent; over it the answer is 503.""",
+            ge=65536,
+            le=2**40,
+            unit="bytes",
+        ),
+    ] = 256 * 1024 * 1024
     target_bytes: Annotated[
         int,
         Doc(
             "The longest request target (path and query); over it the answer is 414. Not over `head_bytes`.",
             ge=64,
-            le=65536,
+            le=16384,
             unit="bytes",
         ),
     ] = 8192
     head_bytes: Annotated[
-        int, Doc("The longest request head; over it the answer is 431.", ge=256, le=65536, unit="bytes")
+        int, Doc("The longest request head; over it the answer is 431.", ge=256, le=16384, unit="bytes")
     ] = 16384
     fields: Annotated[int, Doc("The most header lines of a request; over it the answer is 431.", ge=1, le=100)] = 100
     drain_bytes: Annotated[

@@ -53,12 +53,15 @@ def check_shared(
         if not glob.strip("/"):
             yield Problem(inner, "the glob is empty")
         if not value or not is_value(value):
-            yield Problem(inner, "not a valid field value: printable ASCII, no space at either end")
+            yield Problem(inner, "not a valid field value: no control characters, only Latin-1, no outer space")
     for key, entry in headers.items():
         if isinstance(entry, dict) and not key.strip("/"):
             yield Problem((*place, "headers", key), "the glob is empty")
         for name, value in entry.items() if isinstance(entry, dict) else ((key, entry),):
             inner = (*place, "headers", key, name) if isinstance(entry, dict) else (*place, "headers", key)
+            if "*" in name:
+                yield Problem(inner, f'expected a table for a glob: "{name}" = {{ Name = "value" }}')
+                continue
             if name.lower() == "cache-control":
                 yield Problem(inner, "use the key cache_control")
                 continue

@@ -1,0 +1,139 @@
+"""Options of the command line make the same configuration as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tux.config import load
+from tux.config.options import OPTIONS, from_options
+from tux.config.schema import Config, Server, Site
+from tux.errors import FAILED, USAGE, StartError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(*args: Any, **options: Any) -> tuple[int, str]:
+    with pytest.raises(StartError) as caught:
+        from_options(*args, **options)
+    return caught.value.exit_code, caught.value.message
+
+
+def test_nothing_given_is_the_current_folder(folder: Path) -> None:
+    assert from_options() == Config(server=Server(), site=(Site(root=str(folder)),))
+
+
+def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
+    (folder / "tux.toml").write_text(
+        """
+        [server]
+        listen = ["127.0.0.1:1", "unix:a.sock"]
+        workers = 2
+        user = "www-data"
+        grace = 1.5
+        access_log = "a.log"
+        log_format = "json"
+
+        [[site]]
+        root = "public"
+        index = ["a.html", "b.html"]
+        precompressed = false
+        cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
+        dotfiles = "allow"
+
+        [site.headers]
+        "*" = { X-A = "1:2=3" }
+        "a:b" = { X-A = "", X-B = "4" }
+        """
+    )
+    config = from_options(
+        "public",
+        listen=("127.0.0.1:1", "unix:a.sock"),
+        workers="2",
+        user="www-data",
+        grace=1.5,
+        access_log="a.log",
+        log_format="json",
+        index=("a.html", "b.html"),
+        precompressed=False,
+        cache_control=("*.css=max-age=60", "*=no-cache"),
+        header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),
+        dotfiles="allow",
+    )
+    assert config == load.load("tux.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"listen": ["80"]}, '--listen: expected HOST:PORT, [IPv6]:PORT or unix:/path, got "80"'),
+        ({"listen": ["a:1", "a:1"]}, '--listen: "a:1" is listed twice'),
+        ({"workers": "two"}, '--workers: expected an integer or "auto", got "two"'),
+        ({"workers": 0}, "--workers: expected at least 1, got 0"),
+        ({"user": ""}, "--user: must not be empty"),
+        ({"grace": float("nan")}, "--grace: expected a finite number, got nan"),
+        ({"access_log": ""}, "--access-log: must not be empty"),
+        ({"log_format": "xml"}, '--log-format: expected "common", "combined" or "json", got "xml"'),
+        ({"path": ""}, "PATH: must not be empty"),
+        ({"index": ["a/b"]}, "--index: expected a file name without /"),
+        ({"precompressed": "no"}, '--precompressed: expected true or false, got "no"'),
+        ({"dotfiles": "no"}, '--dotfiles: expected "allow" or "deny", got "no"'),
+        ({"cache_control": ["*.css"]}, '--cache-control: expected GLOB=VALUE, got "*.css"'),
+        ({"cache_control": ["=a"]}, '--cache-control: expected GLOB=VALUE, got "=a"'),
+        ({"cache_control": ["a=b", "a=c"]}, "--cache-control: a is given twice"),
+        (
+            {"cache_control": ["*.a=\n"]},
+            "--cache-control: *.a: not a valid field value: no control characters, only Latin-1, no outer space",
+        ),
+        ({"header": ["X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got "X-A=b"'),
+        ({"header": ["*:X-A"]}, '--header: expected GLOB:NAME=VALUE, got "*:X-A"'),
+        ({"header": [":X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got ":X-A=b"'),
+        ({"header": ["*:A=b", "*:A=c"]}, "--header: A is given twice for *"),
+        ({"header": ["*:Date=b"]}, "--header: * Date: Date cannot be set by a rule"),
+        ({"grace": -1.0, "workers": 0}, "--workers: expected at least 1, got 0 (and 1 more)"),
+    ],
+)
+def test_wrong_options_name_the_option(options: dict[str, Any], message: str) -> None:
+    assert refused(**options) == (USAGE, message)
+
+
+def test_options_of_the_server_win_over_the_file(folder: Path) -> None:
+    (folder / "tux.toml").write_text('[server]\nworkers = 3\ngrace = 7\n[[site]]\nroot = "a"\n')
+    config = from_options(config="tux.toml", workers=1, listen=["127.0.0.1:1"])
+    assert config.server == Server(listen=("127.0.0.1:1",), workers=1, grace=7.0)
+    assert config.site == (Site(root=f"{folder}/a"),)
+
+
+def test_path_and_options_of_a_site_do_not_change_the_sites_of_a_file(folder: Path) -> None:
+    (folder / "tux.toml").write_text('[[site]]\nroot = "a"\n')
+    message = "PATH, --index: cannot be given with tux.toml, which has sites; change them there"
+    assert refused("b", config="tux.toml", index=["x"]) == (USAGE, message)
+
+
+def test_path_makes_the_site_of_a_file_that_has_none(folder: Path) -> None:
+    (folder / "tux.toml").write_text("[server]\nworkers = 3\n")
+    config = from_options("b", config="tux.toml", dotfiles="allow")
+    assert config == Config(server=Server(workers=3), site=(Site(root=f"{folder}/b", dotfiles="allow"),))
+
+
+def test_a_file_without_a_site_does_not_serve_the_current_folder_unasked(folder: Path) -> None:
+    (folder / "tux.toml").write_text("[server]\nworkers = 3\n")
+    assert refused(config="tux.toml") == (FAILED, 'tux.toml: no site: add [[site]] with root = "FOLDER", or give PATH')
+
+
+def test_errors_of_the_file_are_not_usage_errors(folder: Path) -> None:
+    (folder / "tux.toml").write_text("[server]\nworkers = 0\n")
+    assert refused("b", config="tux.toml") == (FAILED, "tux.toml:2: server.workers: expected at least 1, got 0")
+
+
+def test_every_key_of_server_and_site_that_has_no_option_is_listed_here() -> None:
+    have = {f"{table}.{key}" for table, key in OPTIONS}
+    keys = {f"server.{name}" for name in Server.__struct_fields__} | {f"site.{name}" for name in Site.__struct_fields__}
+    assert keys - have == {"server.limits", "site.hosts", "site.route"}
