@@ -120,6 +120,7 @@ class Content:
     def __init__(self, cache: Path) -> None:
         self.www = cache / "www"
         self._requests = cache / "requests"
+        self._made: dict[str, RequestList] = {}
         self._requests.mkdir(parents=True, exist_ok=True)
         self.www.mkdir(parents=True, exist_ok=True)
 
@@ -148,6 +149,9 @@ class Content:
 
     def requests(self, scenario: Scenario, server: str, etag: str) -> RequestList:
         """The request list for ``scenario``; ``etag`` is what this server called the scenario's file."""
+        known = self._made.get(scenario.name)
+        if known is not None:
+            return known
         order: Path | None = None
         heads: list[bytes] = []
         name = scenario.name
@@ -169,7 +173,10 @@ class Content:
         file = self._requests / f"{name}.heads"
         file.write_bytes(b"".join(heads))
         length = "path" if scenario.size is None else str(scenario.size)
-        return RequestList(file, order, (scenario.status,), None if scenario.status == 304 else length)
+        made = RequestList(file, order, (scenario.status,), None if scenario.status == 304 else length)
+        if scenario.requests != "etag":  # those differ from server to server
+            self._made[scenario.name] = made
+        return made
 
     def flood(self, count: int) -> RequestList:
         """``count`` distinct requests: missing paths and random queries of a hot file, in turn."""

@@ -212,4 +212,6 @@ def hot_symbols(server: int, load: Load, meter: Meter, folder: Path, perf: str, 
         (perf, "report", "-i", str(data), "--stdio", "--sort", "comm,dso,symbol", "-q"),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return [" ".join(line.split()) for line in report.stdout.splitlines() if line.strip()][:lines]
+    # Two empty columns ("-") end a line: the inlined source, which we do not ask for.
+    rows = (" ".join(line.split()).removesuffix(" - -") for line in report.stdout.splitlines())
+    return [row for row in rows if row][:lines]

@@ -60,6 +60,7 @@ class Bench:
     meter: Meter
     floor: Path
     results: Results
+    measured: set[str]  # names of the scenarios measured in this run: the other rows are older
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     file = settings.output / "results.json"
     results = _load(file) or Results(_environment(network, versions))
     results.environment = _environment(network, versions)
-    bench = Bench(settings, Content(CACHE), Meter(load), floor, results)
+    bench = Bench(settings, Content(CACHE), Meter(load), floor, results, set())
     for scenario in SCENARIOS:
         if parsed.only and scenario.name not in parsed.only:
             continue
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         except (StartError, MeasureError) as error:
             print(f"bench: {scenario.name}: {error}", file=sys.stderr)
             return 1
+        bench.measured.add(scenario.name)
         _store(results, settings)
     print(f"bench: {settings.output / 'RESULTS.md'}")
     return 0
@@ -303,8 +305,8 @@ def _throughput(bench: Bench, scenario: Scenario, row: Row) -> None:
 
 def _offered(bench: Bench, servers: dict[str, Running], loads: dict[str, Load]) -> float:
     """The fixed rate: a share of nginx's maximum in the hot 1 KiB row of this run, else measured here."""
-    hot = bench.results.rows.get("hot-1k")
-    maximum = None if hot is None else verdict.median(hot, "nginx", "rate")
+    fresh = "hot-1k" in bench.measured
+    maximum = verdict.median(bench.results.rows["hot-1k"], "nginx", "rate") if fresh else None
     if maximum is None:
         name = "nginx" if "nginx" in servers else next(iter(servers))
         rates = [bench.meter.run(replace(loads[name], seconds=1.0), servers[name].pid)["rate"] for _ in range(3)]
