@@ -11,7 +11,9 @@
 
 #define TUX_LOG_RING_BYTES (1024u * 1024u) /* about 5,000 records: 50 ms of a very busy worker, a second of a usual one */
 #define TUX_LOG_FLUSH_MS 100u              /* a record is in the file at most this much later (3x is tested) */
-#define TUX_LOG_MAX_FIELD_BYTES 2048u      /* target, referer, user agent: cut there, marked with "..." */
+#define TUX_LOG_MAX_FIELD_BYTES 2048u      /* each text of a record: cut there, marked with "..." */
+#define TUX_LOG_MAX_RECORD_BYTES (6u * (6u * TUX_LOG_MAX_FIELD_BYTES + 3u) + 512u) /* 6 texts, every byte as \u00HH */
+#define TUX_LOG_CLOSE_MS 2000u             /* tux_accesslog_free waits this long for what is left to be written */
 
 enum tux_log_format { TUX_LOG_COMMON, TUX_LOG_COMBINED, TUX_LOG_JSON };
 
@@ -33,16 +35,21 @@ struct tux_log_record {
 
 struct tux_accesslog;
 
-/* fd stays the caller's. NULL: no memory or thread. */
+/* fd stays the caller's, who may close it at once (the log uses a duplicate). For several workers to share a file it must
+ * be open with O_APPEND. NULL: no memory, descriptor or thread. */
 struct tux_accesslog *tux_accesslog_new(int fd, enum tux_log_format format);
 void tux_accesslog_write(struct tux_accesslog *log, const struct tux_log_record *record); /* engine's thread only */
-void tux_accesslog_reopen(struct tux_accesslog *log, int fd); /* any thread: later records go to fd */
-void tux_accesslog_free(struct tux_accesslog *log); /* writes what is left (bounded: 2 s), joins the thread */
+/* Any thread: later records go to fd (duplicated, too). Returns 0; or -errno, and the log goes on with what it has. */
+int tux_accesslog_reopen(struct tux_accesslog *log, int fd);
+/* Writes what is left and joins the thread. After TUX_LOG_CLOSE_MS it gives up; a thread that the kernel still holds in
+ * a write is left behind with its memory. */
+void tux_accesslog_free(struct tux_accesslog *log);
 uint64_t tux_accesslog_lost(const struct tux_accesslog *log); /* records lost so far: no room, or a failed write */
 int tux_accesslog_error(const struct tux_accesslog *log);     /* errno of the last failed write, 0 when writing works */
 
-/* Formats one record into out[0..cap): its length, or 0 when it does not fit. Pure; used by write and by tests.
- * Control characters, quotes, backslashes and bytes over 0x7e are escaped (\xHH; JSON: \u00HH for Latin-1 bytes). */
-size_t tux_log_format_record(enum tux_log_format format, const struct tux_log_record *record, char *out, size_t cap);
+/* Formats one record into buffer[0..cap): its length, or 0 when it does not fit. Pure; used by write and by tests.
+ * Control characters, quotes, backslashes and bytes over 0x7e are escaped (\xHH; JSON: \u00HH for Latin-1 bytes).
+ * Times are local, with their offset; month names are English in every locale. */
+size_t tux_log_format_record(enum tux_log_format format, const struct tux_log_record *record, char *buffer, size_t cap);
 
 #endif
