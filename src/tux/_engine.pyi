@@ -148,7 +148,6 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 408, 413, 414, 431, 500, 501, 503, 505): `head` as
         in Port.reply."""
-    def routes(self, table: RouteTable) -> None: ...
     def run(self) -> None:
         """Serve until stopped and drained. OSError when the loop cannot be set up."""
     def drain(self, grace_ms: int) -> None:
