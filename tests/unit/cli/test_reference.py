@@ -1,0 +1,31 @@
+"""docs/reference/command-line.md says what the commands say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from tux.cli import reference
+from tux.cli.group import COMMANDS, tux
+
+PROJECT = Path(__file__).parents[3]
+PAGE = PROJECT / "docs/reference/command-line.md"
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    assert PAGE.read_text() == reference.markdown(), "run: python -m tux.cli.reference > docs/reference/command-line.md"
+
+
+def _options() -> list[str]:
+    commands = [tux.get_command(click.Context(tux), name) for name in COMMANDS]
+    parameters = [parameter for command in commands if command for parameter in command.params]
+    return sorted({name for p in parameters if isinstance(p, click.Option) for name in (*p.opts, *p.secondary_opts)})
+
+
+@pytest.mark.parametrize("option", _options())
+def test_every_option_is_in_the_reference_and_in_a_test(option: str) -> None:
+    tests = "".join((Path(__file__).parent / name).read_text() for name in ("test_serve.py", "test_check.py"))
+    assert f'"{option}"' in tests
+    assert option in PAGE.read_text()

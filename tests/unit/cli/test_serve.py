@@ -1,0 +1,86 @@
+"""`tux serve`: each option arrives in the configuration. What values mean is tested in tests/unit/config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.cli.conftest import Run, Supervisor
+from tux.config.schema import Config, Server, Site
+
+
+def test_without_arguments(run: Run, supervisor: Supervisor, folder: Path) -> None:
+    assert run("serve").exit_code == 0
+    assert supervisor.config == Config(site=(Site(root=str(folder)),))
+    assert supervisor.ready_fd is None
+    assert supervisor.own == []
+
+
+def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> None:
+    result = run(
+        *("serve", "public"),
+        *("--listen", "127.0.0.1:0", "--listen", "[::1]:80", "--listen", "unix:/run/tux.sock"),
+        *("--workers", "3", "--user", "www-data", "--grace", "1.5"),
+        *("--access-log", "-", "--log-format", "json"),
+        *("--index", "a.html", "--index", "b.html", "--no-precompressed", "--dotfiles", "allow"),
+        *("--cache-control", "*.css=max-age=60", "--cache-control", "*=no-cache"),
+        *("--header", "*:X-A=1", "--header", "img/*.png:X-B=c:d=e"),
+        *("--ready-fd", "1"),
+    )
+    assert result.output == ""
+    assert supervisor.config == Config(
+        server=Server(
+            listen=("127.0.0.1:0", "[::1]:80", "unix:/run/tux.sock"),
+            workers=3,
+            user="www-data",
+            grace=1.5,
+            access_log="-",
+            log_format="json",
+        ),
+        site=(
+            Site(
+                root=f"{folder}/public",
+                index=("a.html", "b.html"),
+                precompressed=False,
+                dotfiles="allow",
+                cache_control={"*.css": "max-age=60", "*": "no-cache"},
+                headers={"*": {"X-A": "1"}, "img/*.png": {"X-B": "c:d=e"}},
+            ),
+        ),
+    )
+    assert supervisor.ready_fd == 1
+
+
+def test_workers_auto_and_precompressed_can_be_said(run: Run, supervisor: Supervisor) -> None:
+    assert run("serve", "--workers", "auto", "--precompressed").exit_code == 0
+    assert supervisor.config is not None
+    assert supervisor.config.server.workers == "auto"
+    assert supervisor.config.site[0].precompressed is True
+
+
+def test_a_configuration_file_is_read_only_when_it_is_named(run: Run, supervisor: Supervisor, folder: Path) -> None:
+    (folder / "tux.toml").write_text('[server]\nworkers = 7\n[[site]]\nroot = "elsewhere"\n')
+    run("serve")
+    assert supervisor.config == Config(site=(Site(root=str(folder)),))
+    run("serve", "--config", "tux.toml", "--grace", "0")
+    assert supervisor.config == Config(server=Server(workers=7, grace=0.0), site=(Site(root=f"{folder}/elsewhere"),))
+    assert supervisor.own == ["tux.toml"]
+
+
+def test_a_bad_file_is_one_line_with_file_line_and_place(run: Run, supervisor: Supervisor, folder: Path) -> None:
+    (folder / "tux.toml").write_text('[[site]]\nroot = "a"\n[[site.route]]\npath = "/"\ncache_control = 3\n')
+    result = run("serve", "--config", "tux.toml")
+    message = "tux: error: tux.toml:5: site[0].route[0].cache_control: expected a string, got 3\n"
+    assert (result.exit_code, result.stderr) == (1, message)
+    assert supervisor.config is None
+
+
+def test_a_bad_option_is_one_line(run: Run, supervisor: Supervisor) -> None:
+    result = run("serve", "--listen", "8080")
+    message = 'tux: error: --listen: expected HOST:PORT, [IPv6]:PORT or unix:/path, got "8080"\n'
+    assert (result.exit_code, result.stderr) == (2, message)
+    assert supervisor.config is None
+
+
+def test_the_exit_code_is_that_of_the_server(run: Run, supervisor: Supervisor) -> None:
+    supervisor.result = 3
+    assert run("serve").exit_code == 3
