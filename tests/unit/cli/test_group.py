@@ -94,7 +94,7 @@ def test_a_start_without_a_file_imports_nothing_that_only_others_need() -> None:
 import sys
 from tux.config.options import from_options
 from_options(".", cache_control=["*=no-cache"], header=["*:X-A=b"])
-slow = {"tomllib", "difflib", "inspect", "asyncio", "email", "http.client", "http.server", "ssl", "urllib.request"}
+slow = {"tomllib", "difflib", "asyncio", "email", "http.client", "http.server", "ssl", "urllib.request"}
 slow |= {"subprocess", "multiprocessing", "unittest", "pydoc", "click", "tux.config.emit", "tux.config.reference"}
 print(*sorted(slow & set(sys.modules)))
 """
