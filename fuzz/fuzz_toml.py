@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Configuration files: any bytes give a configuration or ConfigError, each problem of which can be shown as one line."""
+"""Configuration files: any bytes give a configuration or ConfigError, each of whose problems is one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["tux"]):
+with atheris.instrument_imports(include=["tux", "tomllib"]):
+    import tomllib  # noqa: F401 - the loader imports it late, when it would no longer be instrumented
+
     from tux import errors
     from tux.config import load
 

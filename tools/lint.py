@@ -18,9 +18,18 @@ from typing import Final
 from tools import native
 
 C_WARNINGS: Final = (
-    "-std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith "
-    "-Wwrite-strings -Wstrict-prototypes"
-).split()
+    "-std=gnu11",
+    "-O2",
+    "-Werror",
+    "-Wall",
+    "-Wextra",
+    "-Wpointer-arith",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Wundef",
+    "-Wvla",
+    "-Wwrite-strings",
+)
 """For the C programs that the build does not know: those of the benchmarks."""
 
 

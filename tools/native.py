@@ -82,7 +82,11 @@ def tests() -> list[str]:
 
 def run_test(name: str, test: str) -> subprocess.CompletedProcess[str]:
     """Run one test of a flavour that was built. A report of a sanitizer makes it fail."""
-    program = CACHE / f"build-{name}" / "tests" / "c" / test
+    return run_program(name, CACHE / f"build-{name}" / "tests" / "c" / test)
+
+
+def run_program(name: str, program: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program as those of the flavour are run."""
     env = os.environ | FLAVOURS[name].env
     # An address space laid out too randomly is more than the ThreadSanitizer of gcc 12 and older can take.
     command = [*(("setarch", "-R") if name == "tsan" and _can_fix_addresses() else ()), str(program)]

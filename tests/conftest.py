@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""What all tests share: the header of a run, and how Hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hypothesis
+from hypothesis import database
+
+import tux
+from tests import features
+from tux import _version
+
+# A busy machine must not fail a test, so examples have no deadline. In CI the examples are the same in every run: a
+# change is judged by what it changes. Everywhere else they are new each time, and failures are kept.
+hypothesis.settings.register_profile(
+    "tux",
+    deadline=None,
+    database=database.DirectoryBasedExampleDatabase(Path(".cache") / "hypothesis"),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("tux"), derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "tux")
+
+
+def pytest_report_header() -> list[str]:
+    """Which package is tested, and what must not be skipped."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    expected = " ".join(sorted(features.expected())) or "none"
+    return [
+        f"tux {_version.__version__} from {Path(tux.__file__).parent}, Python {python}; features expected: {expected}"
+    ]
