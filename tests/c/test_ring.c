@@ -180,7 +180,20 @@ static void test_hostile_writer(void) {
         tux_ring_close(&writer);
         tux_ring_close(&reader);
     }
-    struct tux_ring writer, reader; /* backwards, after a record was read */
+    struct tux_ring writer, reader; /* over what was read and not released: a loop over reads would never end */
+    open_pair(&writer, &reader, 4096);
+    for (int i = 0; i < 256; i++)
+        put(&writer, "12345678", 8);
+    for (int i = 0; i < 256; i++)
+        CHECK(tux_ring_read(&reader, &payload, &size) == 1);
+    atomic_store(&writer.shared->written, 4096 + 16);
+    CHECK(tux_ring_read(&reader, &payload, &size) == -1);
+    tux_ring_release(&reader);
+    CHECK(tux_ring_read(&reader, &payload, &size) == 1);
+    tux_ring_close(&writer);
+    tux_ring_close(&reader);
+
+    /* backwards, after a record was read */
     open_pair(&writer, &reader, 4096);
     put(&writer, "0123456789abcdef", 16);
     CHECK(tux_ring_read(&reader, &payload, &size) == 1);

@@ -68,6 +68,7 @@ static int ring_map(struct tux_ring *ring, int memfd, uint32_t capacity) {
     ring->capacity = capacity;
     ring->position = 0;
     ring->seen = 0;
+    ring->released = 0;
     ring->reserved = 0;
     return 0;
 }
@@ -202,7 +203,7 @@ static int64_t reader_waiting(struct tux_ring *ring) {
         return (int64_t)(ring->seen - ring->position);
     uint64_t written = atomic_load_explicit(&ring->shared->written, memory_order_acquire);
     uint64_t waiting = written - ring->position;
-    if (waiting > ring->capacity || waiting % 8 != 0)
+    if (waiting > ring->capacity || written - ring->released > ring->capacity || waiting % 8 != 0)
         return -1;
     ring->seen = written;
     return (int64_t)waiting;
@@ -223,6 +224,7 @@ int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size) {
 }
 
 void tux_ring_release(struct tux_ring *ring) {
+    ring->released = ring->position;
     atomic_store_explicit(&ring->shared->read, ring->position, memory_order_release);
     if (flag_exchange(&ring->shared->writer_sleeps, 0) != 0)
         eventfd_raise(ring->space_eventfd);

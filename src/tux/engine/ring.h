@@ -29,6 +29,7 @@ struct tux_ring {
     int space_eventfd;   /* reader -> writer: room again */
     uint64_t position;   /* this end's own position (not shared: the peer cannot move it) */
     uint64_t seen;       /* the peer's position when last read and found sound */
+    uint64_t released;   /* reader: its position at the last release; the writer may not be over one capacity beyond it */
     uint32_t reserved;   /* writer: payload bytes reserved and not committed */
 };
 
@@ -53,7 +54,8 @@ void tux_ring_wake(struct tux_ring *ring);
 bool tux_ring_writer_sleep(struct tux_ring *ring, uint32_t size);
 void tux_ring_writer_awake(struct tux_ring *ring);
 
-/* Reader: 1 and the next record's payload; 0 when empty; -1 when the writer wrote nonsense.
+/* Reader: 1 and the next record's payload; 0 when empty; -1 when the writer wrote nonsense. Between two releases at most
+ * one capacity of records is read, whatever the writer does, so a loop over reads ends.
  * The payload stays valid until release, which frees all records read so far and wakes a sleeping writer. */
 int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size);
 void tux_ring_release(struct tux_ring *ring);
