@@ -15,7 +15,7 @@ def usable_cpus(cgroup_file: Path = _CGROUP_FILE, cgroup_root: Path = _CGROUP_RO
     that (rounded up, so that the quota can be used); at least 1."""
     cpus = len(os.sched_getaffinity(0))
     quota = _cgroup_cpus(cgroup_file, cgroup_root)
-    return max(1, min(cpus, math.ceil(quota)))
+    return max(1, math.ceil(min(cpus, quota)))
 
 
 def _cgroup_cpus(cgroup_file: Path, cgroup_root: Path) -> float:

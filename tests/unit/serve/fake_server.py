@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from functools import partial
+from typing import cast
 
 from tux.config import listen
 from tux.errors import StartError
@@ -53,17 +54,16 @@ class FakeEngine:
             while self._deadline is None or (self._slow and time.monotonic() < self._deadline):
                 timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
                 for key, _ in selector.select(timeout):
-                    sock = key.fileobj
-                    assert isinstance(sock, socket.socket)
-                    if sock in self._listeners:
-                        self._accept(sock, selector)
-                    elif sock in self._slow:
-                        sock.recv(1)
-                        _answer(sock, "finished")
-                        selector.unregister(sock)
-                        self._slow.discard(sock)
-                    elif sock is self._woken:
-                        sock.recv(1)
+                    ready = cast(socket.socket, key.fileobj)
+                    if ready in self._listeners:
+                        self._accept(ready, selector)
+                    elif ready in self._slow:
+                        ready.recv(1)
+                        _answer(ready, "finished")
+                        selector.unregister(ready)
+                        self._slow.discard(ready)
+                    elif ready is self._woken:
+                        ready.recv(1)
                         for listener in self._listeners:
                             with contextlib.suppress(KeyError):
                                 selector.unregister(listener)

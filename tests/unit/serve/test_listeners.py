@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import features
 from tux.config.listen import parse
 from tux.errors import StartError
 from tux.serve.listeners import Listeners, open_listeners
@@ -89,13 +90,14 @@ class TestTcp:
         with listening("127.0.0.1:0") as free:
             address = free.urls[0].removeprefix("http://")
         barrier = threading.Barrier(2)
+        reasons: list[str] = []
 
         def start(_: int) -> Listeners | None:
             barrier.wait()
             try:
                 return open_listeners([parse(address)], 2)
             except StartError as error:
-                assert "already in use" in error.message
+                reasons.append(error.message)
                 return None
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -104,6 +106,8 @@ class TestTcp:
                 assert len(opened) <= 1
                 for listeners in opened:
                     listeners.close()
+        assert reasons
+        assert all("already in use" in reason for reason in reasons)
 
     def test_an_address_covered_by_another_of_ours(self) -> None:
         with listening("127.0.0.1:0") as free:
@@ -146,17 +150,11 @@ class TestTcp:
                 pass
 
 
-def ipv6_works() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not ipv6_works(), reason="no IPv6 here")
 class TestIpv6:
+    @pytest.fixture(autouse=True)
+    def ipv6(self) -> None:
+        features.require("ipv6")
+
     def test_url_has_brackets(self) -> None:
         with listening("[::1]:0") as listeners:
             assert listeners.urls[0] == f"http://[::1]:{listeners.items[0].sockets[0].getsockname()[1]}"
