@@ -10,7 +10,7 @@
 
 #define TUX_MAX_ROOTS 4096u        /* one per site and origin; a bound on a table, not on sites */
 #define TUX_MAX_PATH_BYTES 4095u   /* PATH_MAX - 1 */
-#define TUX_ROOT_REOPEN_MS 1000u   /* a root's own path (a release symlink) is resolved anew after this time */
+#define TUX_ROOT_REOPEN_MS 250u    /* a root's own path (a release symlink) is resolved anew after this time */
 
 enum tux_found_kind {
     TUX_FOUND_ABSENT,  /* ENOENT, ENOTDIR, ENAMETOOLONG */
