@@ -84,7 +84,7 @@ fuzz: $(VENV)/.installed $(VENV)/.test $(VENV)/.fuzz
 .PHONY: dist
 dist: $(VENV)/.installed $(VENV)/.test
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python -m build --outdir dist
 	TUX_DIST=dist $(BIN)/python -m pytest tests/test_dist.py
 
 ## clean: remove what was built (.venv too; .cache with the unpacked peers stays)

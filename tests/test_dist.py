@@ -56,8 +56,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.environ.get("TUX_DIST"):
         return (native.ROOT / os.environ["TUX_DIST"]).resolve()
     folder = tmp_path_factory.mktemp("dist")
-    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder]
-    run(*command, cwd=native.ROOT, PATH=native.tool_path())
+    command: list[str | Path] = [sys.executable, "-m", "build", "--outdir", folder]
+    run(*command, cwd=native.ROOT)
     return folder
 
 
@@ -104,7 +104,9 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     extension = {name for name in names if re.fullmatch(r"tux/_engine\.[\w.-]+\.so", name)}
     assert len(extension) == 1
     package = {name.removeprefix("src/") for name in committed() if name.startswith("src/tux/")}
-    assert names - extension == {name for name in package if not name.endswith((".c", ".h", ".pyx", "meson.build"))}
+    assert names - extension == {
+        name for name in package if not name.endswith((".c", ".h", ".pxd", ".pyx", "meson.build"))
+    }
     assert {"tux/__init__.py", "tux/__main__.py", "tux/py.typed", "tux/_engine.pyi"} <= names
 
 
