@@ -173,6 +173,7 @@ cdef extern from "ring.h" nogil:
     void tux_ring_commit(tux_ring *ring, uint32_t size)
     void tux_ring_wake(tux_ring *ring)
     bint tux_ring_writer_sleep(tux_ring *ring, uint32_t size)
+    void tux_ring_writer_awake(tux_ring *ring)
     int tux_ring_read(tux_ring *ring, const void **payload, uint32_t *size)
     void tux_ring_release(tux_ring *ring)
     bint tux_ring_reader_sleep(tux_ring *ring)

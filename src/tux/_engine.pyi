@@ -32,7 +32,7 @@ SIGNIFICANT_BY_DEFAULT: Final[frozenset[str]]
 
 @final
 class Found:
-    """What a look at a path found; a check of a plan. Immutable. `fd` is closed with the object unless a reply took it."""
+    """What a look at a path found; a check of a plan. Immutable. `fd` is closed with it unless a reply took it."""
 
     root: int
     path: bytes
@@ -119,8 +119,8 @@ class Port:
     ) -> bool:
         """Answer an ask. `head`: status line and fields, CRLF after each, without Date, Connection and the blank line
         (with RANGE also without Content-Range and Content-Length: the engine adds them from the asker's range).
-        The body is `body`, or `body_len` bytes of `file` (whose fd is taken over) from `offset`; with RANGE it is the whole
-        representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes the
+        The body is `body`, or `body_len` bytes of `file` (whose fd is taken over) from `offset`; with RANGE it is the
+        whole representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes the
         engine. False: the engine is gone."""
 
 @final
@@ -155,7 +155,7 @@ class Engine:
         is over."""
     def reopen_log(self, fd: int) -> None: ...
     def stats(self) -> dict[str, int]:
-        """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, memo_bytes, log_lost, ..."""
+        """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, log_lost, ..."""
     def close(self) -> dict[str, int]:
         """Free everything after run() returned; the leak counters by name, all 0 when nothing leaked."""
 

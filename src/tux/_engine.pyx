@@ -7,10 +7,10 @@ import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.errno cimport EAGAIN, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close, dup, pread
 
@@ -385,7 +385,6 @@ cdef class Port:
         """Room in the reply ring, waiting for it if need be; NULL when the engine is gone."""
         cdef void *room = tux_ring_reserve(&self.replies, size)
         cdef pollfd waiting
-        cdef uint64_t count
         while room is NULL:
             if self.engine is None or not self.engine.running:
                 return NULL
@@ -395,8 +394,7 @@ cdef class Port:
                 waiting.revents = 0
                 with nogil:
                     poll(&waiting, 1, REPLY_POLL_MS)
-                if waiting.revents & POLLIN:
-                    os.eventfd_read(self.replies.space_eventfd)
+                tux_ring_writer_awake(&self.replies)
             room = tux_ring_reserve(&self.replies, size)
         return room
 
