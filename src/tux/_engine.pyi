@@ -120,8 +120,8 @@ class Port:
         """Answer an ask. `head`: status line and fields, CRLF after each, without Date, Connection and the blank line
         (with RANGE also without Content-Range and Content-Length: the engine adds them from the asker's range).
         The body is `body`, or `body_len` bytes of `file` (whose fd is taken over) from `offset`; with RANGE it is the
-        whole representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes the
-        engine. False: the engine is gone."""
+        whole representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes
+        the engine. False: the engine is gone."""
 
 @final
 class Engine:
