@@ -12,7 +12,10 @@ CODINGS = ("br", "zstd", "gzip")
 _ALIASES = {"x-gzip": "gzip"}
 
 
-@lru_cache(maxsize=1024)
+_CACHED_LENGTH = 128
+"""Values up to here are parsed once. Browsers send about 30 characters; what is longer is not worth the memory."""
+
+
 def acceptable(value: str | None) -> tuple[str, ...]:
     """The codings of `CODINGS` that are better than, or as good as, no coding at all; best first.
 
@@ -22,6 +25,10 @@ def acceptable(value: str | None) -> tuple[str, ...]:
     """
     if not value:
         return ()
+    return _parsed(value) if len(value) <= _CACHED_LENGTH else _parse(value)
+
+
+def _parse(value: str) -> tuple[str, ...]:
     weights: dict[str, int] = {}
     for element in value.split(","):
         name, semicolon, parameter = element.partition(";")
@@ -34,6 +41,9 @@ def acceptable(value: str | None) -> tuple[str, ...]:
     admitted = [(weights.get(coding, others), coding) for coding in CODINGS]
     admitted.sort(key=lambda pair: -pair[0])
     return tuple([coding for weight, coding in admitted if weight > 0 and weight >= identity])
+
+
+_parsed = lru_cache(maxsize=256)(_parse)
 
 
 def _weight(parameter: str) -> int | None:

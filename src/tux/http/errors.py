@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tux.http.head import REASONS, render
+from tux.http.head import REASONS, render, render_field
 
 PAGE_TYPE = "text/html; charset=utf-8"
 RETRY_AFTER_S = 1
@@ -21,11 +21,15 @@ def page(status: int) -> bytes:
     ).encode("ascii")
 
 
-@lru_cache(maxsize=256)
 def error_head(status: int, *more: tuple[str, str]) -> bytes:
     """The head that goes with `page(status)`: type, length, and the fields `more`; Retry-After with 503."""
+    return _head(status) + b"".join([render_field(name, value) for name, value in more])
+
+
+@lru_cache(maxsize=64)
+def _head(status: int) -> bytes:
     fields = [("Server", "tux"), ("Content-Type", PAGE_TYPE), ("Content-Length", str(len(page(status))))]
     fields.append(("X-Content-Type-Options", "nosniff"))
     if status == 503:
         fields.append(("Retry-After", str(RETRY_AFTER_S)))
-    return render(status, [*fields, *more])
+    return render(status, fields)

@@ -50,6 +50,7 @@ from tux.http.coding import CODINGS, acceptable
         ("gzip;q=1;q=0, br", ("br",)),
         ("gz ip, ,;, br", ("br",)),
         ("br\x00", ()),
+        ("deflate, " * 100 + "br;q=0.5, gzip", ("gzip", "br")),
     ],
 )
 def test_order(value: str | None, codings: tuple[str, ...]) -> None:
