@@ -130,7 +130,7 @@ class Server:
         with open(reader, "rb", buffering=0) as ready:
             try:
                 self._process = subprocess.Popen(
-                    [*self._command, *self._arguments(), "--ready-fd", str(writer)],
+                    [*self._command, *self._arguments("--ready-fd", str(writer))],
                     stdin=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=[writer],
@@ -206,7 +206,7 @@ class Server:
             return ""
         return os.pread(self._stderr, os.fstat(self._stderr).st_size, offset).decode("utf-8", "replace")
 
-    def _arguments(self) -> list[str]:
+    def _arguments(self, *more: str) -> list[str]:
         given = dict(_plain(self._options))
         given.setdefault("listen", [] if "config" in given else [_FREE_PORT])
         arguments = ["serve"]
@@ -218,7 +218,8 @@ class Server:
                 arguments += [f"{option}={item}" for item in value]
             else:
                 arguments.append(f"{option}={value}")
-        return arguments + self._args + ([] if self._path is None else ["--", os.fspath(self._path)])
+        path = [] if self._path is None else ["--", os.fspath(self._path)]
+        return [*arguments, *self._args, *more, *path]
 
     def _kill(self) -> None:
         """End it now, workers included, whatever state it is in."""
