@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import hypothesis
+import pytest
 from hypothesis import database
 
 import tux
@@ -33,3 +34,11 @@ def pytest_report_header() -> list[str]:
     return [
         f"tux {_version.__version__} from {Path(tux.__file__).parent}, Python {python}; features expected: {expected}"
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what exercises the extension: everything in these folders, unless it is marked ``slow``."""
+    folders = [Path(__file__).parent / name for name in ("e2e", "unit/planner", "unit/serve")]
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("slow"):
+            item.add_marker("sanitize")

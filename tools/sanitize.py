@@ -74,6 +74,7 @@ def extension(arguments: Sequence[str]) -> list[str]:
     build_extension()
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
+    REPORTS.chmod(0o1777)  # workers that root starts run as another user
     env = os.environ | environment()
     origin = subprocess.run(
         [sys.executable, "-c", "import tux._engine; print(tux._engine.__file__)"],
@@ -84,7 +85,7 @@ def extension(arguments: Sequence[str]) -> list[str]:
     ).stdout.strip()
     if not Path(origin).is_relative_to(SITE):
         return [f"the extension was imported from {origin}, not from {SITE}"]
-    command = [sys.executable, "-m", "pytest", "-m", "sanitize", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-m", "sanitize", *arguments]
     failed = []
     status = subprocess.run(command, cwd=native.ROOT, env=env, stdin=subprocess.DEVNULL).returncode
     if status != 0:
