@@ -46,7 +46,9 @@ enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_
     struct tux_signature signature = facts->general;
     for (int i = 0; i < 2; i++) {
         *plan = tux_memo_find(engine->memo, signature);
-        if (*plan != NULL) {
+        /* An answer to the same path without a query may lie under this general signature. If it is EXACT, it is not ours. */
+        bool other = *plan != NULL && i == 0 && !facts->same && ((*plan)->flags & TUX_PLAN_EXACT);
+        if (*plan != NULL && !other) {
             enum tux_found_plan found = usable(engine, signature, *plan);
             uint64_t first, last;
             /* A range that the template cannot fill has an answer of its own under the exact signature. */
