@@ -40,8 +40,8 @@ class Account:
 
     @property
     def is_current(self) -> bool:
-        """Nothing has to change: this process is that user already, and is not root."""
-        return self.uid == os.geteuid() == os.getuid() and self.uid != 0
+        """Nothing has to change: this process is that user already."""
+        return self.uid == os.geteuid() == os.getuid()
 
 
 def account_for(user: str | None) -> Account:
@@ -85,8 +85,7 @@ def become(account: Account) -> None:
         os.setresuid(account.uid, account.uid, account.uid)
         if os.getresuid() != (account.uid,) * 3 or os.getresgid() != (account.gid,) * 3:
             raise RuntimeError(f"the process did not become user {account.name}")
-        if account.uid != 0:
-            _check_no_way_back()
+        _check_no_way_back()
     set_no_new_privileges()
     os.umask(WORKER_UMASK)
 

@@ -15,7 +15,6 @@ import pytest
 from tests import features
 from tux.errors import StartError
 from tux.serve import privileges
-from tux.serve.privileges import Account
 
 
 def run(code: str, *arguments: str) -> str:
@@ -116,6 +115,14 @@ class TestBecome:
                 print(error)
         """)
         assert said == error
+
+    def test_root_that_stays_root_needs_no_capability(self, root: None) -> None:
+        said = run("""
+            os.setgroups = os.setresgid = os.setresuid = None
+            become(account_for("root"))
+            print(os.getuid())
+        """)
+        assert said == "0"
 
     def test_no_new_privileges_also_for_oneself(self) -> None:
         said = run("""
@@ -223,9 +230,3 @@ class TestRoots:
             "error: cannot run workers as user nobody: Operation not permitted; that needs CAP_SETUID and CAP_SETGID "
             "(--user root changes nothing, and needs neither)"
         )
-
-
-def test_an_account_of_root_is_never_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert not Account("root", 0, 0, ()).is_current
