@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz the chunked decoder: however the body is cut in two, body, outcome and end are the same. The first byte says where. */
+/* Fuzz the chunked decoder: wherever a body is cut in two, data, outcome and end are the same. The first byte is the
+ * cut. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz the head scanner: spans lie inside the head, the way of delivery does not matter, what is refused stays refused. */
+/* Fuzz the head scanner: spans lie inside the head, delivery in pieces changes nothing, what is refused stays so. */
 #include "../tests/c/head_text.h"
 
 #define MUST(condition)                                                                                                \
@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(!whole.is_signed || (!whole.chunked && whole.content_length == 0 && !whole.upgrade));
         MUST(memcmp(data + whole.length - 4, "\r\n\r\n", 4) == 0);
         /* Nothing after the head belongs to it. */
-        MUST(scan_copy(data, whole.length, 0, limits, &default_rules, &closed) == TUX_DONE && same_head(&whole, &closed));
+        MUST(scan_copy(data, whole.length, 0, limits, &default_rules, &closed) == TUX_DONE &&
+             same_head(&whole, &closed));
     }
     if (outcome == TUX_MALFORMED) {
         MUST(whole.error_reason != NULL && whole.error_status >= 400 && whole.error_status <= 505);

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool satisfiable = tux_range_resolve(range, of, &first, &last);
 
     if (range.kind == TUX_RANGE_CLOSED)
-        snprintf(text, sizeof(text), "bytes=%llu-%llu", (unsigned long long)range.first, (unsigned long long)range.last);
+        snprintf(text, sizeof(text), "bytes=%llu-%llu", (unsigned long long)range.first,
+                 (unsigned long long)range.last);
     else if (range.kind == TUX_RANGE_OPEN)
         snprintf(text, sizeof(text), "bytes=%llu-", (unsigned long long)range.first);
     else if (range.kind == TUX_RANGE_SUFFIX)

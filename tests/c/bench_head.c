@@ -7,20 +7,19 @@
 
 #include "head.h"
 
-static const char browser[] =
-    "GET /assets/index-4f1d2a.css HTTP/1.1\r\n"
-    "Host: www.example.org\r\n"
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
-    "Accept: text/css,*/*;q=0.1\r\n"
-    "Accept-Language: en-US,en;q=0.5\r\n"
-    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    "Connection: keep-alive\r\n"
-    "Referer: https://www.example.org/\r\n"
-    "Sec-Fetch-Dest: style\r\n"
-    "Sec-Fetch-Mode: no-cors\r\n"
-    "Sec-Fetch-Site: same-origin\r\n"
-    "Priority: u=2\r\n"
-    "\r\n";
+static const char browser[] = "GET /assets/index-4f1d2a.css HTTP/1.1\r\n"
+                              "Host: www.example.org\r\n"
+                              "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+                              "Accept: text/css,*/*;q=0.1\r\n"
+                              "Accept-Language: en-US,en;q=0.5\r\n"
+                              "Accept-Encoding: gzip, deflate, br, zstd\r\n"
+                              "Connection: keep-alive\r\n"
+                              "Referer: https://www.example.org/\r\n"
+                              "Sec-Fetch-Dest: style\r\n"
+                              "Sec-Fetch-Mode: no-cors\r\n"
+                              "Sec-Fetch-Site: same-origin\r\n"
+                              "Priority: u=2\r\n"
+                              "\r\n";
 static const char query[] = "GET /search?q=tux&page=2 HTTP/1.1\r\nHost: www.example.org\r\nAccept: */*\r\n\r\n";
 static const char ranged[] = "GET /video.mp4 HTTP/1.1\r\nHost: www.example.org\r\nRange: bytes=0-1023\r\n\r\n";
 static const char tiny[] = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";

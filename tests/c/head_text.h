@@ -30,8 +30,8 @@ static inline enum tux_outcome scan_copy(const void *text, size_t len, size_t se
 
 /* The text arrives in pieces of `step` bytes, and is scanned after each, up to the first outcome that is not MORE. */
 static inline enum tux_outcome scan_in_steps(const void *text, size_t len, size_t step,
-                                             const struct tux_head_limits *limits,
-                                             const struct tux_sign_rules *rules, struct tux_head *head)
+                                             const struct tux_head_limits *limits, const struct tux_sign_rules *rules,
+                                             struct tux_head *head)
 {
     enum tux_outcome outcome = TUX_MORE;
     for (size_t at = 0; at < len && outcome == TUX_MORE; at += step)
@@ -52,16 +52,15 @@ static inline bool same_signature(struct tux_signature a, struct tux_signature b
 /* Everything that a head which is DONE says. */
 static inline bool same_head(const struct tux_head *a, const struct tux_head *b)
 {
-    bool same = a->length == b->length && a->method == b->method && a->minor == b->minor &&
-                a->keep_alive == b->keep_alive && a->has_length == b->has_length && a->chunked == b->chunked &&
-                a->expect_continue == b->expect_continue && a->expect_other == b->expect_other &&
-                a->upgrade == b->upgrade && a->is_signed == b->is_signed && a->same == b->same &&
-                a->has_query == b->has_query && a->content_length == b->content_length &&
-                a->range.kind == b->range.kind && a->range.first == b->range.first &&
-                a->range.last == b->range.last && same_span(a->method_name, b->method_name) &&
-                same_span(a->target, b->target) && same_span(a->path, b->path) && same_span(a->query, b->query) &&
-                same_span(a->host, b->host) && same_signature(a->general, b->general) &&
-                same_signature(a->exact, b->exact) && a->seen == b->seen && a->n_fields == b->n_fields;
+    bool same =
+        a->length == b->length && a->method == b->method && a->minor == b->minor && a->keep_alive == b->keep_alive &&
+        a->has_length == b->has_length && a->chunked == b->chunked && a->expect_continue == b->expect_continue &&
+        a->expect_other == b->expect_other && a->upgrade == b->upgrade && a->is_signed == b->is_signed &&
+        a->same == b->same && a->has_query == b->has_query && a->content_length == b->content_length &&
+        a->range.kind == b->range.kind && a->range.first == b->range.first && a->range.last == b->range.last &&
+        same_span(a->method_name, b->method_name) && same_span(a->target, b->target) && same_span(a->path, b->path) &&
+        same_span(a->query, b->query) && same_span(a->host, b->host) && same_signature(a->general, b->general) &&
+        same_signature(a->exact, b->exact) && a->seen == b->seen && a->n_fields == b->n_fields;
     for (uint32_t i = 0; same && i < a->n_fields; i++)
         same = same_span(a->fields[i].name, b->fields[i].name) && same_span(a->fields[i].value, b->fields[i].value) &&
                a->fields[i].id == b->fields[i].id;

@@ -43,9 +43,9 @@ static const struct {
     {"bytes=0--1", TUX_RANGE_NONE, 0, 0},
     {"bytes=0x1-0x2", TUX_RANGE_NONE, 0, 0},
     {"bytes=1_0-20", TUX_RANGE_NONE, 0, 0},
-    {"bytes=0-1000000000000000000", TUX_RANGE_NONE, 0, 0},          /* 19 digits */
-    {"bytes=0000000000000000000-", TUX_RANGE_NONE, 0, 0},           /* also of zeros */
-    {"bytes=-18446744073709551617", TUX_RANGE_NONE, 0, 0},          /* 2^64 + 1 must not be 1 */
+    {"bytes=0-1000000000000000000", TUX_RANGE_NONE, 0, 0}, /* 19 digits */
+    {"bytes=0000000000000000000-", TUX_RANGE_NONE, 0, 0},  /* also of zeros */
+    {"bytes=-18446744073709551617", TUX_RANGE_NONE, 0, 0}, /* 2^64 + 1 must not be 1 */
     {"bytes=18446744073709551616-18446744073709551617", TUX_RANGE_NONE, 0, 0},
     {"items=0-1", TUX_RANGE_NONE, 0, 0},
 };

@@ -25,7 +25,8 @@ static void test_classes(void)
         CHECK(tux_byte_is(b, TUX_BYTE_TARGET) == (text && byte != '\t' && byte != ' ' && byte != '#'));
         CHECK(tux_byte_is(b, TUX_BYTE_QUOTED) == (text && byte != '"' && byte != '\\'));
         CHECK(tux_byte_is(b, TUX_BYTE_HOST) ==
-              (byte != 0 && byte < 0x80 && ((is_token(byte) && strchr("#%^`|", (int)byte) == NULL) || strchr("();=", (int)byte) != NULL)));
+              (byte != 0 && byte < 0x80 &&
+               ((is_token(byte) && strchr("#%^`|", (int)byte) == NULL) || strchr("();=", (int)byte) != NULL)));
         CHECK(tux_byte_lower(b) == (byte >= 'A' && byte <= 'Z' ? byte + 32 : byte));
         CHECK(tux_byte_is_space(b) == (byte == ' ' || byte == '\t'));
         CHECK(tux_byte_is_digit(b) == (byte >= '0' && byte <= '9'));

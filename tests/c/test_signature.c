@@ -17,7 +17,8 @@ static struct tux_head a, b;
 static bool scan_both(const struct pair *pair, const struct tux_sign_rules *rules)
 {
     return CHECK_ROW(scan_copy(pair->one, strlen(pair->one), 0, &default_limits, rules, &a) == TUX_DONE, pair->one) &&
-           CHECK_ROW(scan_copy(pair->other, strlen(pair->other), 0, &default_limits, rules, &b) == TUX_DONE, pair->other);
+           CHECK_ROW(scan_copy(pair->other, strlen(pair->other), 0, &default_limits, rules, &b) == TUX_DONE,
+                     pair->other);
 }
 
 /* -- what differs in general, and so in exact too ---------------------------------------------------------------- */
@@ -93,6 +94,8 @@ static const struct pair equal[] = {
     {BASE "\r\n", "GET /a HTTP/1.1\r\nHost: \t b \t\r\n\r\n"},
     {BASE "\r\n", "GET /a HTTP/1.1\r\nHost: B\r\n\r\n"},
     {"GET /a HTTP/1.1\r\nHost: WWW.Example.ORG:80\r\n\r\n", "GET /a HTTP/1.1\r\nHost: www.example.org:80\r\n\r\n"},
+    {"GET /a HTTP/1.1\r\nHost: ABCDEFGHIJKLMNOPQRSTUVWXYZ09-._~\r\n\r\n",
+     "GET /a HTTP/1.1\r\nHost: abcdefghijklmnopqrstuvwxyz09-._~\r\n\r\n"},
     {BASE "\r\n", "GET /a HTTP/1.2\r\nHost: b\r\n\r\n"}, /* both are answered as 1.1 */
     {BASE "\r\n", BASE "User-Agent: x\r\n\r\n"},
     {BASE "User-Agent: x\r\n\r\n", BASE "User-Agent: y\r\n\r\n"},
@@ -102,9 +105,11 @@ static const struct pair equal[] = {
     {BASE "\r\n", BASE "Content-Length: 0\r\n\r\n"},
     {BASE "Accept: a\r\n\r\n", BASE "aCCEPT:a\t\r\n\r\n"},
     {BASE "Accept: a\r\nAccept-Encoding: b\r\n\r\n", BASE "Accept-Encoding: b\r\nAccept: a\r\n\r\n"},
-    {BASE "Accept: a\r\nAccept: b\r\nIf-Match: c\r\n\r\n", BASE "Accept: a\r\nIf-Match: c\r\nX: y\r\nAccept: b\r\n\r\n"},
+    {BASE "Accept: a\r\nAccept: b\r\nIf-Match: c\r\n\r\n",
+     BASE "Accept: a\r\nIf-Match: c\r\nX: y\r\nAccept: b\r\n\r\n"},
     {BASE "Accept: a\r\n\r\n", "GET /a HTTP/1.1\r\nAccept: a\r\nHost: b\r\n\r\n"},
-    {"GET /a?b HTTP/1.1\r\nHost: c\r\nAccept: d\r\n\r\n", "GET /a?b HTTP/1.1\r\nUser-Agent: x\r\nAccept: d\r\nHost: C\r\n\r\n"},
+    {"GET /a?b HTTP/1.1\r\nHost: c\r\nAccept: d\r\n\r\n",
+     "GET /a?b HTTP/1.1\r\nUser-Agent: x\r\nAccept: d\r\nHost: C\r\n\r\n"},
 };
 
 static void test_equal(void)
@@ -130,7 +135,8 @@ static const struct pair equal_in_general[] = {
     {BASE "Range: bytes=0-1\r\n\r\n", BASE "Range: bytes=-1\r\n\r\n"},
     {BASE "Range: bytes=0-1\r\n\r\n", BASE "Range: bytes=00-1\r\n\r\n"},
     {BASE "Range: bytes=0-1\r\n\r\n", "GET /a?c HTTP/1.1\r\nHost: b\r\nRange: bytes=0-1\r\n\r\n"},
-    {"GET /a?bytes=0-1 HTTP/1.1\r\nHost: b\r\nRange: bytes=0-2\r\n\r\n", "GET /a?bytes=0-2 HTTP/1.1\r\nHost: b\r\nRange: bytes=0-1\r\n\r\n"},
+    {"GET /a?bytes=0-1 HTTP/1.1\r\nHost: b\r\nRange: bytes=0-2\r\n\r\n",
+     "GET /a?bytes=0-2 HTTP/1.1\r\nHost: b\r\nRange: bytes=0-1\r\n\r\n"},
 };
 
 static void test_equal_in_general(void)
@@ -152,15 +158,27 @@ static void test_equal_in_general(void)
 static void test_unsigned(void)
 {
     static const char *const texts[] = {
-        "POST /a HTTP/1.1\r\nHost: b\r\n\r\n", "PUT /a HTTP/1.1\r\nHost: b\r\n\r\n", "DELETE /a HTTP/1.1\r\nHost: b\r\n\r\n",
-        "TRACE /a HTTP/1.1\r\nHost: b\r\n\r\n", "FROB /a HTTP/1.1\r\nHost: b\r\n\r\n", "get /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "POST /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "PUT /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "DELETE /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "TRACE /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "FROB /a HTTP/1.1\r\nHost: b\r\n\r\n",
+        "get /a HTTP/1.1\r\nHost: b\r\n\r\n",
         "CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n",
-        BASE "Transfer-Encoding: chunked\r\n\r\n", BASE "Content-Length: 1\r\n\r\n", BASE "Content-Length: 010\r\n\r\n",
-        BASE "Expect: 100-continue\r\n\r\n", BASE "Expect: x\r\n\r\n", "GET /a HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
-        BASE "Upgrade: h2c\r\n\r\n", BASE "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-        BASE "Range: bytes=0-1\r\nRange: bytes=0-1\r\n\r\n", BASE "If-Modified-Since: a\r\nIf-Modified-Since: a\r\n\r\n",
-        BASE "If-Unmodified-Since: a\r\nIf-Unmodified-Since: a\r\n\r\n", BASE "If-Range: a\r\nIf-Range: a\r\n\r\n",
-        BASE "Authorization: a\r\nauthorization: a\r\n\r\n", BASE "Origin: a\r\nOrigin: a\r\n\r\n",
+        BASE "Transfer-Encoding: chunked\r\n\r\n",
+        BASE "Content-Length: 1\r\n\r\n",
+        BASE "Content-Length: 010\r\n\r\n",
+        BASE "Expect: 100-continue\r\n\r\n",
+        BASE "Expect: x\r\n\r\n",
+        "GET /a HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
+        BASE "Upgrade: h2c\r\n\r\n",
+        BASE "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        BASE "Range: bytes=0-1\r\nRange: bytes=0-1\r\n\r\n",
+        BASE "If-Modified-Since: a\r\nIf-Modified-Since: a\r\n\r\n",
+        BASE "If-Unmodified-Since: a\r\nIf-Unmodified-Since: a\r\n\r\n",
+        BASE "If-Range: a\r\nIf-Range: a\r\n\r\n",
+        BASE "Authorization: a\r\nauthorization: a\r\n\r\n",
+        BASE "Origin: a\r\nOrigin: a\r\n\r\n",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         CHECK_ROW(scan_copy(texts[i], strlen(texts[i]), 0, &default_limits, &default_rules, &a) == TUX_DONE, texts[i]);
@@ -172,8 +190,9 @@ static void test_unsigned(void)
 static void test_signed_bytes(void)
 {
     static char text[TUX_MAX_HEAD_BYTES];
-    const char *const shapes[] = { /* each covers %d bytes and two more */
-        "GET /%0*d HTTP/1.1\r\nHost: b\r\n\r\n", "GET /?%0*d HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nAccept:\r\nAccept: a%0*d\r\n\r\n"};
+    const char *const shapes[] = {/* each covers %d bytes and two more */
+                                  "GET /%0*d HTTP/1.1\r\nHost: b\r\n\r\n", "GET /?%0*d HTTP/1.0\r\n\r\n",
+                                  "GET / HTTP/1.0\r\nAccept:\r\nAccept: a%0*d\r\n\r\n"};
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         int covered = TUX_MAX_SIGNED_BYTES - (i == 0 ? 3 : 2); /* the Host line counts as host and as a value */
         for (int extra = 0; extra < 2; extra++) {
@@ -187,7 +206,7 @@ static void test_signed_bytes(void)
     CHECK(a.is_signed);
 }
 
-/* -- rules ---------------------------------------------------------------------------------------------------------- */
+/* -- rules ------------------------------------------------------------------------------------------------------- */
 
 /* A rule that looks at a field makes it covered. */
 static void test_rules_add_fields(void)
@@ -196,11 +215,17 @@ static void test_rules_add_fields(void)
         uint8_t id;
         const char *name;
     } rows[] = {
-        {TUX_FIELD_COOKIE, "Cookie"}, {TUX_FIELD_ORIGIN, "Origin"}, {TUX_FIELD_FORWARDED, "Forwarded"},
-        {TUX_FIELD_X_FORWARDED_FOR, "X-Forwarded-For"}, {TUX_FIELD_X_FORWARDED_PROTO, "X-Forwarded-Proto"},
-        {TUX_FIELD_X_FORWARDED_HOST, "X-Forwarded-Host"}, {TUX_FIELD_REFERER, "Referer"},
-        {TUX_FIELD_USER_AGENT, "User-Agent"}, {TUX_FIELD_ACCEPT_LANGUAGE, "Accept-Language"},
-        {TUX_FIELD_CONNECTION, "Connection"}, {TUX_FIELD_OTHER, "X-Any"},
+        {TUX_FIELD_COOKIE, "Cookie"},
+        {TUX_FIELD_ORIGIN, "Origin"},
+        {TUX_FIELD_FORWARDED, "Forwarded"},
+        {TUX_FIELD_X_FORWARDED_FOR, "X-Forwarded-For"},
+        {TUX_FIELD_X_FORWARDED_PROTO, "X-Forwarded-Proto"},
+        {TUX_FIELD_X_FORWARDED_HOST, "X-Forwarded-Host"},
+        {TUX_FIELD_REFERER, "Referer"},
+        {TUX_FIELD_USER_AGENT, "User-Agent"},
+        {TUX_FIELD_ACCEPT_LANGUAGE, "Accept-Language"},
+        {TUX_FIELD_CONNECTION, "Connection"},
+        {TUX_FIELD_OTHER, "X-Any"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct tux_sign_rules rules = default_rules;
@@ -220,7 +245,8 @@ static void test_rules_add_fields(void)
 static void test_rules_with_other_fields(void)
 {
     struct tux_sign_rules rules = default_rules;
-    struct pair names = {BASE "X-A: b\r\n\r\n", BASE "X-B: b\r\n\r\n"}, edge = {BASE "X-A: b\r\n\r\n", BASE "X-Ab:\r\n\r\n"};
+    struct pair names = {BASE "X-A: b\r\n\r\n", BASE "X-B: b\r\n\r\n"},
+                edge = {BASE "X-A: b\r\n\r\n", BASE "X-Ab:\r\n\r\n"};
     struct pair folded = {BASE "X-A: b\r\n\r\n", BASE "x-a:b\r\n\r\n"};
     struct pair lines = {BASE "A: b\r\nC: d\r\n\r\n", BASE "A: b\r\n\r\n"};
     rules.significant |= 1u << TUX_FIELD_OTHER;
@@ -264,7 +290,8 @@ static void test_key_and_context(void)
  * the head does. */
 static void test_each_byte(void)
 {
-    static const char text[] = "GET /0123456789abcdefghijk HTTP/1.1\r\nHost: b\r\nAccept-Encoding: 0123456789abcdefghijk\r\n\r\n";
+    static const char text[] =
+        "GET /0123456789abcdefghijk HTTP/1.1\r\nHost: b\r\nAccept-Encoding: 0123456789abcdefghijk\r\n\r\n";
     char changed[sizeof(text) + 8];
     size_t len = sizeof(text) - 1;
     CHECK_EQ(scan_copy(text, len, 0, &default_limits, &default_rules, &a), TUX_DONE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* SipHash-1-3 against vectors. The key of the first table is 00 01 ... 0f, the message is 00 01 02 ... (modulo 256).
- * They come from a model in Python, which agrees with the vectors of the SipHash paper when it runs 2-4 rounds, and with
- * CPython's hash() of bytes (PYTHONHASHSEED=0: a key of zeros), from which the second table is. */
+ * They come from a model in Python, which agrees with the vectors of the SipHash paper when it runs 2-4 rounds, and
+ * with CPython's hash() of bytes (PYTHONHASHSEED=0: a key of zeros), from which the second table is. */
 #include "check.h"
 #include "siphash.h"
 

@@ -48,8 +48,8 @@ static enum state end_of_item(uint8_t byte)
     return tux_byte_is_space(byte) ? BEFORE_MORE : BROKEN;
 }
 
-/* One byte of a chunk line: chunk-size [ chunk-ext ] CRLF. White space around ";" and "=" is what RFC 9112 section 7.1.1
- * calls BWS, which a recipient must accept; white space before the CRLF is in no rule of it. */
+/* One byte of a chunk line: chunk-size [ chunk-ext ] CRLF. White space around ";" and "=" is what RFC 9112
+ * section 7.1.1 calls BWS, which a recipient must accept; white space before the CRLF is in no rule of it. */
 static enum state line_step(struct tux_chunked *decoder, uint8_t byte)
 {
     switch ((enum state)decoder->state) {

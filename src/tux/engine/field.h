@@ -8,19 +8,20 @@
 
 #include "head.h"
 
-#define TUX_FIELD_SLOTS 64u         /* a power of two in which no two names collide; the compiler would complain */
-#define TUX_FIELD_NAME_MIN_BYTES 4u /* host */
+#define TUX_FIELD_SLOTS 64u          /* a power of two in which no two names collide; the compiler would complain */
+#define TUX_FIELD_NAME_MIN_BYTES 4u  /* host */
 #define TUX_FIELD_NAME_MAX_BYTES 19u /* if-unmodified-since */
 
 struct tux_field_slot {
     uint8_t id;
-    uint8_t len;     /* 0: an empty slot */
-    char name[20];   /* lower case */
+    uint8_t len;   /* 0: an empty slot */
+    char name[20]; /* lower case */
 };
 
 extern const struct tux_field_slot tux_field_slots[TUX_FIELD_SLOTS];
 
-#define TUX_FIELD_SLOT(first, last, len) (((unsigned)(len) + 4u * (unsigned)(first) + (unsigned)(last)) % TUX_FIELD_SLOTS)
+#define TUX_FIELD_SLOT(first, last, len)                                                                               \
+    (((unsigned)(len) + 4u * (unsigned)(first) + (unsigned)(last)) % TUX_FIELD_SLOTS)
 
 static inline uint64_t tux_field_load(const void *bytes)
 {
@@ -29,8 +30,8 @@ static inline uint64_t tux_field_load(const void *bytes)
     return word | 0x2020202020202020u;
 }
 
-/* The id of a name whose bytes are known to be tchars. That makes "| 0x20" a safe way to fold case: it maps no tchar but
- * letters to a letter, and none but "-" to "-". Reads name[0..len) only. */
+/* The id of a name whose bytes are known to be tchars. That makes "| 0x20" a safe way to fold case: it maps no tchar
+ * but letters to a letter, and none but "-" to "-". Reads name[0..len) only. */
 static inline uint8_t tux_field_id_of_token(const uint8_t *name, size_t len)
 {
     if (len - TUX_FIELD_NAME_MIN_BYTES > TUX_FIELD_NAME_MAX_BYTES - TUX_FIELD_NAME_MIN_BYTES)

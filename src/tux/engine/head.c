@@ -14,9 +14,9 @@
     (BIT(TUX_FIELD_HOST) | BIT(TUX_FIELD_CONNECTION) | BIT(TUX_FIELD_RANGE) | BIT(TUX_FIELD_TRANSFER_ENCODING) |       \
      BIT(TUX_FIELD_CONTENT_LENGTH) | BIT(TUX_FIELD_EXPECT) | BIT(TUX_FIELD_UPGRADE))
 
-#define VERSION_BYTES 10u              /* "HTTP/1.1" CRLF */
-#define MAX_LENGTH_DIGITS 18u          /* of Content-Length: below 2^63, so that no sum overflows */
-#define MAX_ADDRESS_BYTES 45u          /* the longest text of an IPv6 address, with an IPv4 tail */
+#define VERSION_BYTES 10u     /* "HTTP/1.1" CRLF */
+#define MAX_LENGTH_DIGITS 18u /* of Content-Length: below 2^63, so that no sum overflows */
+#define MAX_ADDRESS_BYTES 45u /* the longest text of an IPv6 address, with an IPv4 tail */
 
 /* One scan under way. Positions move only forward; end is the end of the bytes that may be read. */
 struct scanner {
@@ -59,9 +59,9 @@ static uint8_t method_of(const uint8_t *name, size_t len)
         const char *name;
         uint8_t method;
     } methods[] = {
-        {"HEAD", TUX_METHOD_HEAD},     {"POST", TUX_METHOD_POST},   {"OPTIONS", TUX_METHOD_OPTIONS},
-        {"PUT", TUX_METHOD_PUT},       {"DELETE", TUX_METHOD_DELETE}, {"PATCH", TUX_METHOD_PATCH},
-        {"CONNECT", TUX_METHOD_CONNECT}, {"TRACE", TUX_METHOD_TRACE}, {"GET", TUX_METHOD_GET},
+        {"HEAD", TUX_METHOD_HEAD},       {"POST", TUX_METHOD_POST},     {"OPTIONS", TUX_METHOD_OPTIONS},
+        {"PUT", TUX_METHOD_PUT},         {"DELETE", TUX_METHOD_DELETE}, {"PATCH", TUX_METHOD_PATCH},
+        {"CONNECT", TUX_METHOD_CONNECT}, {"TRACE", TUX_METHOD_TRACE},   {"GET", TUX_METHOD_GET},
     };
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         if (strlen(methods[i].name) == len && memcmp(methods[i].name, name, len) == 0)
@@ -253,6 +253,10 @@ static enum tux_outcome scan_request_line(struct scanner *s)
 /* Connection is a list of tokens; unknown ones, and what is no token, are not the scanner's business. */
 static void read_connection(struct scanner *s, const uint8_t *p, const uint8_t *end)
 {
+    if (end - p == 10 && memcmp(p, "keep-alive", 10) == 0) { /* what browsers send, with each request */
+        s->connection_keep_alive = true;
+        return;
+    }
     while (p < end) {
         const uint8_t *item = p, *item_end;
         while (p < end && *p != ',')
@@ -286,7 +290,8 @@ static bool read_length(const uint8_t *p, size_t len, uint64_t *number)
 }
 
 /* The fields that frame the request or steer the connection. `repeated`: this id was there before. */
-static enum tux_outcome interpret(struct scanner *s, uint8_t id, const uint8_t *value, const uint8_t *end, bool repeated)
+static enum tux_outcome interpret(struct scanner *s, uint8_t id, const uint8_t *value, const uint8_t *end,
+                                  bool repeated)
 {
     struct tux_head *head = s->head;
     size_t len = (size_t)(end - value);

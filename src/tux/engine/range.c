@@ -5,7 +5,7 @@
 
 #include "scan.h"
 
-#define MAX_DIGITS 18 /* of one number: below 10^18, so that no sum or product of two sizes overflows 64 bits signed */
+#define MAX_DIGITS 18 /* of one number: below 10^18, so that no sum overflows */
 
 /* Read 1 to MAX_DIGITS digits at *p; false when there are none or more. */
 static bool range_number(const uint8_t **p, const uint8_t *end, uint64_t *number)

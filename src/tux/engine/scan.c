@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "scan.h"
 
-#define COMMON (TUX_BYTE_TEXT | TUX_BYTE_TARGET | TUX_BYTE_QUOTED) /* any printable byte without a meaning of its own */
+#define COMMON (TUX_BYTE_TEXT | TUX_BYTE_TARGET | TUX_BYTE_QUOTED) /* printable, without a meaning of its own */
 #define NAME (COMMON | TUX_BYTE_TOKEN | TUX_BYTE_HOST)
 
 const uint8_t tux_byte_class[256] = {

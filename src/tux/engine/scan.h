@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Byte classes, and searches for the first byte of a class: 16 bytes at a time where SSE2 is there (every x86-64),
- * else one at a time. AVX2 was left out: it needs a dispatch at run time, and names and values are mostly under 32 bytes.
- * Each search reads nothing outside [p, end), so a caller needs no padding after its buffer. */
+ * else one at a time. AVX2 was left out: it needs a dispatch at run time, and names and values are mostly under 32
+ * bytes. Each search reads nothing outside [p, end), so a caller needs no padding after its buffer. */
 #ifndef TUX_SCAN_H
 #define TUX_SCAN_H
 
@@ -16,10 +16,10 @@
 #define TUX_SCAN_SIMD 0
 #endif
 
-#define TUX_BYTE_TOKEN 1u  /* tchar, RFC 9110 section 5.6.2 */
-#define TUX_BYTE_HOST 2u   /* reg-name, RFC 3986 section 3.2.2, without "," and without "%" (which needs two digits) */
-#define TUX_BYTE_HEX 4u    /* 0-9 a-f A-F */
-#define TUX_BYTE_TEXT 8u   /* may stand in a field value: HTAB, SP, VCHAR, obs-text */
+#define TUX_BYTE_TOKEN 1u   /* tchar, RFC 9110 section 5.6.2 */
+#define TUX_BYTE_HOST 2u    /* reg-name, RFC 3986 section 3.2.2, without "," and without "%" (which needs two digits) */
+#define TUX_BYTE_HEX 4u     /* 0-9 a-f A-F */
+#define TUX_BYTE_TEXT 8u    /* may stand in a field value: HTAB, SP, VCHAR, obs-text */
 #define TUX_BYTE_TARGET 16u /* may stand in a request target: everything but controls, SP, DEL and "#" */
 #define TUX_BYTE_QUOTED 32u /* may stand in a quoted-string unescaped: TEXT without DQUOTE and backslash */
 
@@ -78,10 +78,10 @@ static inline unsigned tux_scan_target_mask(__m128i bytes)
 static inline unsigned tux_scan_name_mask(__m128i bytes)
 {
     __m128i lower = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
-    __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8('a' - 1)),
-                                   _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
-    __m128i digit = _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8('0' - 1)),
-                                  _mm_cmplt_epi8(bytes, _mm_set1_epi8('9' + 1)));
+    __m128i letter =
+        _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8('a' - 1)), _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
+    __m128i digit =
+        _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8('0' - 1)), _mm_cmplt_epi8(bytes, _mm_set1_epi8('9' + 1)));
     __m128i dash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-'));
     return 0xffffu ^ (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(letter, digit), dash));
 }
@@ -100,7 +100,7 @@ static inline const uint8_t *tux_scan_text(const uint8_t *p, const uint8_t *end)
     return tux_scan_class(p, end, TUX_BYTE_TEXT);
 }
 
-/* The first byte that may not stand in a request target, or end. *query is set to the first "?" before it, else NULL. */
+/* The first byte that may not stand in a request target, or end. *query: the first "?" before it, or NULL. */
 static inline const uint8_t *tux_scan_target(const uint8_t *p, const uint8_t *end, const uint8_t **query)
 {
     *query = NULL;

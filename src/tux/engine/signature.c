@@ -46,8 +46,8 @@ static inline uint64_t lower_word(uint64_t word)
     return word | upper >> 2;
 }
 
-/* Add one piece. Its last word is loaded with bytes from outside the piece, which are then cut off: from after it, or at
- * the very end of the buffer, from before it (no head is shorter than 16 bytes). */
+/* Add one piece. Its last word is loaded with bytes from outside the piece, which are then cut off: from after it, or
+ * at the very end of the buffer, from before it (no head is shorter than 16 bytes). */
 static inline void add_piece(struct tux_siphash *hash, unsigned tag, struct text text, struct tux_span span, bool fold)
 {
     const uint8_t *bytes = text.buf + span.off;
@@ -77,7 +77,8 @@ static struct tux_signature finish(struct tux_siphash *hash)
 }
 
 /* All lines of one id. Fields without an id are told apart by their names. */
-static void add_lines(struct tux_siphash *hash, struct text text, const struct tux_head *head, uint32_t first, uint8_t id)
+static void add_lines(struct tux_siphash *hash, struct text text, const struct tux_head *head, uint32_t first,
+                      uint8_t id)
 {
     for (uint32_t i = first; i < head->n_fields; i++) {
         const struct tux_head_field *field = &head->fields[i];
