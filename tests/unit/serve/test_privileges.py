@@ -6,6 +6,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,15 +41,11 @@ def root() -> None:
 
 
 @pytest.fixture
-def open_tmp_path(tmp_path: Path) -> Iterator[Path]:
+def open_tmp_path() -> Iterator[Path]:
     """A folder that everybody can reach, which pytest's own are not."""
-    changed = [folder for folder in (tmp_path, *tmp_path.parents) if folder.stat().st_mode & 0o005 != 0o005]
-    modes = {folder: folder.stat().st_mode for folder in changed}
-    for folder, mode in modes.items():
-        folder.chmod(mode & 0o7777 | 0o005)
-    yield tmp_path
-    for folder, mode in modes.items():
-        folder.chmod(mode & 0o7777)
+    with tempfile.TemporaryDirectory(prefix="tux-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 class TestAccount:
