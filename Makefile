@@ -63,6 +63,12 @@ lint: $(VENV)/.build $(VENV)/.test $(VENV)/.lint
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
+## docs: write the generated parts of docs/reference anew
+.PHONY: docs
+docs: $(VENV)/.installed
+	$(BIN)/python -m tux.config.reference >docs/reference/configuration.md
+	$(BIN)/python -m tux.cli.reference >docs/reference/command-line.md
+
 ## bench: measure against nginx, lighttpd, h2o and the floor (BENCH_ARGS for a part)
 .PHONY: bench
 bench: $(VENV)/.installed $(VENV)/.test
