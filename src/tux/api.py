@@ -53,7 +53,7 @@ def serve(path: str | os.PathLike[str] | None = None, **options: Unpack[Options]
     It forks worker processes, so it must be called by the main thread of a process that has no other threads (in a
     notebook, use `Server`). StartError: one line that says why it cannot start."""
     from tux.config.options import from_options
-    from tux.serve.supervisor import run
+    from tux.daemon.supervisor import run
 
     plain = _plain(options)
     own = [plain["config"]] if "config" in plain else []

@@ -387,6 +387,7 @@ assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.set_wakeup_fd(-1) == -1
 assert sorted(os.listdir("/proc/self/fd")) == before
 assert not logging.getLogger("tux").handlers
+assert callable(tux.serve)
 print("returned", code)
 """
         with subprocess.Popen(

@@ -87,7 +87,7 @@ def serve(*, ready_fd: int | None, **options: Any) -> int:
 
     config = from_options(**options)
 
-    from tux.serve.supervisor import run
+    from tux.daemon.supervisor import run
 
     own = [options["config"]] if options["config"] else []
     return run(config, ready_fd, own=own)

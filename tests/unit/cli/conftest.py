@@ -30,10 +30,10 @@ def run() -> Run:
 
 
 class Supervisor(types.ModuleType):
-    """In place of `tux.serve.supervisor`: remembers what it was to serve."""
+    """In place of `tux.daemon.supervisor`: remembers what it was to serve."""
 
     def __init__(self) -> None:
-        super().__init__("tux.serve.supervisor")
+        super().__init__("tux.daemon.supervisor")
         self.config: Config | None = None
         self.ready_fd: int | None = None
         self.own: Sequence[str] = ()
@@ -49,5 +49,5 @@ class Supervisor(types.ModuleType):
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     module = Supervisor()
-    monkeypatch.setitem(sys.modules, "tux.serve.supervisor", module)
+    monkeypatch.setitem(sys.modules, "tux.daemon.supervisor", module)
     return module

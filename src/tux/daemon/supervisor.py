@@ -12,14 +12,14 @@ from collections.abc import Set as AbstractSet
 from tux._engine import Engine, Roots
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config
+from tux.daemon import privileges, worker
+from tux.daemon.cpus import usable_cpus
+from tux.daemon.listeners import open_listeners
+from tux.daemon.logs import AccessLog, error_log
+from tux.daemon.processes import Supervisor, check_alone
+from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
 from tux.planner.loop import Planner, canned_answers
-from tux.serve import privileges, worker
-from tux.serve.cpus import usable_cpus
-from tux.serve.listeners import open_listeners
-from tux.serve.logs import AccessLog, error_log
-from tux.serve.processes import Supervisor, check_alone
-from tux.serve.worker import Identity
 
 _KEY_BYTES = 16
 """Of the keyed hash over requests: new at each start, so that nobody can prepare requests that collide."""

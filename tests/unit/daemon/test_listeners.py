@@ -16,8 +16,8 @@ import pytest
 
 from tests import features
 from tux.config.listen import parse
+from tux.daemon.listeners import Listeners, open_listeners
 from tux.errors import StartError
-from tux.serve.listeners import Listeners, open_listeners
 
 
 @contextlib.contextmanager

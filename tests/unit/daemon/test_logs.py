@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tux.daemon.logs import AccessLog, error_log
 from tux.errors import StartError
-from tux.serve.logs import AccessLog, error_log
 
 logger = logging.getLogger("tux.test")
 

@@ -20,12 +20,12 @@ from functools import partial
 from typing import cast
 
 from tux.config import listen
+from tux.daemon import worker
+from tux.daemon.listeners import open_listeners
+from tux.daemon.logs import AccessLog, error_log
+from tux.daemon.privileges import account_for
+from tux.daemon.processes import Supervisor
 from tux.errors import StartError
-from tux.serve import worker
-from tux.serve.listeners import open_listeners
-from tux.serve.logs import AccessLog, error_log
-from tux.serve.privileges import account_for
-from tux.serve.processes import Supervisor
 
 TROUBLE = os.environ.get("FAKE_TROUBLE", "")
 

@@ -18,10 +18,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
+from tux.daemon import control, privileges
+from tux.daemon.listeners import Listeners
+from tux.daemon.privileges import Account
 from tux.errors import StartError
-from tux.serve import control, privileges
-from tux.serve.listeners import Listeners
-from tux.serve.privileges import Account
 
 DRAINED = 0
 """Exit code: asked to stop, and everything under way was finished or its grace was over."""

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tux.daemon import control, worker
+from tux.daemon.listeners import Listeners
+from tux.daemon.logs import AccessLog
+from tux.daemon.worker import Seat
 from tux.errors import StartError
-from tux.serve import control, worker
-from tux.serve.listeners import Listeners
-from tux.serve.logs import AccessLog
-from tux.serve.worker import Seat
 
 RESTART_AT_ONCE_SECONDS = 1.0
 """A worker that lived for so long is replaced at once; one that died earlier has to wait, longer each time."""

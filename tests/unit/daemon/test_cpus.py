@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tux.serve.cpus import usable_cpus
+from tux.daemon.cpus import usable_cpus
 
 
 @pytest.fixture(autouse=True)

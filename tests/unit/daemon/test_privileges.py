@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests import features
+from tux.daemon import privileges
 from tux.errors import StartError
-from tux.serve import privileges
 
 
 def run(code: str, *arguments: str) -> str:
@@ -23,8 +23,8 @@ def run(code: str, *arguments: str) -> str:
     program = (
         "import os, resource, sys, json\n"
         "from tux.errors import StartError\n"
-        "from tux.serve.privileges import *\n"
-        "from tux.serve import privileges\n"
+        "from tux.daemon.privileges import *\n"
+        "from tux.daemon import privileges\n"
         "try:\n" + textwrap.indent(textwrap.dedent(code), "    ") + "\n"
         "except StartError as error:\n"
         "    print('error:', error.message)\n"

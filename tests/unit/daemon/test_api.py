@@ -13,7 +13,7 @@ import pytest
 
 import tux
 from tux import api
-from tux.serve import processes
+from tux.daemon import processes
 
 
 def program(code: str, **more: Any) -> tux.Server:
