@@ -87,7 +87,8 @@ class View:
         self.method = request.method
         self.path = request.path
         self.minor = request.minor
-        self.host = request.host
+        self.host = request.host.lower()
+        """In lower case, port included: the signature folds it."""
         self.listener = request.listener
         self.expect_other = request.expect_other
         self.plain_range = request.plain_range
@@ -103,7 +104,8 @@ class View:
             self._range_read = True
         elif name not in self._covered:
             self._uncovered_read = True
-        return self._fields.get(name)
+        value = self._fields.get(name)
+        return value.lower() if name == "host" and value is not None else value
 
     def has_any(self, names: AbstractSet[str], /) -> bool:
         """Whether any of these fields was sent."""

@@ -57,6 +57,12 @@ def test_what_reading_does(ask: Ask, read: Callable[[View], object], flags: int)
     assert view.ttl_ms == -1
 
 
+def test_the_host_is_seen_as_the_signature_covers_it() -> None:
+    view = view_of(replace(PLAIN, host="Example.ORG:80", fields={"host": "Example.ORG:80"}))
+    assert view.host == "example.org:80"
+    assert view.field("host") == "example.org:80"
+
+
 def test_a_range_template_does_not_depend_on_the_numbers() -> None:
     view = view_of(PLAIN)
     view.field("range")
