@@ -6,10 +6,12 @@ lock). A unix socket is one for all workers.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -20,6 +22,10 @@ from tux.errors import StartError
 BACKLOG = 4096
 """Connections that may wait for accept(2), per socket: 80 ms of them at 50,000 a second. The kernel bounds it by
 net.core.somaxconn (4096 by default since Linux 5.4)."""
+
+START_LOCK_SECONDS = 2.0
+"""How long a start waits for another one on the same port, which holds it up for less than a millisecond."""
+START_LOCK_RETRY_SECONDS = 0.01
 
 UNIX_MODE = 0o666
 """Mode of a unix socket, as nginx has it: who may connect is decided by the permissions of its folder."""
@@ -138,14 +144,11 @@ def _open_tcp(
 ) -> Listener:
     sockets: list[socket.socket] = []
     try:
-        # A guard takes the address without SO_REUSEPORT, which fails when anybody listens there, also another server of
-        # the same user. It listens until the others do: so the address is never free in between, and of two starts at
-        # the same moment one fails.
-        with _tcp_socket(family) as guard:
-            guard.bind(sockaddr)
-            guard.listen(1)
-            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            bound = guard.getsockname()
+        # The probe binds without SO_REUSEPORT, which fails when anybody listens there, also another server of the same
+        # user. It never listens itself: a connection that it took would be reset when it closes.
+        with _starting(sockaddr[1]), _tcp_socket(family) as probe:
+            probe.bind(sockaddr)
+            bound = probe.getsockname()
             for _ in range(workers):
                 sock = _tcp_socket(family)
                 sockets.append(sock)
@@ -162,6 +165,23 @@ def _open_tcp(
         raise _bind_error(name, error, port=sockaddr[1]) from None
     host = socket.getnameinfo(bound, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
     return Listener(f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}", sockets)
+
+
+@contextlib.contextmanager
+def _starting(port: int) -> Iterator[None]:
+    """Between the probe and the first listen(2) of a port, keep out other starts on this machine: of two at the same
+    moment both would find the port free, and share it. OSError EADDRINUSE: another start does not get on."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        give_up = time.monotonic() + START_LOCK_SECONDS
+        while port != 0:  # the kernel gives a port to one only
+            try:
+                lock.bind(f"\0tux-start-{port}")  # unix(7): an abstract name goes with its socket
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > give_up:
+                    raise
+                time.sleep(START_LOCK_RETRY_SECONDS)
+        yield
 
 
 def _tcp_socket(family: socket.AddressFamily) -> socket.socket:

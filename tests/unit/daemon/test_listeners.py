@@ -34,6 +34,12 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port_of(url)), timeout=5)
 
 
+def _connect_until_accepted(port: int) -> socket.socket:
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
 def accept_all(sock: socket.socket) -> list[socket.socket]:
     accepted = []
     with contextlib.suppress(BlockingIOError):
@@ -84,6 +90,19 @@ class TestTcp:
     def test_port_taken_on_all_addresses(self) -> None:
         with listening("0.0.0.0:0") as listeners:
             assert "already in use" in refusal(f"127.0.0.1:{port_of(listeners.urls[0])}")
+
+    def test_a_client_that_comes_while_it_starts_is_not_reset(self) -> None:
+        """Whoever gets through the handshake is in the queue of a socket that stays."""
+        for _ in range(20):
+            with listening("127.0.0.1:0") as free:
+                address = free.urls[0].removeprefix("http://")
+            with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as opened:
+                tried = pool.submit(_connect_until_accepted, port_of(address))
+                opened.enter_context(listening(address, workers=2))
+                client = opened.enter_context(tried.result(timeout=10))
+                client.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    client.recv(1)
 
     def test_two_starts_at_the_same_moment(self) -> None:
         """Never both: the port is not shared in any interleaving."""
