@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -72,7 +73,7 @@ void tux_batch_begin(struct tux_batch *batch)
     for (uint32_t i = 0; i < batch->n_plans; i++)
         tux_plan_unref(batch->plans[i]);
     batch->n_iov = batch->n_plans = 0;
-    batch->bytes = 0;
+    batch->bytes = batch->mapped = 0;
 }
 
 bool tux_batch_full(const struct tux_engine *engine, const struct tux_batch *batch)
@@ -106,6 +107,45 @@ static char *put_number(char *out, uint64_t number)
     while (n > 0)
         *out++ = digits[--n];
     return out;
+}
+
+/* A file that is sent again and again is mapped, and sent from there: on a mapping send(2) copies in large pieces, where
+ * sendfile(2) hands over page by page, and what is in the socket cannot change any more. Only the kernel reads the mapping: if
+ * a page is gone (the file was truncated), send fails with EFAULT, and there is no SIGBUS. */
+static void map_file(struct tux_plan *plan)
+{
+    if (plan->map != NULL || plan->files_sent++ < TUX_MAP_AFTER_SENDS)
+        return;
+    void *map = mmap(NULL, plan->body_offset + plan->body_len, PROT_READ, MAP_SHARED, plan->fd, 0);
+    if (map != MAP_FAILED)
+        plan->map = map;
+}
+
+/* Is the slice in the page cache? One byte at either end tells: read-ahead works in far larger pieces than a slice. */
+static bool is_resident(struct tux_engine *engine, struct tux_plan *plan, uint64_t offset, uint64_t length)
+{
+    if (engine->now_ms < plan->resident_until_ms)
+        return true;
+    char byte;
+    struct iovec one = {.iov_base = &byte, .iov_len = 1};
+    uint64_t at[2] = {offset, offset + length - 1};
+    for (int i = 0; i < 2; i++)
+        if (preadv2(plan->fd, &one, 1, (off_t)at[i], RWF_NOWAIT) < 0 && errno == EAGAIN)
+            return false;
+    if (plan->body_len <= TUX_SLICE_BYTES && length == plan->body_len)
+        plan->resident_until_ms = engine->now_ms + TUX_RECHECK_MS;
+    return true;
+}
+
+/* Is the open file still what the plan was made from? Never bytes of two versions: if not, the connection ends. */
+static bool is_intact(struct tux_engine *engine, const struct tux_plan *plan)
+{
+    struct tux_identity identity;
+    if (tux_files_identity(plan->fd, &identity) && identity.size == plan->identity.size &&
+        identity.mtime_ns == plan->identity.mtime_ns)
+        return true;
+    tux_count(&engine->stats.changed_while_sent, 1);
+    return false;
 }
 
 uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
@@ -157,19 +197,37 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
     }
     batch->n_plans++;
     if (plan->fd >= 0 && length > 0) {
+        map_file(plan);
         conn->file = tux_plan_ref(plan);
         conn->file_off = plan->body_offset + first;
         conn->file_left = length;
+        uint64_t slice = length < TUX_SLICE_BYTES ? length : TUX_SLICE_BYTES;
+        if (plan->map != NULL && is_resident(engine, plan, conn->file_off, slice) && is_intact(engine, plan)) {
+            add_iovec(batch, plan->map + conn->file_off, slice);
+            batch->mapped = slice;
+        }
     }
     return length;
 }
 
 /* -- sending ---------------------------------------------------------------------------------------------------- */
 
+static void file_sent(struct tux_conn *conn, uint64_t bytes)
+{
+    conn->file_off += bytes;
+    conn->file_left -= bytes;
+    if (conn->exchange != NULL)
+        conn->exchange->body_bytes += bytes;
+    if (conn->file_left == 0) {
+        tux_plan_unref(conn->file);
+        conn->file = NULL;
+    }
+}
+
 enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_batch *batch = &engine->batch;
-    int flags = MSG_NOSIGNAL | (conn->file != NULL ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | (conn->file_left > batch->mapped ? MSG_MORE : 0);
     ssize_t sent;
     if (batch->n_iov == 1) {
         sent = send(conn->fd, batch->iov[0].iov_base, batch->iov[0].iov_len, flags);
@@ -183,6 +241,15 @@ enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
             return TUX_STEP_CLOSE;
         }
         sent = 0;
+    }
+    if (batch->mapped > 0) { /* what is left of the file stays the file's: only the kernel reads a mapping */
+        batch->n_iov--;
+        batch->bytes -= batch->mapped;
+        if ((size_t)sent > batch->bytes) {
+            uint64_t done = (size_t)sent - batch->bytes;
+            sent -= (ssize_t)done;
+            file_sent(conn, done);
+        }
     }
     size_t left = batch->bytes - (size_t)sent;
     if (left > 0) {
@@ -220,47 +287,24 @@ static enum tux_step blocked(struct tux_engine *engine, struct tux_conn *conn)
     return TUX_STEP_WAIT;
 }
 
-/* Is the slice in the page cache? One byte at either end tells: read-ahead works in far larger pieces than a slice. */
-static bool is_resident(struct tux_engine *engine, struct tux_plan *plan, uint64_t offset, uint64_t length)
-{
-    if (engine->now_ms < plan->resident_until_ms)
-        return true;
-    char byte;
-    struct iovec one = {.iov_base = &byte, .iov_len = 1};
-    uint64_t at[2] = {offset, offset + length - 1};
-    for (int i = 0; i < 2; i++)
-        if (preadv2(plan->fd, &one, 1, (off_t)at[i], RWF_NOWAIT) < 0 && errno == EAGAIN)
-            return false;
-    if (plan->body_len <= TUX_SLICE_BYTES && length == plan->body_len)
-        plan->resident_until_ms = engine->now_ms + TUX_RECHECK_MS;
-    return true;
-}
-
 static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn)
 {
     if (conn->warming)
         return TUX_STEP_WAIT;
     struct tux_plan *plan = conn->file;
     uint64_t length = conn->file_left < TUX_SLICE_BYTES ? conn->file_left : TUX_SLICE_BYTES;
-    struct tux_identity identity;
-    /* Never bytes of two versions: a file that is not what it was ends the connection. */
-    if (!tux_files_identity(plan->fd, &identity) || identity.size != plan->identity.size ||
-        identity.mtime_ns != plan->identity.mtime_ns) {
-        tux_count(&engine->stats.changed_while_sent, 1);
+    if (!is_intact(engine, plan))
         return TUX_STEP_CLOSE;
-    }
     if (!is_resident(engine, plan, conn->file_off, length))
         return tux_ask_warm(engine, conn, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
     off_t offset = (off_t)conn->file_off;
-    ssize_t sent = sendfile(conn->fd, plan->fd, &offset, length);
+    ssize_t sent = plan->map != NULL ? send(conn->fd, plan->map + offset, length, MSG_NOSIGNAL)
+                                     : sendfile(conn->fd, plan->fd, &offset, length);
     if (sent < 0)
         return blocked(engine, conn);
     if (sent == 0) /* shorter than its fstat said a moment ago */
         return TUX_STEP_CLOSE;
-    conn->file_off += (uint64_t)sent;
-    conn->file_left -= (uint64_t)sent;
-    if (conn->exchange != NULL)
-        conn->exchange->body_bytes += (uint64_t)sent;
+    file_sent(conn, (uint64_t)sent);
     return TUX_STEP_AGAIN;
 }
 
@@ -287,10 +331,7 @@ enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn)
         uint64_t left = conn->file_left;
         step = send_slice(engine, conn);
         progress = progress || conn->file_left < left;
-        if (conn->file_left == 0) {
-            tux_plan_unref(conn->file);
-            conn->file = NULL;
-        } else if (step == TUX_STEP_AGAIN) {
+        if (conn->file != NULL && step == TUX_STEP_AGAIN) {
             tux_loop_queue(engine, conn); /* the others first */
             step = TUX_STEP_WAIT;
         }
@@ -316,13 +357,9 @@ enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *co
     uint64_t bytes = tux_batch_add(engine, conn, plan, &exchange->facts);
     if (conn->closing && conn->held_len > 0)
         conn->lingers = true;
-    enum tux_step step = tux_batch_flush(engine, conn);
-    if (conn->file == NULL) {
+    if (conn->file == NULL)
         exchange->body_bytes = bytes;
-        tux_answer_log_exchange(engine, conn);
-        tux_exchange_free(engine, conn);
-    }
-    return step;
+    return tux_batch_flush(engine, conn);
 }
 
 /* -- canned answers --------------------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@
 #define TUX_REPLY_RING_BYTES (4096u * 1024u) /* must hold several bodies of TUX_SMALL_BODY_BYTES */
 
 /* -- files ------------------------------------------------------------------------------------------------------ */
+#define TUX_MAP_AFTER_SENDS 2u          /* sends by sendfile(2) before a remembered file is mapped: a mapping costs page faults */
 #define TUX_SLICE_BYTES (512u * 1024u)  /* one sendfile(2): fstat per slice costs nothing, others wait under 1 ms */
 
 #endif

@@ -140,6 +140,10 @@ static ssize_t discard(struct tux_engine *engine, struct tux_conn *conn, size_t 
 /* What to do when an answer is out, or when the connection must end without one. */
 static enum tux_step finish(struct tux_engine *engine, struct tux_conn *conn)
 {
+    if (conn->exchange != NULL) {
+        tux_answer_log_exchange(engine, conn);
+        tux_exchange_free(engine, conn);
+    }
     if (!conn->closing) {
         conn->state = TUX_CONN_HEAD;
         set_deadline(engine, conn,
@@ -385,7 +389,7 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
 static enum tux_step step_wait(struct tux_engine *engine, struct tux_conn *conn)
 {
     (void)engine;
-    if (conn->exchange == NULL || conn->exchange->status != 0) /* answered by ask.c: see what became of the sending */
+    if (conn->exchange->status != 0) /* answered by ask.c: see what became of the sending */
         return after_send(engine, conn, TUX_STEP_AGAIN);
     return TUX_STEP_WAIT;
 }
@@ -393,13 +397,7 @@ static enum tux_step step_wait(struct tux_engine *engine, struct tux_conn *conn)
 static enum tux_step step_send(struct tux_engine *engine, struct tux_conn *conn)
 {
     enum tux_step step = tux_answer_send(engine, conn);
-    if (step != TUX_STEP_AGAIN)
-        return step;
-    if (conn->exchange != NULL) {
-        tux_answer_log_exchange(engine, conn);
-        tux_exchange_free(engine, conn);
-    }
-    return finish(engine, conn);
+    return step == TUX_STEP_AGAIN ? finish(engine, conn) : step;
 }
 
 static enum tux_step step_linger(struct tux_engine *engine, struct tux_conn *conn)

@@ -114,6 +114,7 @@ struct tux_batch {
     struct tux_plan *plans[TUX_MAX_PIPELINED];
     uint32_t n_iov, n_plans;
     size_t bytes;
+    size_t mapped; /* bytes of the last iovec, when it is a piece of conn->file's mapping */
 };
 
 enum { TUX_CANNED_COUNT = 10 };
@@ -192,7 +193,7 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
 enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn);
 enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn); /* state SEND */
 struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status);  /* always something */
-/* Answer the connection's exchange and let it go (unless a file is under way). The caller runs the connection. */
+/* Answer the connection's exchange, which is logged and freed when all is out. The caller runs the connection. */
 enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
 void tux_answer_log(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head, const uint8_t *bytes,
                     uint16_t status, uint64_t body_bytes, char tier);

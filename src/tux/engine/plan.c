@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "siphash.h"
@@ -157,6 +158,8 @@ struct tux_plan *tux_plan_ref(struct tux_plan *plan) {
 void tux_plan_unref(struct tux_plan *plan) {
     if (--plan->refs > 0)
         return;
+    if (plan->map != NULL)
+        munmap(plan->map, plan->body_offset + plan->body_len);
     if (plan->fd >= 0)
         close(plan->fd);
     free(plan);
