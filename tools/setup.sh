@@ -23,8 +23,9 @@ apt_install() {
     can_install || return 1
     say "installing $*"
     have_lists || apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || return 1
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \
-        >&2 </dev/null || return 1
+    local said
+    said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \
+        2>&1 </dev/null) || { printf '%s\n' "$said" >&2; return 1; }
 }
 
 # usable PYTHON: at least 3.11, with headers and the parts of venv that Debian packages apart.
