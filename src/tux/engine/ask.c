@@ -32,7 +32,9 @@ struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn
     exchange->head_len = head->length;
     memcpy(exchange->head, bytes, head->length);
     conn->exchange = exchange;
-    conn->serial++;
+    if (++engine->last_serial == 0)
+        engine->last_serial = 1;
+    conn->serial = engine->last_serial;
     tux_count(&engine->stats.exchanges, 1);
     return exchange;
 }
@@ -48,7 +50,7 @@ void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn)
             *link = exchange->next_waiting;
     }
     conn->exchange = NULL;
-    conn->serial++;
+    conn->serial = 0;
     free(exchange);
     tux_uncount(&engine->stats.exchanges, 1);
 }

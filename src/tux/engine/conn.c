@@ -82,7 +82,7 @@ struct tux_conn *tux_conn_by_id(struct tux_engine *engine, uint64_t id)
     if (slot >= engine->n_slots)
         return NULL;
     struct tux_conn *conn = engine->conns[slot];
-    return conn != NULL && conn->serial == id >> 32 ? conn : NULL;
+    return conn != NULL && conn->exchange != NULL && conn->serial == id >> 32 ? conn : NULL;
 }
 
 /* Keep what was received and not consumed. False: over the budget, or no memory. `bytes` may lie in conn->held. */

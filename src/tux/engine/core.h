@@ -89,7 +89,8 @@ struct tux_conn {
     uint8_t peer_len;
     int fd;
     uint32_t slot;
-    uint32_t serial; /* changes with each exchange: a late reply does not meet another request */
+    uint32_t serial; /* of its exchange, 0 without one; a number of the engine, so that a late reply meets no other
+                        request, be it in this connection or in the next one in the same slot */
     uint32_t held_len, held_seen;
     uint32_t out_len, out_off;
     uint8_t *held;   /* bytes received and not yet consumed; held_seen of them were scanned as an incomplete head */
@@ -145,6 +146,7 @@ struct tux_engine {
     struct tux_conn **conns; /* by slot */
     uint32_t *free_slots;
     uint32_t n_free, n_slots, n_conns;
+    uint32_t last_serial;
     struct tux_conn *ready, **ready_tail;
     struct tux_conn *graveyard;
     struct tux_engine_stats stats;
