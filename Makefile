@@ -56,6 +56,7 @@ test: $(VENV)/.installed $(VENV)/.test $(VENV)/.fuzz
 ## lint: ruff, mypy, cython-lint, C warnings as errors, the repository's rules
 .PHONY: lint
 lint: $(VENV)/.build $(VENV)/.test $(VENV)/.lint
+	@tools/setup.sh clang
 	$(BIN)/python -m tools.lint
 
 ## format: rewrite the Python sources as lint wants them

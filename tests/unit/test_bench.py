@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -157,7 +159,8 @@ def test_cpu_of_a_process_tree_counts_children() -> None:
             assert len(tree(process.pid)) == 2
             assert tree_cpu_us(process.pid) > 0
         finally:
-            subprocess.run(["kill", *map(str, tree(process.pid))], check=True)
+            for pid in tree(process.pid):
+                os.kill(pid, signal.SIGTERM)
 
 
 def test_dependencies_are_read_as_groups_of_alternatives() -> None:
