@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -38,7 +40,26 @@ def pytest_report_header() -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what exercises the extension: everything in these folders, unless it is marked ``slow``."""
-    folders = [Path(__file__).parent / name for name in ("e2e", "unit/planner", "unit/daemon")]
+    folders = [Path(__file__).parent / name for name in ("corpus", "e2e", "unit/planner", "unit/daemon")]
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("slow"):
             item.add_marker("sanitize")
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Path]:
+    """A folder to be served, for all tests of a module: pytest's own are closed to the user that workers run as. Tests
+    use names of their own in it."""
+    with tempfile.TemporaryDirectory(prefix="tux-site-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[tux.Server]:
+    """A server of `site` with one worker, for all tests of a module. At the end it must stop without having leaked."""
+    with tux.Server(site, workers=1, access_log="off") as server:
+        yield server
+        assert server.stop() == 0, server.stderr_text()
+        assert "Traceback" not in server.stderr_text()
