@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,7 +72,7 @@ void tux_batch_begin(struct tux_batch *batch)
     for (uint32_t i = 0; i < batch->n_plans; i++)
         tux_plan_unref(batch->plans[i]);
     batch->n_iov = batch->n_plans = 0;
-    batch->bytes = batch->mapped = 0;
+    batch->bytes = batch->piece = 0;
 }
 
 bool tux_batch_full(const struct tux_engine *engine, const struct tux_batch *batch)
@@ -109,30 +108,31 @@ static char *put_number(char *out, uint64_t number)
     return out;
 }
 
-/* A file that is sent again and again is mapped, and sent from there: on a mapping send(2) copies in large pieces, where
- * sendfile(2) hands over page by page, and what is in the socket cannot change any more. Only the kernel reads the mapping: if
- * a page is gone (the file was truncated), send fails with EFAULT, and there is no SIGBUS. */
+/* Files are sent from a mapping: send(2) copies, so what is in the socket cannot change any more (sendfile(2) hands over the
+ * file's own pages), and in larger pieces. Only the kernel reads the mapping: if a page is gone because the file was
+ * truncated, send fails with EFAULT, and there is no SIGBUS. */
 static void map_file(struct tux_plan *plan)
 {
-    if (plan->map != NULL || plan->files_sent++ < TUX_MAP_AFTER_SENDS)
+    if (plan->map != NULL)
         return;
     void *map = mmap(NULL, plan->body_offset + plan->body_len, PROT_READ, MAP_SHARED, plan->fd, 0);
     if (map != MAP_FAILED)
         plan->map = map;
 }
 
-/* Is the slice in the page cache? One byte at either end tells: read-ahead works in far larger pieces than a slice. */
+/* Is the slice in the page cache? Probed once per read-ahead window and at its end. */
 static bool is_resident(struct tux_engine *engine, struct tux_plan *plan, uint64_t offset, uint64_t length)
 {
     if (engine->now_ms < plan->resident_until_ms)
         return true;
     char byte;
     struct iovec one = {.iov_base = &byte, .iov_len = 1};
-    uint64_t at[2] = {offset, offset + length - 1};
-    for (int i = 0; i < 2; i++)
-        if (preadv2(plan->fd, &one, 1, (off_t)at[i], RWF_NOWAIT) < 0 && errno == EAGAIN)
+    for (uint64_t at = 0; at < length; at += TUX_PROBE_BYTES) { /* at most TUX_SLICE_BYTES / TUX_PROBE_BYTES times */
+        uint64_t last = at + TUX_PROBE_BYTES < length ? at : length - 1;
+        if (preadv2(plan->fd, &one, 1, (off_t)(offset + last), RWF_NOWAIT) < 0 && errno == EAGAIN)
             return false;
-    if (plan->body_len <= TUX_SLICE_BYTES && length == plan->body_len)
+    }
+    if (plan->body_len <= TUX_SLICE_BYTES && length + TUX_COPY_BYTES >= plan->body_len)
         plan->resident_until_ms = engine->now_ms + TUX_RECHECK_MS;
     return true;
 }
@@ -146,6 +146,33 @@ static bool is_intact(struct tux_engine *engine, const struct tux_plan *plan)
         return true;
     tux_count(&engine->stats.changed_while_sent, 1);
     return false;
+}
+
+/* How many bytes of a file go out at once. Its last TUX_COPY_BYTES go together, see file_piece. */
+static uint64_t slice_of(uint64_t left)
+{
+    if (left <= TUX_COPY_BYTES)
+        return left;
+    return left - TUX_COPY_BYTES < TUX_SLICE_BYTES ? left - TUX_COPY_BYTES : TUX_SLICE_BYTES;
+}
+
+/* The next `length` bytes of the connection's file, or NULL when it is no longer the plan's. The last piece is copied, and
+ * only then the file is looked at; pieces before it are followed by such a look. So a body is complete only if the file was
+ * the plan's until all of it had been copied: never bytes of two versions. */
+static uint8_t *file_piece(struct tux_engine *engine, struct tux_conn *conn, uint64_t length)
+{
+    struct tux_plan *plan = conn->file;
+    uint8_t *piece = engine->copy;
+    if (conn->file_left > length)
+        map_file(plan);
+    if (conn->file_left > length && plan->map != NULL) {
+        piece = plan->map + conn->file_off;
+    } else {
+        if (length > TUX_COPY_BYTES ||
+            pread(plan->fd, piece, length, (off_t)conn->file_off) != (ssize_t)length)
+            return NULL; /* shorter than it was */
+    }
+    return is_intact(engine, plan) ? piece : NULL;
 }
 
 uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
@@ -197,14 +224,16 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
     }
     batch->n_plans++;
     if (plan->fd >= 0 && length > 0) {
-        map_file(plan);
         conn->file = tux_plan_ref(plan);
         conn->file_off = plan->body_offset + first;
         conn->file_left = length;
-        uint64_t slice = length < TUX_SLICE_BYTES ? length : TUX_SLICE_BYTES;
-        if (plan->map != NULL && is_resident(engine, plan, conn->file_off, slice) && is_intact(engine, plan)) {
-            add_iovec(batch, plan->map + conn->file_off, slice);
-            batch->mapped = slice;
+        uint64_t slice = slice_of(length);
+        uint8_t *piece = NULL;
+        if (is_resident(engine, plan, conn->file_off, slice))
+            piece = file_piece(engine, conn, slice);
+        if (piece != NULL) { /* else send_slice finds out why */
+            add_iovec(batch, piece, slice);
+            batch->piece = slice;
         }
     }
     return length;
@@ -227,7 +256,7 @@ static void file_sent(struct tux_conn *conn, uint64_t bytes)
 enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_batch *batch = &engine->batch;
-    int flags = MSG_NOSIGNAL | (conn->file_left > batch->mapped ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | (conn->file_left > batch->piece ? MSG_MORE : 0);
     ssize_t sent;
     if (batch->n_iov == 1) {
         sent = send(conn->fd, batch->iov[0].iov_base, batch->iov[0].iov_len, flags);
@@ -242,9 +271,9 @@ enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
         }
         sent = 0;
     }
-    if (batch->mapped > 0) { /* what is left of the file stays the file's: only the kernel reads a mapping */
+    if (batch->piece > 0) { /* what is left of the file stays the file's: a mapping is read by the kernel only */
         batch->n_iov--;
-        batch->bytes -= batch->mapped;
+        batch->bytes -= batch->piece;
         if ((size_t)sent > batch->bytes) {
             uint64_t done = (size_t)sent - batch->bytes;
             sent -= (ssize_t)done;
@@ -291,19 +320,15 @@ static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn
 {
     if (conn->warming)
         return TUX_STEP_WAIT;
-    struct tux_plan *plan = conn->file;
-    uint64_t length = conn->file_left < TUX_SLICE_BYTES ? conn->file_left : TUX_SLICE_BYTES;
-    if (!is_intact(engine, plan))
-        return TUX_STEP_CLOSE;
-    if (!is_resident(engine, plan, conn->file_off, length))
+    uint64_t length = slice_of(conn->file_left);
+    if (!is_resident(engine, conn->file, conn->file_off, length))
         return tux_ask_warm(engine, conn, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
-    off_t offset = (off_t)conn->file_off;
-    ssize_t sent = plan->map != NULL ? send(conn->fd, plan->map + offset, length, MSG_NOSIGNAL)
-                                     : sendfile(conn->fd, plan->fd, &offset, length);
+    uint8_t *piece = file_piece(engine, conn, length);
+    if (piece == NULL)
+        return TUX_STEP_CLOSE;
+    ssize_t sent = send(conn->fd, piece, length, MSG_NOSIGNAL | (conn->file_left > length ? MSG_MORE : 0));
     if (sent < 0)
         return blocked(engine, conn);
-    if (sent == 0) /* shorter than its fstat said a moment ago */
-        return TUX_STEP_CLOSE;
     file_sent(conn, (uint64_t)sent);
     return TUX_STEP_AGAIN;
 }
@@ -330,6 +355,8 @@ enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn)
     if (step == TUX_STEP_AGAIN && conn->file != NULL && conn->out == NULL) {
         uint64_t left = conn->file_left;
         step = send_slice(engine, conn);
+        if (step == TUX_STEP_AGAIN && conn->file != NULL && conn->file_left <= TUX_COPY_BYTES)
+            step = send_slice(engine, conn); /* the end of it, which MSG_MORE holds up */
         progress = progress || conn->file_left < left;
         if (conn->file != NULL && step == TUX_STEP_AGAIN) {
             tux_loop_queue(engine, conn); /* the others first */

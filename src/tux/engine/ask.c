@@ -138,21 +138,30 @@ static struct tux_plan *plan_of(struct tux_engine *engine, const struct tux_repl
     return tux_plan_new(&parts, engine->config.sign.key);
 }
 
-/* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
- * before its first replay, so a change since the file was read cannot slip in. */
-static void remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
+static struct tux_signature signature_of(const struct tux_facts *facts, const struct tux_plan *plan)
 {
-    if (!(plan->flags & TUX_PLAN_REMEMBER) || !facts->is_signed)
-        return;
-    struct tux_signature signature = plan->flags & TUX_PLAN_EXACT ? facts->exact : facts->general;
-    if (!tux_memo_admit(engine->memo, signature))
-        return;
+    return plan->flags & TUX_PLAN_EXACT ? facts->exact : facts->general;
+}
+
+static void insert(struct tux_engine *engine, struct tux_signature signature, struct tux_plan *plan)
+{
     tux_memo_insert(engine->memo, signature, plan);
     struct tux_memo_stats now = tux_memo_stats(engine->memo);
     atomic_store_explicit(&engine->stats.memo_entries, now.entries, memory_order_relaxed);
     atomic_store_explicit(&engine->stats.memo_bytes, now.bytes, memory_order_relaxed);
     atomic_store_explicit(&engine->stats.memo_evicted, now.evicted, memory_order_relaxed);
     atomic_store_explicit(&engine->stats.memo_inserted, now.inserted, memory_order_relaxed);
+}
+
+/* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
+ * before its first replay, so a change since the file was read cannot slip in. */
+static void remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
+{
+    if (!(plan->flags & TUX_PLAN_REMEMBER) || !facts->is_signed)
+        return;
+    struct tux_signature signature = signature_of(facts, plan);
+    if (tux_memo_admit(engine->memo, signature))
+        insert(engine, signature, plan);
 }
 
 static void take_reply(struct tux_engine *engine, const struct tux_reply_view *view)
@@ -244,6 +253,18 @@ bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t off
     return conn->warming;
 }
 
+/* A hot file of moderate size is worth its memory: its body then needs no look at the file before each send. */
+void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
+{
+    bool fits = plan->body_len <= TUX_LOAD_BYTES && plan->body_len <= engine->config.limits.memo_bytes / TUX_LOAD_SHARE;
+    if (!fits || plan->file_hits++ != TUX_LOAD_AFTER_HITS)
+        return;
+    struct tux_job job = {.kind = TUX_JOB_LOAD, .signature = signature_of(facts, plan)};
+    memcpy(job.key, engine->config.sign.key, sizeof job.key);
+    if (!submit(engine, plan, job))
+        plan->file_hits = 0; /* no memory now: perhaps later */
+}
+
 static void checked(struct tux_engine *engine, struct tux_job *job)
 {
     struct tux_plan *plan = job->plan;
@@ -278,6 +299,11 @@ void tux_ask_helped(struct tux_engine *engine)
         struct tux_job *next = job->next;
         if (job->kind == TUX_JOB_CHECK) {
             checked(engine, job);
+        } else if (job->kind == TUX_JOB_LOAD) {
+            if (job->loaded != NULL) {
+                insert(engine, job->signature, job->loaded);
+                tux_plan_unref(job->loaded);
+            }
         } else {
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {

@@ -42,8 +42,13 @@
 #define TUX_REPLY_RING_BYTES (4096u * 1024u) /* must hold several bodies of TUX_SMALL_BODY_BYTES */
 
 /* -- files ------------------------------------------------------------------------------------------------------ */
-#define TUX_MAP_AFTER_SENDS 2u          /* sends by sendfile(2) before a remembered file is mapped: a mapping costs page faults */
-#define TUX_SLICE_BYTES (2048u * 1024u) /* one send(2) or sendfile(2) of a file: others wait 0.3 ms; smaller ones cost 10 %
+#define TUX_LOAD_BYTES (256u * 1024u)   /* a hot file up to here is loaded into the memo; for larger ones a look costs little */
+#define TUX_LOAD_SHARE 16u              /* ... but no more than this part of the memo */
+#define TUX_LOAD_AFTER_HITS 4u          /* ... at this use of its plan: what is asked once or twice stays on the disk */
+#define TUX_COPY_BYTES 65536u           /* the end of a file's body is copied and checked before it is sent: one packet of
+                                           the largest size that segmentation offload takes */
+#define TUX_PROBE_BYTES (128u * 1024u)  /* the kernel's usual read-ahead window: what lies in it came together */
+#define TUX_SLICE_BYTES (2048u * 1024u) /* one send(2) of a file: others wait 0.3 ms; smaller ones cost 10 %
                                            at 10 MiB */
 
 #endif

@@ -253,6 +253,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
                 return TUX_STEP_CLOSE;
             exchange->tier = 'm';
             exchange->status = plan->status;
+            tux_ask_load(engine, &facts, plan);
             tux_batch_add(engine, conn, plan, &facts);
             pos += head->length;
             break;

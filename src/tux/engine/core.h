@@ -115,7 +115,7 @@ struct tux_batch {
     struct tux_plan *plans[TUX_MAX_PIPELINED];
     uint32_t n_iov, n_plans;
     size_t bytes;
-    size_t mapped; /* bytes of the last iovec, when it is a piece of conn->file's mapping */
+    size_t piece; /* bytes of the last iovec, when it is a piece of conn->file */
 };
 
 enum { TUX_CANNED_COUNT = 10 };
@@ -152,6 +152,7 @@ struct tux_engine {
     struct tux_engine_stats stats;
     struct tux_head head;
     struct tux_batch batch;
+    uint8_t copy[TUX_COPY_BYTES];
     uint8_t recv[TUX_RECV_BYTES + TUX_MAX_HELD_BYTES];
 };
 
@@ -210,6 +211,7 @@ enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
 void tux_ask_replies(struct tux_engine *engine); /* take all replies */
 void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
+void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan); /* if it is hot */
 bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length);
 struct tux_facts tux_facts_of(const struct tux_head *head);
 

@@ -35,8 +35,42 @@ int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint
     return 1;
 }
 
+/* The plan with its body in memory, if the file is still the plan's after it was read. */
+static struct tux_plan *load(const struct tux_plan *plan, const uint64_t key[2])
+{
+    struct tux_identity identity;
+    struct tux_plan *loaded = NULL;
+    uint8_t *body = malloc(plan->body_len);
+    if (body == NULL)
+        return NULL;
+    uint64_t got = 0;
+    ssize_t n = 1;
+    for (; got < plan->body_len && n > 0; got += n > 0 ? (uint64_t)n : 0)
+        n = pread(plan->fd, body + got, plan->body_len - got, (off_t)(plan->body_offset + got));
+    if (got == plan->body_len && tux_files_identity(plan->fd, &identity) &&
+        tux_identity_equal(&identity, &plan->identity)) {
+        struct tux_plan_parts parts = {.status = plan->status,
+                                       .flags = plan->flags,
+                                       .head = plan->head,
+                                       .head_len = plan->head_len,
+                                       .body = body,
+                                       .body_len = plan->body_len,
+                                       .fd = -1,
+                                       .expires_ms = plan->expires_ms,
+                                       .checks = plan->checks,
+                                       .n_checks = plan->n_checks};
+        loaded = tux_plan_new(&parts, key);
+    }
+    free(body);
+    return loaded;
+}
+
 static void work(struct tux_helper *helper, struct tux_job *job)
 {
+    if (job->kind == TUX_JOB_LOAD) {
+        job->loaded = load(job->plan, job->key);
+        return;
+    }
     if (job->kind == TUX_JOB_CHECK) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -128,6 +162,8 @@ void tux_helper_free(struct tux_helper *helper)
         }
         struct tux_job *next = list->next;
         tux_plan_unref(list->plan);
+        if (list->loaded != NULL)
+            tux_plan_unref(list->loaded);
         free(list);
         list = next;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A helper thread for what could block on a disk: repeating checks, and bringing a slice of a large file into the page
- * cache. The engine submits jobs and finds them done through an eventfd; it alone touches reference counts. */
+/* A helper thread for what could block on a disk: repeating checks, bringing a slice of a large file into the page cache,
+ * and loading a file into memory. The engine submits jobs and finds them done through an eventfd; it alone touches reference counts. */
 #ifndef TUX_HELPER_H
 #define TUX_HELPER_H
 
@@ -10,7 +10,7 @@
 #include "files.h"
 #include "plan.h"
 
-enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM };
+enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD };
 
 struct tux_job {
     struct tux_job *next;
@@ -20,6 +20,9 @@ struct tux_job {
     uint64_t offset, length; /* WARM */
     uint64_t begun_ms;     /* CHECK: before the first look */
     bool same;             /* CHECK: every check held */
+    struct tux_signature signature; /* LOAD: where the plan was found */
+    uint64_t key[2];       /* LOAD: for the new plan's content */
+    struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */
 };
 
 struct tux_helper;

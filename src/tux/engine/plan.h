@@ -45,8 +45,8 @@ struct tux_plan {
     uint64_t expires_ms;     /* not replayed after this; UINT64_MAX: no time to live */
     uint64_t fresh_until_ms; /* its checks held then; after it they are repeated first */
     uint64_t resident_until_ms; /* its file was in the page cache; after it, probe again */
-    uint8_t *map;              /* its file, once it is worth it; NULL: not mapped */
-    uint32_t files_sent;       /* how often its file was begun to be sent */
+    uint32_t file_hits;        /* how often it was replayed from its file */
+    uint8_t *map;              /* its file, from the first send on; NULL: not (or cannot be) mapped */
     int64_t date_s;          /* second of the Date now written in head */
     struct tux_exchange *waiting; /* exchanges parked until a helper thread has repeated the checks */
     struct tux_plan *same_next;   /* memo: chain of the content table */
