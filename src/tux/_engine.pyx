@@ -335,6 +335,8 @@ cdef class Port:
         cdef size_t inline_len = 0 if file is not None else len(body)
         cdef Found check
         for check in checks:
+            if len(check.path) > TUX_MAX_PATH_BYTES:
+                raise ValueError(f"a check of a path of {len(check.path)} bytes (at most {TUX_MAX_PATH_BYTES})")
             paths_len += len(check.path)
         if n_checks > TUX_MAX_CHECKS or inline_len > TUX_MAX_REPLY_BODY or not 0 < len(head) <= TUX_MAX_REPLY_HEAD:
             raise ValueError(

@@ -50,12 +50,16 @@ CHECKOUT UNCHECKOUT VERSION-CONTROL LINK UNLINK QUERY
 KNOWN_METHODS = frozenset(_REGISTERED_METHODS.split())
 """Methods of the IANA registry: answered with 405. Others, and CONNECT, which no resource here takes: 501."""
 
+MAX_PATH_BYTES = 4095
+"""The longest path that Linux looks up: PATH_MAX less its NUL (path_resolution(7))."""
+
 MAX_MULTIPART_BYTES = 1024 * 1024
 """A body of several parts is built in memory; if it would be larger than this, the whole file is sent instead."""
 
 SIDE_SUFFIXES = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 """Content coding -> what the side file's name ends in. The entity tag gets it, too: the same bytes under another coding
 are another representation."""
+_MAX_SUFFIX_BYTES = max(map(len, SIDE_SUFFIXES.values()))
 _SIDES = tuple((coding, suffix.encode("ascii")) for coding, suffix in SIDE_SUFFIXES.items())
 
 
@@ -83,6 +87,8 @@ class StaticPlanner:
         self._own = own
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
+        # What is looked up is the path without its slash, with an index name and the suffix of a side file behind it.
+        self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, rule.index), default=0) - _MAX_SUFFIX_BYTES
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
     def plan(self, view: View, path: bytes) -> Plan:
@@ -96,6 +102,8 @@ class StaticPlanner:
             relative = path[len(self._mount) :]
             if not path.startswith(self._mount) or relative[:1] not in (b"", b"/"):
                 return error_plan(view, 404)  # b"/docsx" is not below b"/docs"
+        if len(relative) > self._longest_path:
+            return error_plan(view, 404)  # no file can have that name
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
             return error_plan(view, 404)
         if not relative.endswith(b"/"):

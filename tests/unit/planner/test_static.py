@@ -732,3 +732,17 @@ def test_plans_are_made_again_from_nothing_but_the_disk(world: World, write: Wri
     assert world.ask("/a.bin").status == 404
     world.now_ns = NOW_NS + 1
     assert world.ask("/a.bin").status == 404
+
+
+@pytest.mark.parametrize("length", [4096, 5000, 8000])
+def test_a_path_longer_than_linux_looks_up(world: World, length: int) -> None:
+    """404 without a look: its name would not even fit into a check."""
+    answer = world.ask("/" + "a/" * (length // 2))
+    assert answer.status == 404
+    assert not answer.plan.checks
+
+
+def test_the_longest_path_is_looked_up(world: World) -> None:
+    answer = world.ask("/" + "a/" * 2039 + "b")  # room for an index name and a suffix is left
+    assert answer.status == 404
+    assert answer.plan.checks

@@ -41,10 +41,16 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = field(default_factory=dict)
 
 
+MAX_INDEX_NAMES = 16
+"""Each is looked for, with its side files, at every new request for a folder, and again at every check."""
+
+
 def check_shared(
     index: tuple[str, ...], cache: schema.CacheControl, headers: schema.Headers, place: Place
 ) -> Iterator[Problem]:
     """What is wrong with the values that sites and static routes have in common."""
+    if len(index) > MAX_INDEX_NAMES:
+        yield Problem((*place, "index"), f"expected at most {MAX_INDEX_NAMES} names, got {len(index)}")
     for i, name in enumerate(index):
         if name in ("", ".", "..") or "/" in name:
             yield Problem((*place, "index", i), "expected a file name without /")
