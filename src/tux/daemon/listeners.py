@@ -161,7 +161,7 @@ def _open_tcp(
         if error.errno == errno.EADDRINUSE:
             for (other_family, other), url in taken.items():
                 if other_family == family and other[1] == sockaddr[1]:
-                    raise StartError(f"{name} is covered by {url}; give only one of them with --listen") from None
+                    raise StartError(f"{name} and {url} overlap; give only one of them with --listen") from None
         raise _bind_error(name, error, port=sockaddr[1]) from None
     host = socket.getnameinfo(bound, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
     return Listener(f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}", sockets)

@@ -26,6 +26,7 @@ WORKER_UMASK = 0o077
 """Workers create no files; should one ever be created, it is nobody else's."""
 
 _PR_SET_PDEATHSIG = 1
+_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -86,6 +87,8 @@ def become(account: Account) -> None:
         if os.getresuid() != (account.uid,) * 3 or os.getresgid() != (account.gid,) * 3:
             raise RuntimeError(f"the process did not become user {account.name}")
         _check_no_way_back()
+    if account.uid != 0:
+        drop_capabilities()
     set_no_new_privileges()
     os.umask(WORKER_UMASK)
 
@@ -97,6 +100,15 @@ def _check_no_way_back() -> None:
         except PermissionError:
             continue
         raise RuntimeError("the process could become root again")
+
+
+def drop_capabilities() -> None:
+    """Also what a service manager gave, to bind a low port for example (capset(2); the ambient set goes with it)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice 32 bits each
+    if _libc().capset(header, nothing) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
 
 
 def set_no_new_privileges() -> None:

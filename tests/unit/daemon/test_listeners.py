@@ -132,7 +132,7 @@ class TestTcp:
         with listening("127.0.0.1:0") as free:
             port = port_of(free.urls[0])
         assert refusal(f"0.0.0.0:{port}", f"127.0.0.1:{port}") == (
-            f"127.0.0.1:{port} is covered by http://0.0.0.0:{port}; give only one of them with --listen"
+            f"127.0.0.1:{port} and http://0.0.0.0:{port} overlap; give only one of them with --listen"
         )
 
     def test_an_address_of_another_machine(self) -> None:

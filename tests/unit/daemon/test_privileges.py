@@ -121,6 +121,21 @@ class TestBecome:
         """)
         assert said == "0"
 
+    def test_capabilities_of_an_ordinary_user_are_dropped(self, root: None) -> None:
+        """As systemd's AmbientCapabilities give them."""
+        said = run("""
+            import ctypes
+            PR_SET_KEEPCAPS = 8
+            ctypes.CDLL(None).prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            os.setresuid(65534, 65534, 65534)
+            def permitted():
+                return next(line for line in open("/proc/self/status") if line.startswith("CapPrm")).split()[1]
+            assert int(permitted(), 16) != 0
+            become(account_for(None))
+            print(int(permitted(), 16))
+        """)
+        assert said == "0"
+
     def test_no_new_privileges_also_for_oneself(self) -> None:
         said = run("""
             become(account_for(str(os.getuid())))
