@@ -22,13 +22,15 @@
 #define TEXT(literal) {.ptr = (const uint8_t *)(literal), .len = sizeof(literal) - 1}
 #define WORST_CASE_MS 20000 /* a condition that is not met by then is a failure */
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static struct tux_log_record usual(void) {
+static struct tux_log_record usual(void)
+{
     return (struct tux_log_record){
         .peer = TEXT("192.0.2.7"),
         .method = TEXT("GET"),
@@ -47,7 +49,8 @@ static struct tux_log_record usual(void) {
 
 /* -- formats ---------------------------------------------------------------------------------------------------- */
 
-static void expect(enum tux_log_format format, const struct tux_log_record *record, const char *line) {
+static void expect(enum tux_log_format format, const struct tux_log_record *record, const char *line)
+{
     char out[TUX_LOG_MAX_RECORD_BYTES];
     size_t len = tux_log_format_record(format, record, out, sizeof out);
     if (len != strlen(line) || memcmp(out, line, len) != 0)
@@ -55,7 +58,8 @@ static void expect(enum tux_log_format format, const struct tux_log_record *reco
     CHECK(len == strlen(line) && memcmp(out, line, len) == 0);
 }
 
-static void test_usual_lines(void) {
+static void test_usual_lines(void)
+{
     struct tux_log_record record = usual();
     expect(TUX_LOG_COMMON, &record, "192.0.2.7 - - [24/Nov/2026:21:00:00 +0000] \"GET /a?b=c HTTP/1.1\" 200 1234\n");
     expect(TUX_LOG_COMBINED, &record,
@@ -67,7 +71,8 @@ static void test_usual_lines(void) {
            "\"referer\":\"https://example.org/\",\"user_agent\":\"Mozilla/5.0\",\"tier\":\"memo\"}\n");
 }
 
-static void test_absent_texts(void) {
+static void test_absent_texts(void)
+{
     struct tux_log_record record = {.peer = TEXT("unix:"), .method = TEXT("HEAD"), .target = TEXT("/"), .status = 204, .tier = 'p'};
     expect(TUX_LOG_COMBINED, &record, "unix: - - [01/Jan/1970:00:00:00 +0000] \"HEAD / HTTP/1.0\" 204 0 \"-\" \"-\"\n");
     expect(TUX_LOG_JSON, &record,
@@ -85,7 +90,8 @@ static void test_absent_texts(void) {
 }
 
 /* Nothing that a client sends can end a line, end a field, or reach a terminal as a control sequence. */
-static void test_escapes(void) {
+static void test_escapes(void)
+{
     struct tux_log_record record = usual();
     record.target = (struct tux_log_text)TEXT("/\r\n\"\\\x1b[2J\t\x7f\xc3\xa4~ '");
     record.user_agent = (struct tux_log_text){.ptr = (const uint8_t *)"a\0b", .len = 3};
@@ -117,7 +123,8 @@ static void test_escapes(void) {
     }
 }
 
-static void test_long_texts_and_small_buffers(void) {
+static void test_long_texts_and_small_buffers(void)
+{
     static uint8_t noise[3 * TUX_LOG_MAX_FIELD_BYTES];
     static char out[TUX_LOG_MAX_RECORD_BYTES + 1];
     struct tux_log_record record = usual();
@@ -151,7 +158,8 @@ static void test_long_texts_and_small_buffers(void) {
     }
 }
 
-static void test_time_zones(void) {
+static void test_time_zones(void)
+{
     struct tux_log_record record = usual();
     setlocale(LC_ALL, "");
     setenv("TZ", "XXX-05:30", 1); /* POSIX signs are the other way round: five and a half hours east */
@@ -171,7 +179,8 @@ static void test_time_zones(void) {
 
 /* -- the thread ------------------------------------------------------------------------------------------------- */
 
-static int temporary_file(void) {
+static int temporary_file(void)
+{
     char name[] = "/tmp/tux-test-accesslog-XXXXXX";
     int fd = mkostemp(name, O_APPEND | O_CLOEXEC);
     if (fd < 0)
@@ -180,26 +189,30 @@ static int temporary_file(void) {
     return fd;
 }
 
-static off_t file_size(int fd) {
+static off_t file_size(int fd)
+{
     struct stat st;
     return fstat(fd, &st) == 0 ? st.st_size : -1;
 }
 
-static bool wait_until_size(int fd, off_t size) {
+static bool wait_until_size(int fd, off_t size)
+{
     int64_t until = now_ms() + WORST_CASE_MS;
     while (file_size(fd) < size && now_ms() < until)
         sched_yield();
     return file_size(fd) == size;
 }
 
-static bool wait_for_error(struct tux_accesslog *log, int error) {
+static bool wait_for_error(struct tux_accesslog *log, int error)
+{
     int64_t until = now_ms() + WORST_CASE_MS;
     while (tux_accesslog_error(log) != error && now_ms() < until)
         sched_yield();
     return tux_accesslog_error(log) == error;
 }
 
-static bool wait_for_lost(struct tux_accesslog *log, uint64_t lost) {
+static bool wait_for_lost(struct tux_accesslog *log, uint64_t lost)
+{
     int64_t until = now_ms() + WORST_CASE_MS;
     while (tux_accesslog_lost(log) < lost && now_ms() < until)
         sched_yield();
@@ -207,7 +220,8 @@ static bool wait_for_lost(struct tux_accesslog *log, uint64_t lost) {
 }
 
 /* A record that carries its number as its duration; a few have long targets. */
-static void write_number(struct tux_accesslog *log, unsigned number) {
+static void write_number(struct tux_accesslog *log, unsigned number)
+{
     static uint8_t noise[TUX_LOG_MAX_FIELD_BYTES];
     struct tux_log_record record = usual();
     memset(noise, 'x', sizeof noise);
@@ -218,7 +232,8 @@ static void write_number(struct tux_accesslog *log, unsigned number) {
 }
 
 /* The whole file; every line must be a whole JSON record, and numbers must ascend. Returns how many there are. */
-static unsigned read_numbers(int fd, unsigned *first, unsigned *last) {
+static unsigned read_numbers(int fd, unsigned *first, unsigned *last)
+{
     off_t size = file_size(fd);
     char *text = malloc((size_t)size + 1), *line = text, *end;
     unsigned count = 0, before = 0;
@@ -240,7 +255,8 @@ static unsigned read_numbers(int fd, unsigned *first, unsigned *last) {
     return count;
 }
 
-static void test_a_record_arrives_without_another(void) {
+static void test_a_record_arrives_without_another(void)
+{
     int fd = temporary_file();
     struct tux_accesslog *log = tux_accesslog_new(fd, TUX_LOG_COMMON);
     struct tux_log_record record = usual();
@@ -257,7 +273,8 @@ static void test_a_record_arrives_without_another(void) {
     close(fd);
 }
 
-static void test_many_records(void) {
+static void test_many_records(void)
+{
     enum { RECORDS = 200000 };
     unsigned first = 0, last = 0;
     int fd = temporary_file();
@@ -289,7 +306,8 @@ static void test_many_records(void) {
     close(fd);
 }
 
-static void test_full_disk(void) {
+static void test_full_disk(void)
+{
     int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
     struct tux_accesslog *log = tux_accesslog_new(full, TUX_LOG_JSON);
     close(full); /* the log has its own */
@@ -307,7 +325,8 @@ static void test_full_disk(void) {
     close(fd);
 }
 
-static void limit_file_size(rlim_t bytes) {
+static void limit_file_size(rlim_t bytes)
+{
     struct rlimit limit;
     getrlimit(RLIMIT_FSIZE, &limit);
     limit.rlim_cur = bytes;
@@ -316,7 +335,8 @@ static void limit_file_size(rlim_t bytes) {
 }
 
 /* The disk fills in the middle of a record, then has room again: no line is torn, and every record is there or counted. */
-static void test_disk_full_in_the_middle_of_a_record(void) {
+static void test_disk_full_in_the_middle_of_a_record(void)
+{
     unsigned first = 0, last = 0;
     int fd = temporary_file();
     struct tux_accesslog *log = tux_accesslog_new(fd, TUX_LOG_JSON);
@@ -341,7 +361,8 @@ static void test_disk_full_in_the_middle_of_a_record(void) {
     close(fd);
 }
 
-static void test_reopen(void) {
+static void test_reopen(void)
+{
     unsigned first = 0, last = 0, number = 0;
     int files[5];
     struct tux_accesslog *log = tux_accesslog_new(files[0] = temporary_file(), TUX_LOG_JSON);
@@ -383,7 +404,8 @@ static void test_reopen(void) {
 }
 
 /* A pipe that nobody reads: the engine's thread never waits, what finds no room is counted, closing is bounded. */
-static void test_reader_that_stops(void) {
+static void test_reader_that_stops(void)
+{
     int ends[2], copy = temporary_file();
     unsigned first = 0, last = 0;
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -423,7 +445,8 @@ static void test_reader_that_stops(void) {
     close(copy);
 }
 
-static void test_reader_that_goes(void) {
+static void test_reader_that_goes(void)
+{
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         abort();
@@ -436,7 +459,8 @@ static void test_reader_that_goes(void) {
     close(ends[1]);
 }
 
-static void test_life(void) {
+static void test_life(void)
+{
     CHECK(tux_accesslog_new(-1, TUX_LOG_COMMON) == NULL);
     tux_accesslog_free(NULL);
     int fd = temporary_file();
@@ -450,7 +474,8 @@ static void test_life(void) {
     close(fd);
 }
 
-int main(void) {
+int main(void)
+{
     setenv("TZ", "UTC", 1);
     tzset();
     int before = dup(0);

@@ -18,21 +18,24 @@ static struct tux_roots *roots;
 static int root;          /* <base>/root */
 static uint64_t now = 10; /* the clock that the table is shown, in ms */
 
-static void must(int result) {
+static void must(int result)
+{
     if (result < 0) {
         perror("test set-up");
         exit(2);
     }
 }
 
-static void put(const char *path, const char *text) {
+static void put(const char *path, const char *text)
+{
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     must(fd);
     must((int)write(fd, text, strlen(text)));
     close(fd);
 }
 
-static struct tux_found look(const char *path) {
+static struct tux_found look(const char *path)
+{
     struct tux_found found;
     memset(&found, 0xa5, sizeof found);
     CHECK(tux_files_look(roots, (uint32_t)root, path, strlen(path), now, false, &found));
@@ -40,14 +43,16 @@ static struct tux_found look(const char *path) {
 }
 
 /* Opening must agree with looking; returns the descriptor. */
-static int try_open(const char *path, struct tux_found *found) {
+static int try_open(const char *path, struct tux_found *found)
+{
     memset(found, 0xa5, sizeof *found);
     int fd = tux_files_open(roots, (uint32_t)root, path, strlen(path), now, found);
     CHECK((fd >= 0) == (found->kind == TUX_FOUND_FILE));
     return fd;
 }
 
-static void expect(const char *path, enum tux_found_kind kind) {
+static void expect(const char *path, enum tux_found_kind kind)
+{
     struct tux_found seen = look(path), opened;
     if (seen.kind != kind)
         fprintf(stderr, "%s: kind %d, error %d; expected kind %d\n", path, seen.kind, seen.error, kind);
@@ -61,7 +66,8 @@ static void expect(const char *path, enum tux_found_kind kind) {
     CHECK((seen.error != 0) == (kind == TUX_FOUND_DENIED || kind == TUX_FOUND_ESCAPE || kind == TUX_FOUND_ERROR));
 }
 
-static void test_kinds(void) {
+static void test_kinds(void)
+{
     expect("a.txt", TUX_FOUND_FILE);
     expect("sub/b.txt", TUX_FOUND_FILE);
     expect("sub/../a.txt", TUX_FOUND_FILE);
@@ -96,14 +102,16 @@ static void test_kinds(void) {
     CHECK(found.kind == TUX_FOUND_ERROR && found.error == EBADF);
 }
 
-static void test_links(void) {
+static void test_links(void)
+{
     expect("link-inside", TUX_FOUND_FILE);
     expect("sub/link-up", TUX_FOUND_FILE); /* ../a.txt: relative, and stays inside */
     expect("link-sub/b.txt", TUX_FOUND_FILE);
     expect("dangling", TUX_FOUND_ABSENT);
 }
 
-static void test_nothing_leaves_the_root(void) {
+static void test_nothing_leaves_the_root(void)
+{
     static const char *const escapes[] = {"..",          "../secret",         "sub/../../secret",  "/etc/passwd",
                                           "link-secret", "link-absolute",     "link-folder/secret", "loop",
                                           "/",           "link-absolute-self"};
@@ -118,7 +126,8 @@ static void test_nothing_leaves_the_root(void) {
     CHECK(found.kind == TUX_FOUND_ESCAPE && found.error == ELOOP);
 }
 
-static void test_denied(void) {
+static void test_denied(void)
+{
     if (geteuid() == 0)
         must(seteuid(65534)); /* root may read everything */
     struct tux_found found;
@@ -129,7 +138,8 @@ static void test_denied(void) {
         must(seteuid(0));
 }
 
-static void test_open_descriptor(void) {
+static void test_open_descriptor(void)
+{
     struct tux_found found;
     struct tux_identity identity;
     char text[16] = {0};
@@ -143,7 +153,8 @@ static void test_open_descriptor(void) {
     CHECK(!tux_files_identity(fd, &identity));
 }
 
-static void test_identity_tells_states_apart(void) {
+static void test_identity_tells_states_apart(void)
+{
     struct tux_found before = look("a.txt"), folder = look("sub"), root_before = look("");
     struct tux_found again = look("a.txt");
     CHECK(tux_found_equal(&before, &again));
@@ -177,7 +188,8 @@ static void test_identity_tells_states_apart(void) {
     CHECK(!tux_found_equal(&emfile, &eio) && tux_found_equal(&eio, &eio));
 }
 
-static void test_cached_looks(void) {
+static void test_cached_looks(void)
+{
     struct tux_found plain = look("sub/b.txt"), cached;
     memset(&cached, 0xa5, sizeof cached);
     /* Just looked at: the kernel has it cached, unless it is older than 5.12 or short of memory. */
@@ -199,7 +211,8 @@ static void test_cached_looks(void) {
         CHECK(tux_found_equal(&plain, &cached));
 }
 
-static void test_root_that_moves(void) {
+static void test_root_that_moves(void)
+{
     char path[256];
     snprintf(path, sizeof path, "%s/current", base);
     int current = tux_roots_add(roots, path);
@@ -228,7 +241,8 @@ static void test_root_that_moves(void) {
     must(unlink("../current"));
 }
 
-static void test_errors_and_bounds(void) {
+static void test_errors_and_bounds(void)
+{
     char too_long[TUX_MAX_PATH_BYTES + 2];
     memset(too_long, '/', sizeof too_long);
     too_long[sizeof too_long - 1] = 0;
@@ -245,14 +259,16 @@ static void test_errors_and_bounds(void) {
 }
 
 /* No descriptor is left open by any of the above. */
-static int open_descriptors(void) {
+static int open_descriptors(void)
+{
     int count = 0;
     for (int fd = 0; fd < 256; fd++)
         count += fcntl(fd, F_GETFD) >= 0;
     return count;
 }
 
-int main(void) {
+int main(void)
+{
     char path[256];
     umask(022);
     must(mkdtemp(base) == NULL ? -1 : 0);

@@ -16,7 +16,8 @@
 static const uint64_t key[2] = {1, 2};
 
 /* Signatures as the scanner makes them: every bit random, equal for equal n. */
-static struct tux_signature sign(uint64_t n) {
+static struct tux_signature sign(uint64_t n)
+{
     uint64_t words[2];
     for (uint64_t i = 0; i < 2; i++) { /* splitmix64 */
         uint64_t z = n * 2 + i + UINT64_C(0x9e3779b97f4a7c15) * (n * 2 + i + 1);
@@ -27,7 +28,8 @@ static struct tux_signature sign(uint64_t n) {
     return (struct tux_signature){words[0], words[1]};
 }
 
-static struct tux_plan_parts parts_of(const char *head, const char *body) {
+static struct tux_plan_parts parts_of(const char *head, const char *body)
+{
     return (struct tux_plan_parts){
         .status = 200,
         .flags = TUX_PLAN_REMEMBER,
@@ -41,7 +43,8 @@ static struct tux_plan_parts parts_of(const char *head, const char *body) {
 }
 
 /* A plan whose text is its number, `size` bytes long. */
-static struct tux_plan *numbered_plan(uint64_t n, size_t size) {
+static struct tux_plan *numbered_plan(uint64_t n, size_t size)
+{
     static char body[MEBIBYTE];
     memset(body, 'x', size);
     memcpy(body, &n, sizeof n);
@@ -51,14 +54,16 @@ static struct tux_plan *numbered_plan(uint64_t n, size_t size) {
     return tux_plan_new(&parts, key);
 }
 
-static int temporary_file(void) {
+static int temporary_file(void)
+{
     int fd = memfd_create("tux-test", MFD_CLOEXEC);
     if (fd < 0 || write(fd, "0123456789", 10) != 10)
         abort();
     return fd;
 }
 
-static struct tux_plan *file_plan(void) {
+static struct tux_plan *file_plan(void)
+{
     struct tux_plan_parts parts = parts_of("HTTP/1.1 200 OK\r\n", "");
     parts.fd = temporary_file();
     parts.body_len = 10;
@@ -66,19 +71,22 @@ static struct tux_plan *file_plan(void) {
 }
 
 /* Insert as the engine does: it lets go of its own reference. */
-static struct tux_plan *insert(struct tux_memo *memo, uint64_t n, struct tux_plan *plan) {
+static struct tux_plan *insert(struct tux_memo *memo, uint64_t n, struct tux_plan *plan)
+{
     struct tux_plan *held = tux_memo_insert(memo, sign(n), plan);
     tux_plan_unref(plan);
     return held;
 }
 
-static bool found(struct tux_memo *memo, uint64_t n) {
+static bool found(struct tux_memo *memo, uint64_t n)
+{
     return tux_memo_find(memo, sign(n)) != NULL;
 }
 
 /* -- plans ------------------------------------------------------------------------------------------------------ */
 
-static void test_layout(void) {
+static void test_layout(void)
+{
     struct tux_check checks[2] = {
         {.root = 3, .path = "index.html", .path_len = 10, .expected = {.kind = TUX_FOUND_FILE, .identity = {.ino = 7}}},
         {.root = 4, .path = "", .path_len = 0, .expected = {.kind = TUX_FOUND_FOLDER}},
@@ -103,7 +111,8 @@ static void test_layout(void) {
     CHECK(tux_plans_alive == 0);
 }
 
-static void test_bodies(void) {
+static void test_bodies(void)
+{
     struct tux_plan_parts parts = parts_of("HTTP/1.1 304 Not Modified\r\n", "");
     parts.flags |= TUX_PLAN_NO_BODY;
     parts.body = NULL;
@@ -132,7 +141,8 @@ static void test_bodies(void) {
 }
 
 /* Every part that a client or the freshness depends on must change the content; nothing else may. */
-static void test_content(void) {
+static void test_content(void)
+{
     struct tux_check check = {.root = 1, .path = "ab", .path_len = 2, .expected = {.kind = TUX_FOUND_FILE, .identity = {.ino = 7}}};
     struct tux_plan_parts base = parts_of("HTTP/1.1 200 OK\r\n", "hello");
     base.checks = &check;
@@ -197,7 +207,8 @@ static void test_content(void) {
 
 /* -- memo ------------------------------------------------------------------------------------------------------- */
 
-static void test_insert_find_replace_remove(void) {
+static void test_insert_find_replace_remove(void)
+{
     struct tux_memo *memo = tux_memo_new(MEBIBYTE, 10);
     CHECK(!found(memo, 1));
     struct tux_plan *first = numbered_plan(1, 100), *second = numbered_plan(2, 100);
@@ -228,7 +239,8 @@ static void test_insert_find_replace_remove(void) {
     CHECK(tux_plans_alive == 0);
 }
 
-static void test_equal_plans_are_held_once(void) {
+static void test_equal_plans_are_held_once(void)
+{
     struct tux_memo *memo = tux_memo_new(MEBIBYTE, 10);
     struct tux_plan *first = numbered_plan(5, 10000), *twin = numbered_plan(5, 10000);
     CHECK(first != twin);
@@ -252,7 +264,8 @@ static void test_equal_plans_are_held_once(void) {
     CHECK(tux_plans_alive == 0);
 }
 
-static void test_admission(void) {
+static void test_admission(void)
+{
     struct tux_memo *memo = tux_memo_new(MEBIBYTE, 10);
     CHECK(!tux_memo_admit(memo, sign(1)));
     CHECK(tux_memo_admit(memo, sign(1)) && tux_memo_admit(memo, sign(1)));
@@ -276,7 +289,8 @@ static void test_admission(void) {
     tux_memo_free(memo);
 }
 
-static void test_budget(void) {
+static void test_budget(void)
+{
     uint64_t budget = MEBIBYTE;
     struct tux_memo *memo = tux_memo_new(budget, 10);
     bool over = false, missing = false;
@@ -314,7 +328,8 @@ static void test_budget(void) {
 }
 
 /* 500 hot answers, each used now and then, against twenty times as many that are asked once or twice. */
-static void test_flood_does_not_flush_what_is_hot(void) {
+static void test_flood_does_not_flush_what_is_hot(void)
+{
     enum { HOT = 500, FLOOD = 200000 };
     struct tux_memo *memo = tux_memo_new(2 * MEBIBYTE, 10);
     for (uint64_t n = 0; n < HOT; n++)
@@ -339,7 +354,8 @@ static void test_flood_does_not_flush_what_is_hot(void) {
     CHECK(tux_plans_alive == 0);
 }
 
-static void test_unused_goes_before_used(void) {
+static void test_unused_goes_before_used(void)
+{
     struct tux_memo *memo = tux_memo_new(64 * 1024, 10);
     for (uint64_t n = 0; n < 8; n++)
         insert(memo, n, numbered_plan(n, 7000));
@@ -349,7 +365,8 @@ static void test_unused_goes_before_used(void) {
     tux_memo_free(memo);
 }
 
-static void test_descriptors_are_bounded(void) {
+static void test_descriptors_are_bounded(void)
+{
     struct tux_memo *memo = tux_memo_new(4 * MEBIBYTE, 16);
     for (uint64_t n = 0; n < 300; n++)
         insert(memo, n, numbered_plan(n, 1000)); /* not used since: only the bound on files may not touch them */
@@ -385,7 +402,8 @@ static void test_descriptors_are_bounded(void) {
 }
 
 /* One insertion never evicts without bound: thousands of entries may share the one plan that would have to go. */
-static void test_work_of_an_insertion_is_bounded(void) {
+static void test_work_of_an_insertion_is_bounded(void)
+{
     struct tux_memo *memo = tux_memo_new(MEBIBYTE, 1);
     struct tux_plan *file = file_plan();
     for (uint64_t n = 0; n < 5000; n++)
@@ -401,7 +419,8 @@ static void test_work_of_an_insertion_is_bounded(void) {
 }
 
 /* Random calls against an array that knows what each signature may hold. */
-static void test_against_a_model(void) {
+static void test_against_a_model(void)
+{
     enum { SIGNATURES = 200, CONTENTS = 60 };
     struct tux_memo *memo = tux_memo_new(256 * 1024, 8);
     uint64_t last[SIGNATURES] = {0}; /* content last inserted, 0: none */
@@ -433,7 +452,8 @@ static void test_against_a_model(void) {
 }
 
 /* Printed, not checked: time depends on the machine. */
-static void report_speed(void) {
+static void report_speed(void)
+{
     enum { ENTRIES = 20000, FINDS = 2000000 };
     struct tux_memo *memo = tux_memo_new(64 * MEBIBYTE, 10);
     static struct tux_signature signatures[ENTRIES];
@@ -453,7 +473,8 @@ static void report_speed(void) {
     tux_memo_free(memo);
 }
 
-int main(void) {
+int main(void)
+{
     test_layout();
     test_bodies();
     test_content();

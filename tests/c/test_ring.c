@@ -19,13 +19,15 @@
 #define CAPACITY 65536u
 #define WORST_CASE_MS 20000 /* nothing waits this long unless a wake-up was lost */
 
-static void open_pair(struct tux_ring *writer, struct tux_ring *reader, uint32_t capacity) {
+static void open_pair(struct tux_ring *writer, struct tux_ring *reader, uint32_t capacity)
+{
     if (tux_ring_create(writer, capacity) != 0 ||
         tux_ring_attach(reader, dup(writer->memfd), dup(writer->data_eventfd), dup(writer->space_eventfd), capacity) != 0)
         abort();
 }
 
-static bool put(struct tux_ring *ring, const void *bytes, uint32_t size) {
+static bool put(struct tux_ring *ring, const void *bytes, uint32_t size)
+{
     void *room = tux_ring_reserve(ring, size);
     if (room == NULL)
         return false;
@@ -34,12 +36,14 @@ static bool put(struct tux_ring *ring, const void *bytes, uint32_t size) {
     return true;
 }
 
-static bool readable(int fd) {
+static bool readable(int fd)
+{
     struct pollfd p = {.fd = fd, .events = POLLIN};
     return poll(&p, 1, 0) == 1;
 }
 
-static void test_creation(void) {
+static void test_creation(void)
+{
     struct tux_ring ring, other;
     CHECK(tux_ring_create(&ring, 0) == -EINVAL);
     CHECK(tux_ring_create(&ring, 1000) == -EINVAL);
@@ -60,7 +64,8 @@ static void test_creation(void) {
     CHECK(ring.shared == NULL && ring.memfd == -1);
 }
 
-static void test_order_sizes_and_release(void) {
+static void test_order_sizes_and_release(void)
+{
     struct tux_ring writer, reader;
     const void *payload;
     uint32_t size;
@@ -95,7 +100,8 @@ static void test_order_sizes_and_release(void) {
     tux_ring_close(&reader);
 }
 
-static void test_largest_record_at_every_place(void) {
+static void test_largest_record_at_every_place(void)
+{
     struct tux_ring writer, reader;
     const void *payload;
     uint32_t size;
@@ -118,7 +124,8 @@ static void test_largest_record_at_every_place(void) {
     tux_ring_close(&reader);
 }
 
-static void test_wakes_only_who_sleeps(void) {
+static void test_wakes_only_who_sleeps(void)
+{
     struct tux_ring writer, reader;
     const void *payload;
     uint32_t size;
@@ -156,7 +163,8 @@ static void test_wakes_only_who_sleeps(void) {
 }
 
 /* Each nonsensical word is refused before it is used; the address sanitizer and the mapping's end watch the rest. */
-static void test_hostile_writer(void) {
+static void test_hostile_writer(void)
+{
     static const uint64_t positions[] = {1, 4, 24 + 4096, 4096 + 8, UINT64_MAX, UINT64_MAX - 7, UINT64_C(1) << 63};
     static const uint32_t sizes[] = {17, 24, 4096, 4097, 0x7fffffff, UINT32_MAX - 7, UINT32_MAX};
     const void *payload;
@@ -203,7 +211,8 @@ static void test_hostile_writer(void) {
     tux_ring_close(&reader);
 }
 
-static void test_hostile_reader(void) {
+static void test_hostile_reader(void)
+{
     static const uint64_t positions[] = {4096 + 8, UINT64_MAX, UINT64_C(1) << 63};
     for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
         struct tux_ring writer, reader;
@@ -227,17 +236,20 @@ struct side {
     bool wrong;
 };
 
-static uint32_t record_size(uint32_t i) {
+static uint32_t record_size(uint32_t i)
+{
     return i % 97 == 0 ? 3000 + i % 1000 : 8 + i * 7 % 64;
 }
 
-static bool sleep_on(int fd) {
+static bool sleep_on(int fd)
+{
     struct pollfd p = {.fd = fd, .events = POLLIN};
     return poll(&p, 1, WORST_CASE_MS) == 1;
 }
 
 /* A few spins, so that the two ends meet in ever new orders. */
-static void dawdle(struct side *side) {
+static void dawdle(struct side *side)
+{
     volatile unsigned spin = (unsigned)rand_r(&side->seed) % 64;
     if (spin == 0)
         sched_yield();
@@ -245,7 +257,8 @@ static void dawdle(struct side *side) {
         spin--;
 }
 
-static void *write_all(void *arg) {
+static void *write_all(void *arg)
+{
     struct side *side = arg;
     while (atomic_load(&side->ring.shared->reader_sleeps) == 0) /* once at least the reader sleeps, on any machine */
         sched_yield();
@@ -273,7 +286,8 @@ static void *write_all(void *arg) {
     return NULL;
 }
 
-static void *read_all(void *arg) {
+static void *read_all(void *arg)
+{
     struct side *side = arg;
     for (uint32_t i = 0; i < side->records;) {
         const void *payload;
@@ -311,7 +325,8 @@ static void *read_all(void *arg) {
     return NULL;
 }
 
-static void test_two_threads(uint32_t capacity, uint32_t records) {
+static void test_two_threads(uint32_t capacity, uint32_t records)
+{
     struct side writer = {.records = records, .seed = 1}, reader = {.records = records, .seed = 2};
     if (tux_ring_create(&writer.ring, capacity) != 0)
         abort();
@@ -329,7 +344,8 @@ static void test_two_threads(uint32_t capacity, uint32_t records) {
     tux_ring_close(&writer.ring);
 }
 
-int main(void) {
+int main(void)
+{
     test_creation();
     test_order_sizes_and_release();
     test_largest_record_at_every_place();

@@ -11,16 +11,19 @@
 
 #include "route.h"
 
-static int add_site(struct tux_routes *routes, const char *host) {
+static int add_site(struct tux_routes *routes, const char *host)
+{
     return tux_routes_add_site(routes, host, strlen(host));
 }
 
-static int add_route(struct tux_routes *routes, int site, const char *prefix, uint32_t route) {
+static int add_route(struct tux_routes *routes, int site, const char *prefix, uint32_t route)
+{
     return tux_routes_add_route(routes, site, prefix, strlen(prefix), route, TUX_DECIDE_ASK);
 }
 
 /* From copies of exact size, so that the sanitizer sees any byte read beyond them. */
-static uint32_t match(const struct tux_routes *routes, const char *host, const char *path) {
+static uint32_t match(const struct tux_routes *routes, const char *host, const char *path)
+{
     size_t host_len = strlen(host), path_len = strlen(path);
     uint8_t *host_copy = malloc(host_len ? host_len : 1), *path_copy = malloc(path_len ? path_len : 1);
     enum tux_decider decider = (enum tux_decider)77;
@@ -38,7 +41,8 @@ struct example {
     uint32_t route;
 };
 
-static void expect(const struct tux_routes *routes, const struct example *examples, size_t count) {
+static void expect(const struct tux_routes *routes, const struct example *examples, size_t count)
+{
     for (size_t i = 0; i < count; i++) {
         uint32_t got = match(routes, examples[i].host, examples[i].path);
         if (got != examples[i].route)
@@ -54,13 +58,15 @@ static void expect(const struct tux_routes *routes, const struct example *exampl
     } while (0)
 
 /* Every site has one route with the site's number, so that a match names the site. */
-static int site_with_route(struct tux_routes *routes, const char *host) {
+static int site_with_route(struct tux_routes *routes, const char *host)
+{
     int site = add_site(routes, host);
     CHECK(site >= 0 && add_route(routes, site, "/", (uint32_t)site) == 0);
     return site;
 }
 
-static void test_hosts(void) {
+static void test_hosts(void)
+{
     struct tux_routes *routes = tux_routes_new();
     EXPECT(routes, {"example.org", "/", TUX_NO_ROUTE}, {"", "/", TUX_NO_ROUTE});
     CHECK(site_with_route(routes, "Example.ORG") == 0);
@@ -94,7 +100,8 @@ static void test_hosts(void) {
     tux_routes_free(routes);
 }
 
-static void test_prefixes(void) {
+static void test_prefixes(void)
+{
     struct tux_routes *routes = tux_routes_new();
     int site = add_site(routes, "a");
     CHECK(add_route(routes, site, "/app", 1) == 0);
@@ -116,7 +123,8 @@ static void test_prefixes(void) {
     tux_routes_free(routes);
 }
 
-static void test_aliases_and_separate_sites(void) {
+static void test_aliases_and_separate_sites(void)
+{
     struct tux_routes *routes = tux_routes_new();
     int first = add_site(routes, "first"), second = add_site(routes, "second");
     CHECK(tux_routes_alias(routes, first, "alias", 5) == 0);
@@ -130,7 +138,8 @@ static void test_aliases_and_separate_sites(void) {
     tux_routes_free(routes);
 }
 
-static void test_what_is_refused(void) {
+static void test_what_is_refused(void)
+{
     struct tux_routes *routes = tux_routes_new();
     char long_name[300];
     memset(long_name, 'a', sizeof long_name);
@@ -154,7 +163,8 @@ static void test_what_is_refused(void) {
     tux_routes_free(NULL);
 }
 
-static void test_many_hosts(void) {
+static void test_many_hosts(void)
+{
     struct tux_routes *routes = tux_routes_new();
     char host[64], path[64];
     bool right = true;
@@ -178,7 +188,8 @@ static void test_many_hosts(void) {
     tux_routes_free(routes);
 }
 
-int main(void) {
+int main(void)
+{
     test_hosts();
     test_prefixes();
     test_aliases_and_separate_sites();

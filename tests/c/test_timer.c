@@ -19,7 +19,8 @@ struct recorder {
     uint64_t set_to_ms;
 };
 
-static void record(void *arg, struct tux_timer *timer) {
+static void record(void *arg, struct tux_timer *timer)
+{
     struct recorder *r = arg;
     r->count++;
     r->last = timer;
@@ -33,12 +34,14 @@ static void record(void *arg, struct tux_timer *timer) {
         tux_timer_set(r->wheel, r->to_set, r->set_to_ms);
 }
 
-static void advance(struct recorder *r, uint64_t now_ms) {
+static void advance(struct recorder *r, uint64_t now_ms)
+{
     r->now_ms = now_ms;
     tux_wheel_advance(r->wheel, now_ms, record, r);
 }
 
-static void test_due_between_deadline_and_one_slot_later(void) {
+static void test_due_between_deadline_and_one_slot_later(void)
+{
     static struct tux_wheel wheel;
     for (uint64_t start = 1000; start < 1000 + SLOT; start += 7) {
         for (uint64_t delay = 0; delay < 3 * SLOT; delay += 11) {
@@ -56,7 +59,8 @@ static void test_due_between_deadline_and_one_slot_later(void) {
     }
 }
 
-static void test_later_is_lazy_and_earlier_is_at_once(void) {
+static void test_later_is_lazy_and_earlier_is_at_once(void)
+{
     static struct tux_wheel wheel;
     struct recorder r = {.wheel = &wheel};
     struct tux_timer timer = {0};
@@ -72,7 +76,8 @@ static void test_later_is_lazy_and_earlier_is_at_once(void) {
     CHECK(r.count == 1 && r.last == &timer && wheel.armed == 0);
 }
 
-static void test_beyond_the_wheel_and_long_sleeps(void) {
+static void test_beyond_the_wheel_and_long_sleeps(void)
+{
     static struct tux_wheel wheel;
     struct recorder r = {.wheel = &wheel};
     struct tux_timer far = {0}, never = {0};
@@ -95,7 +100,8 @@ static void test_beyond_the_wheel_and_long_sleeps(void) {
     CHECK(wheel.armed == 0);
 }
 
-static void test_callback_may_cancel_and_set(void) {
+static void test_callback_may_cancel_and_set(void)
+{
     static struct tux_wheel wheel;
     struct tux_timer first = {0}, second = {0}, third = {0};
     struct recorder r = {.wheel = &wheel, .to_cancel = &second, .to_set = &third, .set_to_ms = 9000};
@@ -121,7 +127,8 @@ static void test_callback_may_cancel_and_set(void) {
     CHECK(again.count == 2);
 }
 
-static void test_wait(void) {
+static void test_wait(void)
+{
     static struct tux_wheel wheel;
     struct tux_timer timer = {0};
     tux_wheel_init(&wheel, 100);
@@ -150,7 +157,8 @@ static void test_wait(void) {
 }
 
 /* Random sets, cancels and steps of time against an array of deadlines. */
-static void test_against_a_model(void) {
+static void test_against_a_model(void)
+{
     enum { TIMERS = 64 };
     static struct tux_wheel wheel;
     static struct tux_timer timers[TIMERS];
@@ -194,7 +202,8 @@ static void test_against_a_model(void) {
     CHECK(wheel.armed == armed);
 }
 
-int main(void) {
+int main(void)
+{
     test_due_between_deadline_and_one_slot_later();
     test_later_is_lazy_and_earlier_is_at_once();
     test_beyond_the_wheel_and_long_sleeps();

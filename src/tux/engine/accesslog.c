@@ -55,13 +55,15 @@ struct tux_accesslog {
     char *scratch; /* TUX_LOG_MAX_RECORD_BYTES, where the engine formats */
 };
 
-static int64_t monotonic_ms(void) {
+static int64_t monotonic_ms(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void eventfd_raise(int fd) {
+static void eventfd_raise(int fd)
+{
     uint64_t one = 1;
     ssize_t ignored = write(fd, &one, sizeof one); /* cannot fail: it is ours and far from full */
     (void)ignored;
@@ -69,7 +71,8 @@ static void eventfd_raise(int fd) {
 
 /* -- the engine's thread ---------------------------------------------------------------------------------------- */
 
-void tux_accesslog_write(struct tux_accesslog *log, const struct tux_log_record *record) {
+void tux_accesslog_write(struct tux_accesslog *log, const struct tux_log_record *record)
+{
     size_t len = tux_log_format_record(log->format, record, log->scratch, TUX_LOG_MAX_RECORD_BYTES);
     uint64_t written = atomic_load_explicit(&log->written, memory_order_relaxed);
     uint64_t used = written - log->read_seen;
@@ -96,7 +99,8 @@ void tux_accesslog_write(struct tux_accesslog *log, const struct tux_log_record 
 
 /* -- the writing thread ----------------------------------------------------------------------------------------- */
 
-static uint64_t count_lines(const char *bytes, size_t len) {
+static uint64_t count_lines(const char *bytes, size_t len)
+{
     uint64_t lines = 0;
     const char *end = bytes + len, *found;
     while (bytes < end && (found = memchr(bytes, '\n', (size_t)(end - bytes))) != NULL) {
@@ -106,17 +110,20 @@ static uint64_t count_lines(const char *bytes, size_t len) {
     return lines;
 }
 
-static void count_lost(struct tux_accesslog *log, uint64_t lines) {
+static void count_lost(struct tux_accesslog *log, uint64_t lines)
+{
     atomic_fetch_add_explicit(&log->lost, lines, memory_order_relaxed);
 }
 
-static void adopt_fd(struct tux_accesslog *log, int fd) {
+static void adopt_fd(struct tux_accesslog *log, int fd)
+{
     struct stat st;
     log->fd = fd;
     log->is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static void take_next_fd(struct tux_accesslog *log) {
+static void take_next_fd(struct tux_accesslog *log)
+{
     int next = atomic_exchange(&log->next_fd, -1);
     if (next < 0)
         return;
@@ -128,12 +135,14 @@ static void take_next_fd(struct tux_accesslog *log) {
     adopt_fd(log, next);
 }
 
-static bool time_is_up(struct tux_accesslog *log) {
+static bool time_is_up(struct tux_accesslog *log)
+{
     return atomic_load(&log->stop) && monotonic_ms() >= atomic_load(&log->stop_by_ms);
 }
 
 /* One write that does not wait for a reader: bytes written, or -1. */
-static ssize_t write_some(struct tux_accesslog *log, const struct iovec *pieces, int count) {
+static ssize_t write_some(struct tux_accesslog *log, const struct iovec *pieces, int count)
+{
     if (log->is_file)
         return writev(log->fd, pieces, count);
     ssize_t done = pwritev2(log->fd, pieces, count, -1, RWF_NOWAIT);
@@ -145,7 +154,8 @@ static ssize_t write_some(struct tux_accesslog *log, const struct iovec *pieces,
 
 /* Write what can be written now, after waiting until a pipe, socket or terminal takes bytes. Returns the number of bytes,
  * which may be 0; or sets *error: nothing more can be written. */
-static size_t write_once(struct tux_accesslog *log, const struct iovec *pieces, int count, int *error) {
+static size_t write_once(struct tux_accesslog *log, const struct iovec *pieces, int count, int *error)
+{
     struct pollfd waiting = {.fd = log->fd, .events = POLLOUT};
     if (time_is_up(log)) {
         *error = ETIMEDOUT;
@@ -164,7 +174,8 @@ static size_t write_once(struct tux_accesslog *log, const struct iovec *pieces, 
 }
 
 /* Finish the record that is cut off in the file, so that the next one does not continue its line. */
-static int write_tail(struct tux_accesslog *log) {
+static int write_tail(struct tux_accesslog *log)
+{
     int error = 0;
     while (log->tail_len > 0 && error == 0) {
         struct iovec piece = {.iov_base = log->tail, .iov_len = log->tail_len};
@@ -176,7 +187,8 @@ static int write_tail(struct tux_accesslog *log) {
 }
 
 /* The bytes of the ring from `from` to `to`, as at most two pieces. */
-static int ring_pieces(const struct tux_accesslog *log, uint64_t from, uint64_t to, struct iovec pieces[2]) {
+static int ring_pieces(const struct tux_accesslog *log, uint64_t from, uint64_t to, struct iovec pieces[2])
+{
     size_t at = from & (TUX_LOG_RING_BYTES - 1);
     size_t len = (size_t)(to - from);
     size_t first = len < TUX_LOG_RING_BYTES - at ? len : TUX_LOG_RING_BYTES - at;
@@ -186,7 +198,8 @@ static int ring_pieces(const struct tux_accesslog *log, uint64_t from, uint64_t 
 }
 
 /* Writing stopped at `from`. A record that is in the file in part goes on in the tail; whole ones up to `to` are lost. */
-static void drop(struct tux_accesslog *log, uint64_t from, uint64_t to, bool in_record) {
+static void drop(struct tux_accesslog *log, uint64_t from, uint64_t to, bool in_record)
+{
     while (in_record && from < to) {
         char byte = log->ring[from++ & (TUX_LOG_RING_BYTES - 1)];
         log->tail[log->tail_len++] = byte;
@@ -199,7 +212,8 @@ static void drop(struct tux_accesslog *log, uint64_t from, uint64_t to, bool in_
 }
 
 /* Write or drop all that is in the ring. */
-static void flush(struct tux_accesslog *log) {
+static void flush(struct tux_accesslog *log)
+{
     uint64_t from = atomic_load_explicit(&log->read, memory_order_relaxed);
     uint64_t to = atomic_load(&log->written);
     take_next_fd(log); /* after `written`: no record that is later than a reopen goes to the old file */
@@ -224,12 +238,14 @@ static void flush(struct tux_accesslog *log) {
     atomic_store_explicit(&log->read, to, memory_order_release);
 }
 
-static uint64_t waiting_bytes(struct tux_accesslog *log) {
+static uint64_t waiting_bytes(struct tux_accesslog *log)
+{
     return atomic_load(&log->written) - atomic_load_explicit(&log->read, memory_order_relaxed);
 }
 
 /* Sleep in this state until woken, closed, or (gathering) the flush time. */
-static void sleep_as(struct tux_accesslog *log, enum state state) {
+static void sleep_as(struct tux_accesslog *log, enum state state)
+{
     uint64_t enough = state == IDLE ? 1 : HALF_FULL + 1;
     atomic_store(&log->state, state);
     if (waiting_bytes(log) < enough && !atomic_load(&log->stop)) {
@@ -242,7 +258,8 @@ static void sleep_as(struct tux_accesslog *log, enum state state) {
     (void)ignored;
 }
 
-static void *write_log(void *arg) {
+static void *write_log(void *arg)
+{
     struct tux_accesslog *log = arg;
     pthread_setname_np(pthread_self(), "tux-log");
     while (!atomic_load(&log->stop)) {
@@ -262,11 +279,13 @@ static void *write_log(void *arg) {
 
 /* -- life ------------------------------------------------------------------------------------------------------- */
 
-static int duplicate(int fd) {
+static int duplicate(int fd)
+{
     return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
-static void release(struct tux_accesslog *log) {
+static void release(struct tux_accesslog *log)
+{
     int next = atomic_load(&log->next_fd);
     int fds[] = {log->fd, log->wake_fd, log->done_fd, next};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
@@ -279,7 +298,8 @@ static void release(struct tux_accesslog *log) {
     free(log);
 }
 
-struct tux_accesslog *tux_accesslog_new(int fd, enum tux_log_format format) {
+struct tux_accesslog *tux_accesslog_new(int fd, enum tux_log_format format)
+{
     struct tux_accesslog *log = aligned_alloc(_Alignof(struct tux_accesslog), sizeof *log);
     if (log == NULL)
         return NULL;
@@ -308,7 +328,8 @@ struct tux_accesslog *tux_accesslog_new(int fd, enum tux_log_format format) {
     return log;
 }
 
-int tux_accesslog_reopen(struct tux_accesslog *log, int fd) {
+int tux_accesslog_reopen(struct tux_accesslog *log, int fd)
+{
     int copy = duplicate(fd);
     if (copy < 0)
         return -errno;
@@ -319,7 +340,8 @@ int tux_accesslog_reopen(struct tux_accesslog *log, int fd) {
     return 0;
 }
 
-void tux_accesslog_free(struct tux_accesslog *log) {
+void tux_accesslog_free(struct tux_accesslog *log)
+{
     if (log == NULL)
         return;
     int64_t stop_by_ms = monotonic_ms() + TUX_LOG_CLOSE_MS;
@@ -338,10 +360,12 @@ void tux_accesslog_free(struct tux_accesslog *log) {
     release(log);
 }
 
-uint64_t tux_accesslog_lost(const struct tux_accesslog *log) {
+uint64_t tux_accesslog_lost(const struct tux_accesslog *log)
+{
     return atomic_load_explicit(&log->lost, memory_order_relaxed);
 }
 
-int tux_accesslog_error(const struct tux_accesslog *log) {
+int tux_accesslog_error(const struct tux_accesslog *log)
+{
     return atomic_load_explicit(&log->error, memory_order_relaxed);
 }

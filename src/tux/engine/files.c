@@ -31,7 +31,8 @@ struct tux_roots {
 };
 
 /* Open relative to a folder: a descriptor, or -errno. EAGAIN is final only for cached walks. */
-static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolve_flags) {
+static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolve_flags)
+{
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve_flags};
     bool cached = (resolve_flags & RESOLVE_CACHED) != 0;
     int error = EAGAIN;
@@ -48,7 +49,8 @@ static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolv
 
 /* Whether this kernel knows RESOLVE_CACHED. Asked once, with a path that is always cached: a name that a client chose
  * must not be able to make some file system's EINVAL look like an old kernel. */
-static bool cached_walks_work(void) {
+static bool cached_walks_work(void)
+{
     static _Atomic int known; /* 0: not asked yet, 1: yes, 2: no */
     int answer = atomic_load_explicit(&known, memory_order_relaxed);
     if (answer == 0) {
@@ -61,7 +63,8 @@ static bool cached_walks_work(void) {
     return answer == 1;
 }
 
-static void found_set_error(struct tux_found *found, int error) {
+static void found_set_error(struct tux_found *found, int error)
+{
     *found = (struct tux_found){.error = error};
     switch (error) {
     case ENOENT:
@@ -83,11 +86,13 @@ static void found_set_error(struct tux_found *found, int error) {
     }
 }
 
-static int64_t nanoseconds(struct timespec t) {
+static int64_t nanoseconds(struct timespec t)
+{
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void identity_from_stat(struct tux_identity *identity, const struct stat *st) {
+static void identity_from_stat(struct tux_identity *identity, const struct stat *st)
+{
     *identity = (struct tux_identity){.dev = st->st_dev, .ino = st->st_ino};
     if (S_ISDIR(st->st_mode))
         return;
@@ -97,7 +102,8 @@ static void identity_from_stat(struct tux_identity *identity, const struct stat 
     identity->mode = st->st_mode;
 }
 
-static void found_set_stat(struct tux_found *found, int fd) {
+static void found_set_stat(struct tux_found *found, int fd)
+{
     struct stat st;
     if (fstat(fd, &st) < 0) {
         found_set_error(found, errno);
@@ -111,11 +117,13 @@ static void found_set_stat(struct tux_found *found, int fd) {
     identity_from_stat(&found->identity, &st);
 }
 
-struct tux_roots *tux_roots_new(void) {
+struct tux_roots *tux_roots_new(void)
+{
     return calloc(1, sizeof(struct tux_roots));
 }
 
-void tux_roots_free(struct tux_roots *roots) {
+void tux_roots_free(struct tux_roots *roots)
+{
     if (roots == NULL)
         return;
     for (uint32_t i = 0; i < roots->count; i++) {
@@ -127,7 +135,8 @@ void tux_roots_free(struct tux_roots *roots) {
     free(roots);
 }
 
-int tux_roots_add(struct tux_roots *roots, const char *path) {
+int tux_roots_add(struct tux_roots *roots, const char *path)
+{
     size_t len = strlen(path);
     if (len == 0)
         return -EINVAL;
@@ -152,7 +161,8 @@ int tux_roots_add(struct tux_roots *roots, const char *path) {
 
 /* The descriptor of a root (kept by the table), or -errno; -EAGAIN only with `cached_only`. A root that cannot be opened
  * is tried again at its next use, so that one that appears is seen at once. */
-static int root_open(struct root *root, uint64_t now_ms, bool cached_only) {
+static int root_open(struct root *root, uint64_t now_ms, bool cached_only)
+{
     if (root->fd >= 0 && now_ms - root->opened_ms < TUX_ROOT_REOPEN_MS)
         return root->fd;
     int fd = resolve(AT_FDCWD, root->path, O_PATH | O_DIRECTORY, cached_only ? RESOLVE_CACHED : 0);
@@ -166,7 +176,8 @@ static int root_open(struct root *root, uint64_t now_ms, bool cached_only) {
 }
 
 /* The path as a C string for the kernel, or false and an answer in *found. "" becomes ".". */
-static bool path_terminate(char *out, const char *path, size_t path_len, struct tux_found *found) {
+static bool path_terminate(char *out, const char *path, size_t path_len, struct tux_found *found)
+{
     if (path_len > TUX_MAX_PATH_BYTES) {
         found_set_error(found, ENAMETOOLONG);
         return false;
@@ -186,7 +197,8 @@ static bool path_terminate(char *out, const char *path, size_t path_len, struct 
 
 /* Like tux_files_look, for a terminated path. */
 static bool look(struct tux_roots *roots, uint32_t root, const char *path, uint64_t now_ms, bool cached_only,
-                 struct tux_found *found) {
+                 struct tux_found *found)
+{
     if (root >= roots->count) {
         found_set_error(found, EBADF);
         return true;
@@ -211,7 +223,8 @@ static bool look(struct tux_roots *roots, uint32_t root, const char *path, uint6
 }
 
 bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                    bool cached_only, struct tux_found *found) {
+                    bool cached_only, struct tux_found *found)
+{
     char terminated[TUX_MAX_PATH_BYTES + 1];
     if (cached_only && !cached_walks_work())
         return false;
@@ -221,7 +234,8 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
 }
 
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                   struct tux_found *found) {
+                   struct tux_found *found)
+{
     char terminated[TUX_MAX_PATH_BYTES + 1];
     if (!path_terminate(terminated, path, path_len, found))
         return -1;
@@ -248,7 +262,8 @@ int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, siz
     return -1;
 }
 
-bool tux_files_identity(int fd, struct tux_identity *identity) {
+bool tux_files_identity(int fd, struct tux_identity *identity)
+{
     struct stat st;
     if (fstat(fd, &st) < 0)
         return false;
@@ -256,12 +271,14 @@ bool tux_files_identity(int fd, struct tux_identity *identity) {
     return true;
 }
 
-bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b) {
+bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b)
+{
     return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
            a->ctime_ns == b->ctime_ns && a->mode == b->mode;
 }
 
-bool tux_found_equal(const struct tux_found *a, const struct tux_found *b) {
+bool tux_found_equal(const struct tux_found *a, const struct tux_found *b)
+{
     return a->kind == b->kind && (a->kind != TUX_FOUND_ERROR || a->error == b->error) &&
            tux_identity_equal(&a->identity, &b->identity);
 }

@@ -14,7 +14,8 @@ struct out {
     bool full;
 };
 
-static void add(struct out *out, const char *bytes, size_t len) {
+static void add(struct out *out, const char *bytes, size_t len)
+{
     if ((size_t)(out->end - out->at) < len) {
         out->full = true;
         return;
@@ -25,7 +26,8 @@ static void add(struct out *out, const char *bytes, size_t len) {
 
 #define ADD(out, literal) add(out, literal, sizeof literal - 1)
 
-static void add_number(struct out *out, uint64_t number) {
+static void add_number(struct out *out, uint64_t number)
+{
     char digits[20]; /* of UINT64_MAX */
     char *at = digits + sizeof digits;
     do {
@@ -35,12 +37,14 @@ static void add_number(struct out *out, uint64_t number) {
     add(out, at, (size_t)(digits + sizeof digits - at));
 }
 
-static bool is_plain(uint8_t byte) {
+static bool is_plain(uint8_t byte)
+{
     return byte >= 0x20 && byte <= 0x7e && byte != '"' && byte != '\\';
 }
 
 /* Whether 8 bytes at once are plain. A carry from one byte to the next needs a byte that is not. */
-static bool are_plain(const uint8_t bytes[8]) {
+static bool are_plain(const uint8_t bytes[8])
+{
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
     uint64_t word;
     memcpy(&word, bytes, sizeof word);
@@ -49,7 +53,8 @@ static bool are_plain(const uint8_t bytes[8]) {
     return ((word | (word + ones) | control | ((quotes - ones) & ~quotes) | ((slashes - ones) & ~slashes)) & high) == 0;
 }
 
-static void add_escaped_byte(struct out *out, uint8_t byte, bool json) {
+static void add_escaped_byte(struct out *out, uint8_t byte, bool json)
+{
     static const char hex[] = "0123456789ABCDEF";
     char digits[2] = {hex[byte >> 4], hex[byte & 15]};
     if (json && (byte == '"' || byte == '\\')) {
@@ -64,7 +69,8 @@ static void add_escaped_byte(struct out *out, uint8_t byte, bool json) {
     add(out, digits, 2);
 }
 
-static void add_text(struct out *out, struct tux_log_text text, bool json) {
+static void add_text(struct out *out, struct tux_log_text text, bool json)
+{
     size_t len = text.len < TUX_LOG_MAX_FIELD_BYTES ? text.len : TUX_LOG_MAX_FIELD_BYTES;
     size_t done = 0;
     while (done < len && !out->full) {
@@ -94,7 +100,8 @@ struct second {
     char zone[MAX_TIME_BYTES]; /* +00:00 */
 };
 
-static const struct second *second_of(int64_t unix_s) {
+static const struct second *second_of(int64_t unix_s)
+{
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     static _Thread_local struct second second;
@@ -124,19 +131,22 @@ static const struct second *second_of(int64_t unix_s) {
 
 /* -- formats ---------------------------------------------------------------------------------------------------- */
 
-static void add_text_or_dash(struct out *out, struct tux_log_text text) {
+static void add_text_or_dash(struct out *out, struct tux_log_text text)
+{
     if (text.ptr == NULL)
         ADD(out, "-");
     else
         add_text(out, text, false);
 }
 
-static void add_version(struct out *out, uint8_t minor) {
+static void add_version(struct out *out, uint8_t minor)
+{
     ADD(out, "1.");
     add_number(out, minor);
 }
 
-static void format_common(struct out *out, const struct tux_log_record *record, const struct second *second) {
+static void format_common(struct out *out, const struct tux_log_record *record, const struct second *second)
+{
     add_text_or_dash(out, record->peer);
     ADD(out, " - - [");
     add(out, second->clf, second->clf_len);
@@ -156,7 +166,8 @@ static void format_common(struct out *out, const struct tux_log_record *record, 
     add_number(out, record->body_bytes);
 }
 
-static void format_combined(struct out *out, const struct tux_log_record *record, const struct second *second) {
+static void format_combined(struct out *out, const struct tux_log_record *record, const struct second *second)
+{
     format_common(out, record, second);
     ADD(out, " \"");
     add_text_or_dash(out, record->referer);
@@ -166,7 +177,8 @@ static void format_combined(struct out *out, const struct tux_log_record *record
 }
 
 /* `opening` is all from the comma to the quote in front of the text. */
-static void add_json_text(struct out *out, const char *opening, struct tux_log_text text) {
+static void add_json_text(struct out *out, const char *opening, struct tux_log_text text)
+{
     if (text.ptr == NULL)
         return;
     add(out, opening, strlen(opening));
@@ -174,7 +186,8 @@ static void add_json_text(struct out *out, const char *opening, struct tux_log_t
     ADD(out, "\"");
 }
 
-static const char *tier_name(uint8_t tier) {
+static const char *tier_name(uint8_t tier)
+{
     switch (tier) {
     case 'm':
         return "memo";
@@ -190,7 +203,8 @@ static const char *tier_name(uint8_t tier) {
 }
 
 static void format_json(struct out *out, const struct tux_log_record *record, const struct second *second,
-                        unsigned milliseconds) {
+                        unsigned milliseconds)
+{
     char fraction[4] = {'.', (char)('0' + milliseconds / 100), (char)('0' + milliseconds / 10 % 10),
                         (char)('0' + milliseconds % 10)};
     const char *tier = tier_name(record->tier);
@@ -221,7 +235,8 @@ static void format_json(struct out *out, const struct tux_log_record *record, co
     ADD(out, "\"}");
 }
 
-size_t tux_log_format_record(enum tux_log_format format, const struct tux_log_record *record, char *buffer, size_t cap) {
+size_t tux_log_format_record(enum tux_log_format format, const struct tux_log_record *record, char *buffer, size_t cap)
+{
     struct out out = {.at = buffer, .end = buffer + cap};
     int64_t unix_s = record->wall_ms / 1000 - (record->wall_ms % 1000 < 0);
     const struct second *second = second_of(unix_s);

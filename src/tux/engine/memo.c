@@ -52,7 +52,8 @@ struct tux_memo {
     struct tux_memo_stats stats;
 };
 
-struct tux_memo *tux_memo_new(uint64_t budget_bytes, uint32_t max_files) {
+struct tux_memo *tux_memo_new(uint64_t budget_bytes, uint32_t max_files)
+{
     uint64_t buckets = MIN_BUCKETS;
     while (buckets < MAX_BUCKETS && buckets < budget_bytes / BYTES_PER_BUCKET)
         buckets *= 2;
@@ -73,7 +74,8 @@ struct tux_memo *tux_memo_new(uint64_t budget_bytes, uint32_t max_files) {
     return memo;
 }
 
-void tux_memo_free(struct tux_memo *memo) {
+void tux_memo_free(struct tux_memo *memo)
+{
     if (memo == NULL)
         return;
     tux_memo_clear(memo);
@@ -86,12 +88,14 @@ void tux_memo_free(struct tux_memo *memo) {
 
 /* -- plans by content ------------------------------------------------------------------------------------------- */
 
-static bool signature_equal(struct tux_signature a, struct tux_signature b) {
+static bool signature_equal(struct tux_signature a, struct tux_signature b)
+{
     return a.lo == b.lo && a.hi == b.hi;
 }
 
 /* The held plan that equals `plan`, or NULL. */
-static struct tux_plan *content_find(const struct tux_memo *memo, const struct tux_plan *plan) {
+static struct tux_plan *content_find(const struct tux_memo *memo, const struct tux_plan *plan)
+{
     struct tux_plan *held = memo->contents[plan->content.lo & memo->mask];
     while (held != NULL && !signature_equal(held->content, plan->content))
         held = held->same_next;
@@ -99,7 +103,8 @@ static struct tux_plan *content_find(const struct tux_memo *memo, const struct t
 }
 
 /* Hold `plan`, or the equal one that is held already, for one more entry. */
-static struct tux_plan *content_hold(struct tux_memo *memo, struct tux_plan *plan) {
+static struct tux_plan *content_hold(struct tux_memo *memo, struct tux_plan *plan)
+{
     struct tux_plan *held = content_find(memo, plan);
     if (held == NULL) {
         struct tux_plan **bucket = &memo->contents[plan->content.lo & memo->mask];
@@ -120,7 +125,8 @@ static struct tux_plan *content_hold(struct tux_memo *memo, struct tux_plan *pla
     return held;
 }
 
-static void content_release(struct tux_memo *memo, struct tux_plan *plan) {
+static void content_release(struct tux_memo *memo, struct tux_plan *plan)
+{
     if (--plan->memo_entries > 0)
         return;
     struct tux_plan **link = &memo->contents[plan->content.lo & memo->mask];
@@ -137,14 +143,16 @@ static void content_release(struct tux_memo *memo, struct tux_plan *plan) {
 /* -- entries ---------------------------------------------------------------------------------------------------- */
 
 /* The word that points to the entry, or to the NULL where it would be. */
-static struct entry **entry_link(const struct tux_memo *memo, struct tux_signature signature) {
+static struct entry **entry_link(const struct tux_memo *memo, struct tux_signature signature)
+{
     struct entry **link = &memo->buckets[signature.lo & memo->mask];
     while (*link != NULL && !signature_equal((*link)->signature, signature))
         link = &(*link)->chain;
     return link;
 }
 
-static void queue_add(struct tux_memo *memo, enum queue_of of, struct entry *entry) {
+static void queue_add(struct tux_memo *memo, enum queue_of of, struct entry *entry)
+{
     struct queue *queue = &memo->queues[of];
     entry->in[of].newer = NULL;
     entry->in[of].older = queue->newest;
@@ -155,7 +163,8 @@ static void queue_add(struct tux_memo *memo, enum queue_of of, struct entry *ent
     queue->newest = entry;
 }
 
-static void queue_remove(struct tux_memo *memo, enum queue_of of, struct entry *entry) {
+static void queue_remove(struct tux_memo *memo, enum queue_of of, struct entry *entry)
+{
     struct queue *queue = &memo->queues[of];
     struct entry *newer = entry->in[of].newer, *older = entry->in[of].older;
     if (queue->hand == entry)
@@ -170,7 +179,8 @@ static void queue_remove(struct tux_memo *memo, enum queue_of of, struct entry *
         queue->oldest = newer;
 }
 
-static void entry_drop(struct tux_memo *memo, struct entry **link) {
+static void entry_drop(struct tux_memo *memo, struct entry **link)
+{
     struct entry *entry = *link;
     *link = entry->chain;
     queue_remove(memo, ALL, entry);
@@ -183,7 +193,8 @@ static void entry_drop(struct tux_memo *memo, struct entry **link) {
 }
 
 /* Evict one entry of a queue, but never `keep`. False when there is none. */
-static bool evict(struct tux_memo *memo, enum queue_of of, const struct entry *keep) {
+static bool evict(struct tux_memo *memo, enum queue_of of, const struct entry *keep)
+{
     struct queue *queue = &memo->queues[of];
     struct entry *entry = queue->hand;
     unsigned spared = 0;
@@ -208,7 +219,8 @@ static bool evict(struct tux_memo *memo, enum queue_of of, const struct entry *k
 }
 
 /* Evict until `bytes` more fit. False when that would take too long, as with thousands of entries that share one plan. */
-static bool make_room(struct tux_memo *memo, uint64_t bytes, const struct entry *keep) {
+static bool make_room(struct tux_memo *memo, uint64_t bytes, const struct entry *keep)
+{
     for (unsigned evictions = 0;; evictions++) {
         bool too_many_files = memo->files > memo->max_files;
         if (!too_many_files && memo->stats.bytes + bytes <= memo->budget)
@@ -218,7 +230,8 @@ static bool make_room(struct tux_memo *memo, uint64_t bytes, const struct entry 
     }
 }
 
-struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signature) {
+struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signature)
+{
     struct entry *entry = *entry_link(memo, signature);
     if (entry == NULL)
         return NULL;
@@ -227,7 +240,8 @@ struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signa
     return entry->plan;
 }
 
-struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature signature, struct tux_plan *plan) {
+struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature signature, struct tux_plan *plan)
+{
     if (plan->bytes + ENTRY_BYTES > memo->budget / LARGEST_PLAN_SHARE || (plan->fd >= 0 && memo->max_files == 0)) {
         tux_memo_remove(memo, signature); /* what it had before was decided earlier */
         return NULL;
@@ -272,19 +286,22 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
     return entry->plan;
 }
 
-void tux_memo_remove(struct tux_memo *memo, struct tux_signature signature) {
+void tux_memo_remove(struct tux_memo *memo, struct tux_signature signature)
+{
     struct entry **link = entry_link(memo, signature);
     if (*link != NULL)
         entry_drop(memo, link);
 }
 
-void tux_memo_clear(struct tux_memo *memo) {
+void tux_memo_clear(struct tux_memo *memo)
+{
     struct entry *oldest;
     while ((oldest = memo->queues[ALL].oldest) != NULL)
         entry_drop(memo, entry_link(memo, oldest->signature));
 }
 
-struct tux_memo_stats tux_memo_stats(const struct tux_memo *memo) {
+struct tux_memo_stats tux_memo_stats(const struct tux_memo *memo)
+{
     return memo->stats;
 }
 
@@ -293,7 +310,8 @@ struct tux_memo_stats tux_memo_stats(const struct tux_memo *memo) {
 /* Two generations of tags, each a direct-mapped table in which a newer ask overwrites an older one. When the present
  * generation has taken its share, the other one is emptied and becomes the present: an ask is remembered for the next
  * DOOR_ASKS to 2 * DOOR_ASKS first asks. */
-bool tux_memo_admit(struct tux_memo *memo, struct tux_signature signature) {
+bool tux_memo_admit(struct tux_memo *memo, struct tux_signature signature)
+{
     size_t place = signature.hi & (DOOR_TAGS - 1);
     uint32_t tag = (uint32_t)(signature.hi >> 32) | 1u; /* 0 is an empty place */
     if (memo->door[0][place] == tag || memo->door[1][place] == tag)

@@ -18,7 +18,8 @@ _Static_assert(sizeof DATE_PLACEHOLDER - 1 == TUX_DATE_LINE_BYTES, "length of th
 _Atomic uint64_t tux_plans_alive;
 
 /* A piece of variable length, with its length in front, so that no two sequences of pieces hash the same bytes. */
-static void hash_piece(struct tux_siphash *hash, const void *data, uint64_t len) {
+static void hash_piece(struct tux_siphash *hash, const void *data, uint64_t len)
+{
     const uint8_t *bytes = data;
     uint64_t rest = 0;
     uint64_t whole = len & ~UINT64_C(7);
@@ -31,7 +32,8 @@ static void hash_piece(struct tux_siphash *hash, const void *data, uint64_t len)
         tux_siphash_word(hash, rest);
 }
 
-static void hash_identity(struct tux_siphash *hash, const struct tux_identity *identity) {
+static void hash_identity(struct tux_siphash *hash, const struct tux_identity *identity)
+{
     tux_siphash_word(hash, identity->dev);
     tux_siphash_word(hash, identity->ino);
     tux_siphash_word(hash, identity->size);
@@ -41,7 +43,8 @@ static void hash_identity(struct tux_siphash *hash, const struct tux_identity *i
 }
 
 /* Over every field that the answer or its validity depends on; field by field, because structs have padding. */
-static struct tux_signature plan_content(const struct tux_plan *plan, const uint64_t key[2]) {
+static struct tux_signature plan_content(const struct tux_plan *plan, const uint64_t key[2])
+{
     struct tux_siphash hash;
     uint64_t out[2];
     tux_siphash_init128(&hash, key);
@@ -69,7 +72,8 @@ static struct tux_signature plan_content(const struct tux_plan *plan, const uint
     return (struct tux_signature){.lo = out[0], .hi = out[1]};
 }
 
-static bool parts_sound(const struct tux_plan_parts *parts) {
+static bool parts_sound(const struct tux_plan_parts *parts)
+{
     bool in_memory = parts->fd < 0 && (parts->flags & TUX_PLAN_NO_BODY) == 0;
     if (in_memory && parts->body == NULL && parts->body_len > 0)
         return false;
@@ -78,7 +82,8 @@ static bool parts_sound(const struct tux_plan_parts *parts) {
 }
 
 /* Everything but the descriptor and what follows from it. */
-static struct tux_plan *plan_copy(const struct tux_plan_parts *parts) {
+static struct tux_plan *plan_copy(const struct tux_plan_parts *parts)
+{
     if (!parts_sound(parts))
         return NULL;
     bool has_bytes = parts->fd < 0 && (parts->flags & TUX_PLAN_NO_BODY) == 0 && parts->body_len > 0;
@@ -133,7 +138,8 @@ static struct tux_plan *plan_copy(const struct tux_plan_parts *parts) {
     return plan;
 }
 
-struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]) {
+struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2])
+{
     struct tux_plan *plan = plan_copy(parts);
     if (plan != NULL && parts->fd >= 0 && !tux_files_identity(parts->fd, &plan->identity)) {
         free(plan);
@@ -150,12 +156,14 @@ struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t
     return plan;
 }
 
-struct tux_plan *tux_plan_ref(struct tux_plan *plan) {
+struct tux_plan *tux_plan_ref(struct tux_plan *plan)
+{
     plan->refs++;
     return plan;
 }
 
-void tux_plan_unref(struct tux_plan *plan) {
+void tux_plan_unref(struct tux_plan *plan)
+{
     if (--plan->refs > 0)
         return;
     if (plan->map != NULL)

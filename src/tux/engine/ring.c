@@ -37,20 +37,24 @@ struct record_header {
 static_assert(sizeof(struct record_header) == TUX_RING_HEADER_BYTES, "a record's header");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "words shared by processes must be lock-free");
 
-static size_t page_bytes(void) {
+static size_t page_bytes(void)
+{
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static bool capacity_valid(uint32_t capacity) {
+static bool capacity_valid(uint32_t capacity)
+{
     return capacity <= MAX_RING_BYTES && (capacity & (capacity - 1)) == 0 && capacity >= page_bytes();
 }
 
 /* Bytes that a record takes; 64 bits, because `size` may be anything. */
-static uint64_t record_bytes(uint32_t size) {
+static uint64_t record_bytes(uint32_t size)
+{
     return TUX_RING_HEADER_BYTES + (((uint64_t)size + 7) & ~UINT64_C(7));
 }
 
-static int ring_map(struct tux_ring *ring, int memfd, uint32_t capacity) {
+static int ring_map(struct tux_ring *ring, int memfd, uint32_t capacity)
+{
     size_t page = page_bytes();
     size_t whole = page + 2 * (size_t)capacity;
     uint8_t *base = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -73,7 +77,8 @@ static int ring_map(struct tux_ring *ring, int memfd, uint32_t capacity) {
     return 0;
 }
 
-int tux_ring_create(struct tux_ring *ring, uint32_t capacity) {
+int tux_ring_create(struct tux_ring *ring, uint32_t capacity)
+{
     *ring = (struct tux_ring){.memfd = -1, .data_eventfd = -1, .space_eventfd = -1};
     if (!capacity_valid(capacity))
         return -EINVAL;
@@ -92,7 +97,8 @@ int tux_ring_create(struct tux_ring *ring, uint32_t capacity) {
     return result;
 }
 
-int tux_ring_attach(struct tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity) {
+int tux_ring_attach(struct tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity)
+{
     *ring = (struct tux_ring){.memfd = -1, .data_eventfd = -1, .space_eventfd = -1};
     struct stat st;
     if (!capacity_valid(capacity))
@@ -115,7 +121,8 @@ int tux_ring_attach(struct tux_ring *ring, int memfd, int data_eventfd, int spac
     return 0;
 }
 
-void tux_ring_close(struct tux_ring *ring) {
+void tux_ring_close(struct tux_ring *ring)
+{
     if (ring->shared != NULL)
         munmap(ring->shared, page_bytes() + 2 * (size_t)ring->capacity);
     if (ring->memfd >= 0)
@@ -127,17 +134,20 @@ void tux_ring_close(struct tux_ring *ring) {
     *ring = (struct tux_ring){.memfd = -1, .data_eventfd = -1, .space_eventfd = -1};
 }
 
-static uint32_t flag_exchange(_Atomic uint32_t *flag, uint32_t value) {
+static uint32_t flag_exchange(_Atomic uint32_t *flag, uint32_t value)
+{
     return atomic_exchange_explicit(flag, value, memory_order_acq_rel);
 }
 
-static void eventfd_raise(int fd) {
+static void eventfd_raise(int fd)
+{
     uint64_t one = 1;
     ssize_t ignored = write(fd, &one, sizeof one); /* EAGAIN: the counter is full, so the peer is awake */
     (void)ignored;
 }
 
-static void eventfd_empty(int fd) {
+static void eventfd_empty(int fd)
+{
     uint64_t count;
     ssize_t ignored = read(fd, &count, sizeof count); /* EAGAIN: it was empty */
     (void)ignored;
@@ -146,7 +156,8 @@ static void eventfd_empty(int fd) {
 /* -- writer ----------------------------------------------------------------------------------------------------- */
 
 /* Whether `need` bytes are free. The peer's word is read only when what is known of it does not do. */
-static bool writer_has_room(struct tux_ring *ring, uint64_t need) {
+static bool writer_has_room(struct tux_ring *ring, uint64_t need)
+{
     if (need > ring->capacity)
         return false;
     if (ring->capacity - (ring->position - ring->seen) >= need)
@@ -158,18 +169,21 @@ static bool writer_has_room(struct tux_ring *ring, uint64_t need) {
     return ring->capacity - (ring->position - ring->seen) >= need;
 }
 
-static struct record_header *record_at(const struct tux_ring *ring, uint64_t position) {
+static struct record_header *record_at(const struct tux_ring *ring, uint64_t position)
+{
     return (struct record_header *)(void *)(ring->data + (position & (ring->capacity - 1)));
 }
 
-void *tux_ring_reserve(struct tux_ring *ring, uint32_t size) {
+void *tux_ring_reserve(struct tux_ring *ring, uint32_t size)
+{
     if (!writer_has_room(ring, record_bytes(size)))
         return NULL;
     ring->reserved = size;
     return record_at(ring, ring->position) + 1;
 }
 
-void tux_ring_commit(struct tux_ring *ring, uint32_t size) {
+void tux_ring_commit(struct tux_ring *ring, uint32_t size)
+{
     assert(size <= ring->reserved);
     atomic_store_explicit(&record_at(ring, ring->position)->size, size, memory_order_relaxed);
     ring->position += record_bytes(size);
@@ -177,12 +191,14 @@ void tux_ring_commit(struct tux_ring *ring, uint32_t size) {
     atomic_store_explicit(&ring->shared->written, ring->position, memory_order_release);
 }
 
-void tux_ring_wake(struct tux_ring *ring) {
+void tux_ring_wake(struct tux_ring *ring)
+{
     if (flag_exchange(&ring->shared->reader_sleeps, 0) != 0)
         eventfd_raise(ring->data_eventfd);
 }
 
-bool tux_ring_writer_sleep(struct tux_ring *ring, uint32_t size) {
+bool tux_ring_writer_sleep(struct tux_ring *ring, uint32_t size)
+{
     flag_exchange(&ring->shared->writer_sleeps, 1);
     if (!writer_has_room(ring, record_bytes(size)))
         return true;
@@ -190,7 +206,8 @@ bool tux_ring_writer_sleep(struct tux_ring *ring, uint32_t size) {
     return false;
 }
 
-void tux_ring_writer_awake(struct tux_ring *ring) {
+void tux_ring_writer_awake(struct tux_ring *ring)
+{
     flag_exchange(&ring->shared->writer_sleeps, 0);
     eventfd_empty(ring->space_eventfd);
 }
@@ -198,7 +215,8 @@ void tux_ring_writer_awake(struct tux_ring *ring) {
 /* -- reader ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes that wait, or -1 when the writer's word is nonsense. */
-static int64_t reader_waiting(struct tux_ring *ring) {
+static int64_t reader_waiting(struct tux_ring *ring)
+{
     if (ring->position != ring->seen)
         return (int64_t)(ring->seen - ring->position);
     uint64_t written = atomic_load_explicit(&ring->shared->written, memory_order_acquire);
@@ -209,7 +227,8 @@ static int64_t reader_waiting(struct tux_ring *ring) {
     return (int64_t)waiting;
 }
 
-int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size) {
+int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size)
+{
     int64_t waiting = reader_waiting(ring);
     if (waiting <= 0)
         return (int)waiting;
@@ -223,14 +242,16 @@ int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size) {
     return 1;
 }
 
-void tux_ring_release(struct tux_ring *ring) {
+void tux_ring_release(struct tux_ring *ring)
+{
     ring->released = ring->position;
     atomic_store_explicit(&ring->shared->read, ring->position, memory_order_release);
     if (flag_exchange(&ring->shared->writer_sleeps, 0) != 0)
         eventfd_raise(ring->space_eventfd);
 }
 
-bool tux_ring_reader_sleep(struct tux_ring *ring) {
+bool tux_ring_reader_sleep(struct tux_ring *ring)
+{
     flag_exchange(&ring->shared->reader_sleeps, 1);
     if (reader_waiting(ring) == 0)
         return true;
@@ -238,7 +259,8 @@ bool tux_ring_reader_sleep(struct tux_ring *ring) {
     return false;
 }
 
-void tux_ring_reader_awake(struct tux_ring *ring) {
+void tux_ring_reader_awake(struct tux_ring *ring)
+{
     flag_exchange(&ring->shared->reader_sleeps, 0);
     eventfd_empty(ring->data_eventfd);
 }

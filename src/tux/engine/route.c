@@ -47,7 +47,8 @@ struct tux_routes {
 };
 
 /* An array with room for one more element: itself, or moved. NULL: no memory, and the array is as it was. */
-static void *array_grow(void *array, uint32_t *capacity, uint32_t count, size_t element_bytes) {
+static void *array_grow(void *array, uint32_t *capacity, uint32_t count, size_t element_bytes)
+{
     if (count < *capacity)
         return array;
     uint32_t larger = *capacity == 0 ? 4 : *capacity * 2;
@@ -57,20 +58,23 @@ static void *array_grow(void *array, uint32_t *capacity, uint32_t count, size_t 
     return moved;
 }
 
-struct tux_routes *tux_routes_new(void) {
+struct tux_routes *tux_routes_new(void)
+{
     struct tux_routes *routes = calloc(1, sizeof *routes);
     if (routes != NULL)
         routes->default_site = TUX_NO_ROUTE;
     return routes;
 }
 
-static void hosts_free(struct hosts *hosts) {
+static void hosts_free(struct hosts *hosts)
+{
     for (uint32_t i = 0; i < hosts->count; i++)
         free(hosts->table[i].name);
     free(hosts->table);
 }
 
-void tux_routes_free(struct tux_routes *routes) {
+void tux_routes_free(struct tux_routes *routes)
+{
     if (routes == NULL)
         return;
     hosts_free(&routes->exact);
@@ -86,12 +90,14 @@ void tux_routes_free(struct tux_routes *routes) {
 
 /* -- hosts ------------------------------------------------------------------------------------------------------ */
 
-static char fold(uint8_t byte) {
+static char fold(uint8_t byte)
+{
     return (char)(byte >= 'A' && byte <= 'Z' ? byte + ('a' - 'A') : byte);
 }
 
 /* The name without its port and one trailing dot, folded into `out`; false when it is longer than any name may be. */
-static bool host_normalise(const uint8_t *host, size_t len, char out[MAX_HOST_BYTES], size_t *out_len) {
+static bool host_normalise(const uint8_t *host, size_t len, char out[MAX_HOST_BYTES], size_t *out_len)
+{
     if (len > 0 && host[0] == '[') { /* an IPv6 literal: its colons are not a port's */
         const uint8_t *end = memchr(host, ']', len);
         if (end != NULL)
@@ -111,7 +117,8 @@ static bool host_normalise(const uint8_t *host, size_t len, char out[MAX_HOST_BY
     return true;
 }
 
-static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len) {
+static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
     int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
     if (order != 0)
         return order;
@@ -119,7 +126,8 @@ static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len
 }
 
 /* Where the name is among the sorted hosts, or belongs. */
-static uint32_t exact_place(const struct hosts *hosts, const char *name, size_t len) {
+static uint32_t exact_place(const struct hosts *hosts, const char *name, size_t len)
+{
     uint32_t low = 0, high = hosts->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -131,11 +139,13 @@ static uint32_t exact_place(const struct hosts *hosts, const char *name, size_t 
     return low;
 }
 
-static bool host_is(const struct hosts *hosts, uint32_t place, const char *name, size_t len) {
+static bool host_is(const struct hosts *hosts, uint32_t place, const char *name, size_t len)
+{
     return place < hosts->count && hosts->table[place].len == len && memcmp(hosts->table[place].name, name, len) == 0;
 }
 
-static int host_insert(struct hosts *hosts, uint32_t place, const char *name, size_t len, uint32_t site) {
+static int host_insert(struct hosts *hosts, uint32_t place, const char *name, size_t len, uint32_t site)
+{
     if (hosts->count == MAX_HOSTS)
         return -ENOSPC;
     struct host *table = array_grow(hosts->table, &hosts->capacity, hosts->count, sizeof *table);
@@ -153,7 +163,8 @@ static int host_insert(struct hosts *hosts, uint32_t place, const char *name, si
     return 0;
 }
 
-static int wildcard_add(struct tux_routes *routes, uint32_t site, const char *suffix, size_t len) {
+static int wildcard_add(struct tux_routes *routes, uint32_t site, const char *suffix, size_t len)
+{
     uint32_t place = 0;
     while (place < routes->wildcards.count && routes->wildcards.table[place].len > len)
         place++;
@@ -164,7 +175,8 @@ static int wildcard_add(struct tux_routes *routes, uint32_t site, const char *su
     return host_insert(&routes->wildcards, place, suffix, len, site);
 }
 
-static int host_add(struct tux_routes *routes, uint32_t site, const char *host, size_t host_len) {
+static int host_add(struct tux_routes *routes, uint32_t site, const char *host, size_t host_len)
+{
     char name[MAX_HOST_BYTES];
     size_t len;
     if (host_len == 0) {
@@ -188,7 +200,8 @@ static int host_add(struct tux_routes *routes, uint32_t site, const char *host, 
     return host_insert(&routes->exact, place, name, len, site);
 }
 
-int tux_routes_add_site(struct tux_routes *routes, const char *host, size_t host_len) {
+int tux_routes_add_site(struct tux_routes *routes, const char *host, size_t host_len)
+{
     if (routes->n_sites == MAX_SITES)
         return -ENOSPC;
     struct site *sites = array_grow(routes->sites, &routes->sites_capacity, routes->n_sites, sizeof *sites);
@@ -202,14 +215,16 @@ int tux_routes_add_site(struct tux_routes *routes, const char *host, size_t host
     return (int)routes->n_sites++;
 }
 
-int tux_routes_alias(struct tux_routes *routes, int site, const char *host, size_t host_len) {
+int tux_routes_alias(struct tux_routes *routes, int site, const char *host, size_t host_len)
+{
     if (site < 0 || (uint32_t)site >= routes->n_sites)
         return -EINVAL;
     return host_add(routes, (uint32_t)site, host, host_len);
 }
 
 /* The site of a host, or TUX_NO_ROUTE. */
-static uint32_t site_of(const struct tux_routes *routes, const uint8_t *host, size_t host_len) {
+static uint32_t site_of(const struct tux_routes *routes, const uint8_t *host, size_t host_len)
+{
     char name[MAX_HOST_BYTES];
     size_t len;
     if (!host_normalise(host, host_len, name, &len))
@@ -230,7 +245,8 @@ static uint32_t site_of(const struct tux_routes *routes, const uint8_t *host, si
 /* -- routes ----------------------------------------------------------------------------------------------------- */
 
 int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
-                         enum tux_decider decider) {
+                         enum tux_decider decider)
+{
     if (site < 0 || (uint32_t)site >= routes->n_sites || prefix_len == 0 || prefix[0] != '/' ||
         prefix_len > MAX_PREFIX_BYTES || route == TUX_NO_ROUTE)
         return -EINVAL;
@@ -259,7 +275,8 @@ int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix
     return 0;
 }
 
-static bool route_matches(const struct route *route, const uint8_t *path, size_t path_len) {
+static bool route_matches(const struct route *route, const uint8_t *path, size_t path_len)
+{
     if (path_len < route->len || memcmp(path, route->prefix, route->len) != 0)
         return false;
     /* A whole segment ends here: by the prefix's own slash, by the path's next one, or by the path's end. */
@@ -267,7 +284,8 @@ static bool route_matches(const struct route *route, const uint8_t *path, size_t
 }
 
 uint32_t tux_routes_match(const struct tux_routes *routes, const uint8_t *host, size_t host_len, const uint8_t *path,
-                          size_t path_len, enum tux_decider *decider) {
+                          size_t path_len, enum tux_decider *decider)
+{
     uint32_t found = site_of(routes, host, host_len);
     if (found == TUX_NO_ROUTE)
         return TUX_NO_ROUTE;

@@ -7,26 +7,30 @@
 
 #define LOOK_AHEAD_SLOTS 32u /* tux_wheel_wait looks 8 s ahead; an idle loop then wakes every 8 s, which costs nothing */
 
-static void list_init(struct tux_timer *head) {
+static void list_init(struct tux_timer *head)
+{
     head->next = head;
     head->prev = head;
 }
 
-static void list_append(struct tux_timer *head, struct tux_timer *timer) {
+static void list_append(struct tux_timer *head, struct tux_timer *timer)
+{
     timer->next = head;
     timer->prev = head->prev;
     head->prev->next = timer;
     head->prev = timer;
 }
 
-static void list_unlink(struct tux_timer *timer) {
+static void list_unlink(struct tux_timer *timer)
+{
     timer->prev->next = timer->next;
     timer->next->prev = timer->prev;
     timer->next = NULL;
     timer->prev = NULL;
 }
 
-static void list_splice(struct tux_timer *to, struct tux_timer *from) {
+static void list_splice(struct tux_timer *to, struct tux_timer *from)
+{
     if (from->next == from)
         return;
     from->next->prev = to->prev;
@@ -36,7 +40,8 @@ static void list_splice(struct tux_timer *to, struct tux_timer *from) {
     list_init(from);
 }
 
-static void wheel_link(struct tux_wheel *wheel, struct tux_timer *timer) {
+static void wheel_link(struct tux_wheel *wheel, struct tux_timer *timer)
+{
     uint64_t slot = timer->deadline_ms / TUX_TIMER_SLOT_MS + (timer->deadline_ms % TUX_TIMER_SLOT_MS != 0);
     uint64_t first = wheel->now_slot + 1;
     uint64_t last = wheel->now_slot + TUX_TIMER_SLOTS - 1;
@@ -47,7 +52,8 @@ static void wheel_link(struct tux_wheel *wheel, struct tux_timer *timer) {
     list_append(&wheel->slots[slot % TUX_TIMER_SLOTS], timer);
 }
 
-void tux_wheel_init(struct tux_wheel *wheel, uint64_t now_ms) {
+void tux_wheel_init(struct tux_wheel *wheel, uint64_t now_ms)
+{
     for (size_t i = 0; i < TUX_TIMER_SLOTS; i++) {
         list_init(&wheel->slots[i]);
         wheel->slots[i].deadline_ms = 0;
@@ -56,7 +62,8 @@ void tux_wheel_init(struct tux_wheel *wheel, uint64_t now_ms) {
     wheel->armed = 0;
 }
 
-void tux_timer_set(struct tux_wheel *wheel, struct tux_timer *timer, uint64_t deadline_ms) {
+void tux_timer_set(struct tux_wheel *wheel, struct tux_timer *timer, uint64_t deadline_ms)
+{
     if (timer->next != NULL) {
         if (deadline_ms >= timer->deadline_ms) {
             timer->deadline_ms = deadline_ms;
@@ -70,7 +77,8 @@ void tux_timer_set(struct tux_wheel *wheel, struct tux_timer *timer, uint64_t de
     wheel_link(wheel, timer);
 }
 
-void tux_timer_cancel(struct tux_wheel *wheel, struct tux_timer *timer) {
+void tux_timer_cancel(struct tux_wheel *wheel, struct tux_timer *timer)
+{
     if (timer->next == NULL)
         return;
     list_unlink(timer);
@@ -78,7 +86,8 @@ void tux_timer_cancel(struct tux_wheel *wheel, struct tux_timer *timer) {
 }
 
 void tux_wheel_advance(struct tux_wheel *wheel, uint64_t now_ms, void (*expired)(void *arg, struct tux_timer *timer),
-                       void *arg) {
+                       void *arg)
+{
     uint64_t target = now_ms / TUX_TIMER_SLOT_MS;
     if (target <= wheel->now_slot)
         return;
@@ -108,7 +117,8 @@ void tux_wheel_advance(struct tux_wheel *wheel, uint64_t now_ms, void (*expired)
     }
 }
 
-uint32_t tux_wheel_wait(const struct tux_wheel *wheel, uint64_t now_ms) {
+uint32_t tux_wheel_wait(const struct tux_wheel *wheel, uint64_t now_ms)
+{
     if (wheel->armed == 0)
         return UINT32_MAX;
     uint64_t ahead = 1;
