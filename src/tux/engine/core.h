@@ -24,6 +24,7 @@ struct tux_source {
 struct tux_listener {
     struct tux_source source;
     bool shared, is_unix;
+    bool paused; /* not watched for a moment */
     int fd;
     uint32_t index;
 };
@@ -123,7 +124,7 @@ enum { TUX_CANNED_COUNT = 10 };
 struct tux_engine {
     struct tux_source wake_source, replies_source, helper_source;
     int epoll_fd, wake_fd;
-    bool accept_paused;
+    bool accept_paused; /* some listener is */
     bool draining;
     _Atomic uint64_t drain_deadline_ms; /* UINT64_MAX: serving */
     uint64_t now_ms, now_us;            /* CLOCK_MONOTONIC, once a turn */
@@ -213,6 +214,7 @@ void tux_ask_replies(struct tux_engine *engine); /* take all replies */
 void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan); /* if it is hot */
 bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length);
+void tux_ask_count_memo(struct tux_engine *engine); /* the memo has changed: its numbers go into the stats */
 struct tux_facts tux_facts_of(const struct tux_head *head);
 
 #endif

@@ -75,14 +75,20 @@ static bool watch_listener(struct tux_engine *engine, struct tux_listener *liste
     return watch_source(engine, listener->fd, &listener->source, EPOLLIN | (listener->shared ? (uint32_t)EPOLLEXCLUSIVE : 0));
 }
 
-/* Out of descriptors, memory or slots: leave the queue to the kernel until a connection ends, or a moment has passed. */
+static void pause_listener(struct tux_engine *engine, struct tux_listener *listener)
+{
+    engine->accept_paused = true;
+    engine->accept_again_ms = engine->now_ms + TUX_ACCEPT_PAUSE_MS;
+    listener->paused = true;
+    epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, listener->fd, NULL);
+}
+
+/* Out of descriptors, memory or slots: leave the queues to the kernel until a connection ends, or a moment has passed. */
 static void pause_accept(struct tux_engine *engine)
 {
     tux_count(&engine->stats.accept_paused, 1);
-    engine->accept_paused = true;
-    engine->accept_again_ms = engine->now_ms + TUX_ACCEPT_PAUSE_MS;
     for (uint32_t i = 0; i < engine->n_listeners; i++)
-        epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->listeners[i].fd, NULL);
+        pause_listener(engine, &engine->listeners[i]);
 }
 
 void tux_loop_resume_accept(struct tux_engine *engine)
@@ -91,7 +97,10 @@ void tux_loop_resume_accept(struct tux_engine *engine)
         return;
     engine->accept_paused = false;
     for (uint32_t i = 0; i < engine->n_listeners; i++)
-        watch_listener(engine, &engine->listeners[i]);
+        if (engine->listeners[i].paused) {
+            engine->listeners[i].paused = false;
+            watch_listener(engine, &engine->listeners[i]);
+        }
 }
 
 static void name_peer(struct tux_conn *conn, const struct sockaddr_storage *address)
@@ -111,36 +120,62 @@ static void name_peer(struct tux_conn *conn, const struct sockaddr_storage *addr
     conn->peer_len = (uint8_t)strlen(conn->peer);
 }
 
-static void accept_some(struct tux_engine *engine, struct tux_listener *listener)
+/* May the next accept(2) succeed after this error? One connection failed then, not the listener: accept(2), "Error handling". */
+static bool is_passing(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPERM: /* a firewall's rule */
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* True when more may wait in the listener's queue. */
+static bool accept_some(struct tux_engine *engine, struct tux_listener *listener)
 {
     for (unsigned i = 0; i < TUX_ACCEPTS_PER_TURN; i++) {
         if (engine->n_conns >= engine->config.limits.connections) {
             pause_accept(engine);
-            return;
+            return false;
         }
         struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t address_len = sizeof address;
         int fd = accept4(listener->fd, (struct sockaddr *)&address, &address_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EAGAIN || errno == EWOULDBLOCK)
-                return;
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                return false;
+            if (is_passing(errno))
+                continue;
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 pause_accept(engine);
-                return;
-            }
-            continue; /* this one is gone (ECONNABORTED ...), the next may be well: accept(2) */
+            else
+                pause_listener(engine, listener); /* broken: the others go on */
+            return false;
         }
         struct tux_conn *conn = tux_conn_new(engine, fd, listener);
         if (conn == NULL) {
             close(fd);
             tux_count(&engine->stats.refused, 1);
             pause_accept(engine);
-            return;
+            return false;
         }
         tux_count(&engine->stats.accepted, 1);
         name_peer(conn, &address);
         tux_conn_run(engine, conn); /* its first request has often come already */
     }
+    return true;
 }
 
 /* -- turns ------------------------------------------------------------------------------------------------------ */
@@ -219,7 +254,7 @@ static int wait_ms(const struct tux_engine *engine)
         uint64_t left = deadline > engine->now_ms ? deadline - engine->now_ms : 0;
         wait = left < wait ? left : wait;
     }
-    if (engine->accept_paused) {
+    if (engine->accept_paused && engine->n_conns < engine->config.limits.connections) { /* else a close resumes */
         uint64_t left = engine->accept_again_ms > engine->now_ms ? engine->accept_again_ms - engine->now_ms : 0;
         wait = left < wait ? left : wait;
     }
@@ -245,7 +280,7 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
             on_conn(engine, (struct tux_conn *)source, events[i].events);
             break;
         case TUX_SOURCE_LISTENER:
-            if (!engine->draining && !engine->accept_paused)
+            if (!engine->draining && !((struct tux_listener *)source)->paused)
                 accept_some(engine, (struct tux_listener *)source);
             break;
         case TUX_SOURCE_WAKE:
