@@ -21,11 +21,12 @@ static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signatur
 {
     if (engine->now_ms >= plan->expires_ms) {
         tux_memo_remove(engine->memo, signature);
+        tux_ask_count_memo(engine);
         return TUX_PLAN_MISSING;
     }
     if (engine->now_ms < plan->fresh_until_ms)
         return TUX_PLAN_FOUND;
-    if (plan->waiting != NULL)
+    if (plan->checking)
         return TUX_PLAN_MUST_BLOCK; /* the helper is at it */
     tux_count(&engine->stats.rechecks, 1);
     switch (tux_checks_repeat(plan, engine->roots, engine->now_ms, true)) {
@@ -35,6 +36,7 @@ static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signatur
     case 0:
         tux_count(&engine->stats.changed, 1);
         tux_memo_remove(engine->memo, signature);
+        tux_ask_count_memo(engine);
         return TUX_PLAN_MISSING;
     default:
         return TUX_PLAN_MUST_BLOCK;

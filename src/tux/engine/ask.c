@@ -138,6 +138,15 @@ static struct tux_plan *plan_of(struct tux_engine *engine, const struct tux_repl
     return tux_plan_new(&parts, engine->config.sign.key);
 }
 
+void tux_ask_count_memo(struct tux_engine *engine)
+{
+    struct tux_memo_stats now = tux_memo_stats(engine->memo);
+    atomic_store_explicit(&engine->stats.memo_entries, now.entries, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_bytes, now.bytes, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_evicted, now.evicted, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.memo_inserted, now.inserted, memory_order_relaxed);
+}
+
 static struct tux_signature signature_of(const struct tux_facts *facts, const struct tux_plan *plan)
 {
     return plan->flags & TUX_PLAN_EXACT ? facts->exact : facts->general;
@@ -146,11 +155,7 @@ static struct tux_signature signature_of(const struct tux_facts *facts, const st
 static void insert(struct tux_engine *engine, struct tux_signature signature, struct tux_plan *plan)
 {
     tux_memo_insert(engine->memo, signature, plan);
-    struct tux_memo_stats now = tux_memo_stats(engine->memo);
-    atomic_store_explicit(&engine->stats.memo_entries, now.entries, memory_order_relaxed);
-    atomic_store_explicit(&engine->stats.memo_bytes, now.bytes, memory_order_relaxed);
-    atomic_store_explicit(&engine->stats.memo_evicted, now.evicted, memory_order_relaxed);
-    atomic_store_explicit(&engine->stats.memo_inserted, now.inserted, memory_order_relaxed);
+    tux_ask_count_memo(engine);
 }
 
 /* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
@@ -234,15 +239,15 @@ void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_p
     conn->state = TUX_CONN_WAIT;
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
     tux_count(&engine->stats.parked, 1);
-    bool first = plan->waiting == NULL;
+    if (!plan->checking && !submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK})) {
+        tux_conn_close(engine, conn);
+        return;
+    }
+    plan->checking = true;
+    exchange->asked_ms = engine->now_ms;
     exchange->next_waiting = plan->waiting;
     exchange->parked_on = plan;
     plan->waiting = exchange;
-    if (first && !submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK})) {
-        plan->waiting = NULL;
-        exchange->parked_on = NULL;
-        tux_conn_close(engine, conn);
-    }
 }
 
 bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length)
@@ -265,15 +270,28 @@ void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, stru
         plan->file_hits = 0; /* no memory now: perhaps later */
 }
 
+/* The plan no longer holds: it is not found any more under the signatures of this request. It is not marked itself: the
+ * same plan may become true again, while entries of other requests still share it. */
+static void forget(struct tux_engine *engine, const struct tux_facts *facts, const struct tux_plan *plan)
+{
+    if (tux_memo_find(engine->memo, facts->general) == plan)
+        tux_memo_remove(engine->memo, facts->general);
+    if (!facts->same && tux_memo_find(engine->memo, facts->exact) == plan)
+        tux_memo_remove(engine->memo, facts->exact);
+    tux_ask_count_memo(engine);
+}
+
 static void checked(struct tux_engine *engine, struct tux_job *job)
 {
     struct tux_plan *plan = job->plan;
     struct tux_exchange *waiting = plan->waiting;
+    uint64_t fresh_until_ms = job->begun_ms + TUX_RECHECK_MS;
     plan->waiting = NULL;
+    plan->checking = false;
     if (job->same)
-        plan->fresh_until_ms = job->begun_ms + TUX_RECHECK_MS;
+        plan->fresh_until_ms = fresh_until_ms;
     else
-        plan->expires_ms = 0; /* leaves the memo when it is found next */
+        tux_count(&engine->stats.changed, 1);
     for (struct tux_exchange *exchange = waiting; exchange != NULL; exchange = exchange->next_waiting)
         exchange->parked_on = NULL;
     while (waiting != NULL) {
@@ -281,8 +299,14 @@ static void checked(struct tux_engine *engine, struct tux_job *job)
         struct tux_conn *conn = exchange->conn;
         waiting = exchange->next_waiting;
         uint64_t first, last;
-        bool replay = job->same && (!(plan->flags & TUX_PLAN_RANGE) ||
-                                    tux_range_resolve(exchange->facts.range, plan->body_len, &first, &last));
+        /* A disk that takes its time may have been looked at long before this request came. */
+        bool replay = job->same && exchange->asked_ms < fresh_until_ms &&
+                      (!(plan->flags & TUX_PLAN_RANGE) ||
+                       tux_range_resolve(exchange->facts.range, plan->body_len, &first, &last));
+        if (!job->same)
+            forget(engine, &exchange->facts, plan);
+        if (replay)
+            tux_count(&engine->stats.hits, 1);
         exchange->tier = replay ? 'm' : 'p';
         enum tux_step step = replay ? tux_answer_exchange(engine, conn, plan) : tux_ask_send(engine, conn);
         if (step == TUX_STEP_CLOSE)

@@ -48,6 +48,7 @@ struct tux_plan {
     uint32_t file_hits;        /* how often it was replayed from its file */
     uint8_t *map;              /* its file, from the first send on; NULL: not (or cannot be) mapped */
     int64_t date_s;          /* second of the Date now written in head */
+    bool checking;             /* the helper thread repeats its checks; `waiting` waits for that */
     struct tux_exchange *waiting; /* exchanges parked until a helper thread has repeated the checks */
     struct tux_plan *same_next;   /* memo: chain of the content table */
 };
