@@ -221,7 +221,7 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
         end = PUT(end, "\r\n");
         add_iovec(batch, plan->head, plan->head_len);
         add_iovec(batch, extra, (size_t)(end - extra));
-        if (plan->fd < 0)
+        if (plan->fd < 0 && length > 0) /* else there may be no body to point into */
             add_iovec(batch, plan->body + first, length);
     }
     batch->n_plans++;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TUX_REPLY_ROUNDS 4u /* emptied rings of replies in one turn */
+
 struct tux_facts tux_facts_of(const struct tux_head *head)
 {
     return (struct tux_facts){.method = head->method,
@@ -114,15 +116,18 @@ enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn)
 
 static struct tux_plan *plan_of(struct tux_engine *engine, const struct tux_reply_view *view, uint64_t asked_ms)
 {
-    const struct tux_reply_record *record = view->record;
+    const struct tux_reply_record *record = &view->record;
     struct tux_check checks[TUX_MAX_CHECKS];
     const char *path = view->paths;
+    uint32_t left = record->paths_len;
     for (uint32_t i = 0; i < record->n_checks; i++) {
-        checks[i] = (struct tux_check){.root = view->checks[i].root,
-                                       .path_len = view->checks[i].path_len,
-                                       .path = path,
-                                       .expected = view->checks[i].expected};
-        path += view->checks[i].path_len;
+        struct tux_wire_check check = view->checks[i];
+        if (check.path_len > left) /* changed since it was validated: nothing beyond the record is read */
+            check.path_len = left;
+        checks[i] = (struct tux_check){
+            .root = check.root, .path_len = check.path_len, .path = path, .expected = check.expected};
+        path += check.path_len;
+        left -= check.path_len;
     }
     struct tux_plan_parts parts = {.status = record->status,
                                    .flags = (uint16_t)record->flags,
@@ -169,13 +174,14 @@ static void remember(struct tux_engine *engine, const struct tux_facts *facts, s
         insert(engine, signature, plan);
 }
 
-static void take_reply(struct tux_engine *engine, const struct tux_reply_view *view)
+/* `sound`: the record adds up. If not, all that is used of it is its id. */
+static void take_reply(struct tux_engine *engine, const struct tux_reply_view *view, bool sound)
 {
-    const struct tux_reply_record *record = view->record;
+    const struct tux_reply_record *record = &view->record;
     struct tux_conn *conn = tux_conn_by_id(engine, record->id);
     bool waits = conn != NULL && conn->state == TUX_CONN_WAIT && conn->exchange != NULL;
     uint64_t asked_ms = waits ? conn->exchange->asked_ms : engine->now_ms;
-    struct tux_plan *plan = plan_of(engine, view, asked_ms);
+    struct tux_plan *plan = sound ? plan_of(engine, view, asked_ms) : NULL;
     tux_count(&engine->stats.replies, 1);
     if (!waits) {
         tux_count(&engine->stats.stale_replies, 1);
@@ -188,7 +194,7 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
     struct tux_facts *facts = &conn->exchange->facts;
     if (plan == NULL || ((plan->flags & TUX_PLAN_RANGE) && !tux_range_resolve(facts->range, plan->body_len, &first, &last))) {
         conn->exchange->tier = 'e';
-        step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, plan == NULL ? 503 : 500));
+        step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, sound && plan == NULL ? 503 : 500));
     } else {
         remember(engine, facts, plan);
         step = tux_answer_exchange(engine, conn, plan);
@@ -203,21 +209,36 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
 
 void tux_ask_replies(struct tux_engine *engine)
 {
-    do {
-        const void *payload;
-        uint32_t size;
+    const void *payload;
+    uint32_t size;
+    for (unsigned i = 0; i < TUX_REPLY_ROUNDS; i++) {
         int got;
         while ((got = tux_ring_read(&engine->replies, &payload, &size)) == 1) { /* ends: the ring is finite, and released after */
             struct tux_reply_view view;
-            if (tux_wire_reply(payload, size, &view))
-                take_reply(engine, &view);
-            else
-                tux_count(&engine->stats.stale_replies, 1);
+            bool sound = tux_wire_reply(payload, size, &view);
+            take_reply(engine, &view, sound);
         }
         tux_ring_release(&engine->replies);
         if (got < 0)
             return; /* the other end wrote nonsense: its askers meet their time-out */
-    } while (!tux_ring_reader_sleep(&engine->replies));
+        if (tux_ring_reader_sleep(&engine->replies))
+            return;
+    }
+    /* The planner keeps up with the asks that its replies bring about: the other connections now, the rest in the next turn. */
+    uint64_t one = 1;
+    if (write(engine->replies.data_eventfd, &one, sizeof one) < 0) {
+        /* Only when it is readable already. */
+    }
+}
+
+void tux_ask_discard_replies(struct tux_engine *engine)
+{
+    const void *payload;
+    uint32_t size;
+    struct tux_reply_view view;
+    while (tux_ring_read(&engine->replies, &payload, &size) == 1) /* ends: at most one capacity without a release */
+        if (tux_wire_reply(payload, size, &view) && view.record.fd >= 0)
+            close(view.record.fd);
 }
 
 /* -- the helper thread ------------------------------------------------------------------------------------------ */

@@ -211,6 +211,7 @@ void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn);
 enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
 void tux_ask_replies(struct tux_engine *engine); /* take all replies */
+void tux_ask_discard_replies(struct tux_engine *engine); /* at the end: close the files that nobody takes any more */
 void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan); /* if it is hot */
 bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length);

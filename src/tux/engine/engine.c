@@ -144,6 +144,7 @@ int tux_engine_new(const struct tux_engine_config *config, struct tux_engine **o
 uint64_t tux_engine_free(struct tux_engine *engine)
 {
     /* Order: what refers to plans first, then the plans' holders, then what is left is a leak. */
+    tux_batch_begin(&engine->batch);
     tux_helper_free(engine->helper);
     if (engine->memo != NULL)
         tux_memo_free(engine->memo);
@@ -160,8 +161,10 @@ uint64_t tux_engine_free(struct tux_engine *engine)
     free(engine->root_paths);
     if (engine->asks.memfd >= 0)
         tux_ring_close(&engine->asks);
-    if (engine->replies.memfd >= 0)
+    if (engine->replies.memfd >= 0) {
+        tux_ask_discard_replies(engine);
         tux_ring_close(&engine->replies);
+    }
     if (engine->epoll_fd >= 0)
         close(engine->epoll_fd);
     if (engine->wake_fd >= 0)
@@ -195,7 +198,9 @@ void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t deadline = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u + grace_ms;
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+    uint64_t most = UINT64_MAX - 1 - now_ms; /* UINT64_MAX itself would mean that no drain was asked for */
+    uint64_t deadline = now_ms + (grace_ms < most ? grace_ms : most);
     uint64_t current = atomic_load(&engine->drain_deadline_ms);
     while (deadline < current && !atomic_compare_exchange_weak(&engine->drain_deadline_ms, &current, deadline)) {
     }

@@ -58,7 +58,8 @@ void tux_engine_defaults(struct tux_engine_config *config);
 
 /* 0 and *engine, or -errno. Copies the configuration. */
 int tux_engine_new(const struct tux_engine_config *config, struct tux_engine **engine);
-/* After run returned. Returns what leaked: connections, exchanges, plans and held bytes still alive (0 when all is well). */
+/* After run returned. Returns what leaked: connections, exchanges and held bytes still alive (0 when all is well); tux_plans_alive
+ * counts plans. The planner writes no more replies: files in those that were not read are closed. */
 uint64_t tux_engine_free(struct tux_engine *engine);
 
 /* Before run. listen: the socket stays the caller's; `shared` when other processes accept from it, too. */

@@ -140,6 +140,8 @@ struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots)
         if (helper->event_fd >= 0)
             close(helper->event_fd);
         tux_roots_free(helper->roots);
+        pthread_mutex_destroy(&helper->mutex);
+        pthread_cond_destroy(&helper->wanted);
         free(helper);
         return NULL;
     }

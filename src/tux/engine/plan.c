@@ -141,7 +141,9 @@ static struct tux_plan *plan_copy(const struct tux_plan_parts *parts)
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2])
 {
     struct tux_plan *plan = plan_copy(parts);
-    if (plan != NULL && parts->fd >= 0 && !tux_files_identity(parts->fd, &plan->identity)) {
+    /* A file that has become shorter already would later be sent with zeros behind its end, from its mapping's last page. */
+    if (plan != NULL && parts->fd >= 0 &&
+        (!tux_files_identity(parts->fd, &plan->identity) || plan->identity.size < parts->body_offset + parts->body_len)) {
         free(plan);
         plan = NULL;
     }

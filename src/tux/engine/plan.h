@@ -17,6 +17,8 @@
 #define TUX_PLAN_CLOSE 8u    /* the connection ends after this answer */
 #define TUX_PLAN_NO_BODY 16u /* the answer to HEAD, or 204/304: body lengths are for the head only */
 
+#define TUX_PLAN_FLAGS 31u   /* all of them */
+
 /* One check: what was found at a path when the plan was decided. The path's bytes lie in the plan's block. */
 struct tux_check {
     uint32_t root;
@@ -70,7 +72,7 @@ struct tux_plan_parts {
 };
 
 /* A plan with one reference. Its Date says 1970 and date_s 0 until the engine writes the time into it. NULL: no memory,
- * fstat of fd failed, or the parts contradict each other (a body is announced but neither given nor ruled out by
+ * fstat of fd failed, or the parts contradict each other (the file is shorter than the body, a body is announced but neither given nor ruled out by
  * TUX_PLAN_NO_BODY, which takes none). `key` keys the content hash. */
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]);
 struct tux_plan *tux_plan_ref(struct tux_plan *plan);

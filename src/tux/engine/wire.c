@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire.h"
 
+#include <string.h>
+
 bool tux_wire_reply(const void *payload, uint32_t size, struct tux_reply_view *view)
 {
-    const struct tux_reply_record *record = payload;
+    const struct tux_reply_record *record = &view->record;
+    view->record = (struct tux_reply_record){.fd = -1};
     if (size < sizeof *record)
         return false;
+    memcpy(&view->record, payload, sizeof *record);
     if (record->n_checks > TUX_MAX_CHECKS || record->head_len == 0 || record->head_len > TUX_MAX_REPLY_HEAD ||
-        record->inline_len > TUX_MAX_REPLY_BODY || record->paths_len > TUX_MAX_CHECKS * (TUX_MAX_PATH_BYTES + 1u))
+        record->inline_len > TUX_MAX_REPLY_BODY || record->paths_len > TUX_MAX_CHECKS * (TUX_MAX_PATH_BYTES + 1u) ||
+        record->status < 200 || record->status > 599 || (record->flags & ~TUX_PLAN_FLAGS) != 0)
         return false;
     uint64_t need = sizeof *record + (uint64_t)record->n_checks * sizeof(struct tux_wire_check) + record->paths_len +
                     record->head_len + record->inline_len;
     if (need > size)
         return false;
-    view->record = record;
-    view->checks = (const struct tux_wire_check *)(record + 1);
+    view->checks = (const struct tux_wire_check *)((const uint8_t *)payload + sizeof *record);
     view->paths = (const char *)(view->checks + record->n_checks);
     view->head = (const uint8_t *)view->paths + record->paths_len;
     view->body = view->head + record->head_len;

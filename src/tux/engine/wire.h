@@ -60,9 +60,9 @@ struct tux_reply_record {
     (sizeof(struct tux_reply_record) + TUX_MAX_CHECKS * (sizeof(struct tux_wire_check) + 64u) + TUX_MAX_REPLY_HEAD + \
      TUX_MAX_REPLY_BODY)
 
-/* The parts of a record, pointing into it. */
+/* A copy of the record, and its parts, which stay where they are: whoever can write the ring may change them still. */
 struct tux_reply_view {
-    const struct tux_reply_record *record;
+    struct tux_reply_record record;
     const struct tux_wire_check *checks;
     const char *paths;
     const uint8_t *head, *body;
@@ -74,7 +74,8 @@ struct tux_ask_view {
     const uint8_t *head;
 };
 
-/* False when any length does not add up to `size`, or a limit is passed. */
+/* False when any length does not add up to `size`, a limit is passed, or status and flags are none that an answer can have.
+ * view->record is filled in (id and fd, above all) if `size` allows for one at all; else its id and status are 0. */
 bool tux_wire_reply(const void *payload, uint32_t size, struct tux_reply_view *view);
 bool tux_wire_ask(const void *payload, uint32_t size, struct tux_ask_view *view);
 
