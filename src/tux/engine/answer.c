@@ -184,8 +184,11 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
     bool keep = facts->keep_alive && !(plan->flags & TUX_PLAN_CLOSE) && !engine->draining && !conn->closing;
     bool body = !(plan->flags & TUX_PLAN_NO_BODY) && facts->method != TUX_METHOD_HEAD;
     uint64_t first = 0, length = body ? plan->body_len : 0;
-    if (!keep)
+    if (!keep) {
         conn->closing = true;
+        if (facts->keep_alive) /* it is news to the client, whose next request may be on its way */
+            conn->lingers = true;
+    }
     batch->plans[batch->n_plans] = tux_plan_ref(plan);
 
     if (keep && facts->minor == 1 && !(plan->flags & TUX_PLAN_RANGE)) {
@@ -323,8 +326,9 @@ static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn
     if (conn->warming)
         return TUX_STEP_WAIT;
     uint64_t length = slice_of(conn->file_left);
-    if (!is_resident(engine, conn->file, conn->file_off, length))
+    if (!conn->warmed && !is_resident(engine, conn->file, conn->file_off, length))
         return tux_ask_warm(engine, conn, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
+    conn->warmed = false; /* so each slice asks the helper once at most, even on a file system that never says yes */
     uint8_t *piece = file_piece(engine, conn, length);
     if (piece == NULL)
         return TUX_STEP_CLOSE;

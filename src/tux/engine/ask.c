@@ -353,6 +353,7 @@ void tux_ask_helped(struct tux_engine *engine)
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {
                 conn->warming = false;
+                conn->warmed = true;
                 tux_conn_run(engine, conn);
             }
         }

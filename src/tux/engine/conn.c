@@ -93,7 +93,8 @@ bool tux_conn_hold(struct tux_engine *engine, struct tux_conn *conn, const uint8
         return true;
     }
     if (len > TUX_MAX_HELD_BYTES ||
-        atomic_load_explicit(&engine->stats.held, memory_order_relaxed) + len > engine->config.limits.held_bytes)
+        atomic_load_explicit(&engine->stats.held, memory_order_relaxed) - conn->held_len + len >
+            engine->config.limits.held_bytes)
         return false;
     uint8_t *copy = malloc(len);
     if (copy == NULL)
@@ -150,7 +151,7 @@ static enum tux_step finish(struct tux_engine *engine, struct tux_conn *conn)
                      conn->held_len > 0 ? engine->config.limits.head_timeout_ms : engine->config.limits.idle_timeout_ms);
         return TUX_STEP_AGAIN;
     }
-    if (!conn->lingers)
+    if (!conn->lingers && !conn->readable)
         return TUX_STEP_CLOSE;
     drop_held(engine, conn);
     shutdown(conn->fd, SHUT_WR);
@@ -183,6 +184,15 @@ static void reject(struct tux_engine *engine, struct tux_conn *conn, uint16_t st
     uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
     tux_count(&engine->stats.rejected, 1);
     tux_answer_log(engine, conn, NULL, NULL, plan->status, bytes, 'e');
+}
+
+/* The connection's exchange gets an error instead of what it came for, and the connection ends. */
+static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, uint16_t status)
+{
+    conn->lingers = true;
+    conn->exchange->facts.keep_alive = false;
+    conn->exchange->tier = 'e';
+    return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
 }
 
 /* A head that no remembered plan answers: an exchange takes it over. */
@@ -269,8 +279,10 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         const uint8_t *bytes = buf + pos;
         pos += head->length;
         enum tux_step step = begin_exchange(engine, conn, head, bytes);
-        if (step == TUX_STEP_CLOSE || !tux_conn_hold(engine, conn, buf + pos, len - pos, 0))
+        if (step == TUX_STEP_CLOSE)
             return TUX_STEP_CLOSE;
+        if (!tux_conn_hold(engine, conn, buf + pos, len - pos, 0))
+            return refuse(engine, conn, 503);
         if (parked != NULL)
             tux_ask_park(engine, conn, parked);
         else if (conn->state == TUX_CONN_WAIT)
@@ -282,8 +294,11 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     if (conn->closing && pos < len)
         conn->lingers = true; /* bytes after the last request: they must not turn into a RST over the answer */
     if (!tux_conn_hold(engine, conn, buf + pos, conn->closing ? 0 : len - pos, incomplete ? len - pos : 0)) {
-        tux_batch_begin(batch);
-        reject(engine, conn, 503);
+        /* What is in the batch is answered; what came behind it cannot be kept. A file must stay the last. */
+        if (conn->file == NULL)
+            reject(engine, conn, 503);
+        conn->closing = conn->lingers = true;
+        drop_held(engine, conn);
     }
     if (batch->n_iov > 0)
         return after_send(engine, conn, tux_batch_flush(engine, conn));
@@ -298,7 +313,7 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
         memcpy(engine->recv, conn->held, len);
     if (len == seen) { /* nothing held that was not looked at */
         if (!conn->readable) {
-            if (engine->draining && len == 0)
+            if (engine->draining && len == 0 && conn->heard) /* one that is new has a moment for its request */
                 return TUX_STEP_CLOSE;
             return TUX_STEP_WAIT;
         }
@@ -307,6 +322,7 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
             return TUX_STEP_CLOSE;
         if (n == -1)
             return TUX_STEP_AGAIN;
+        conn->heard = true;
         len += (size_t)n;
     }
     return process(engine, conn, engine->recv, len, seen);
@@ -341,11 +357,7 @@ static size_t eat_body(struct tux_engine *engine, struct tux_exchange *exchange,
 
 static enum tux_step reject_body(struct tux_engine *engine, struct tux_conn *conn)
 {
-    uint16_t status = conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400;
-    conn->lingers = true;
-    conn->exchange->facts.keep_alive = false;
-    conn->exchange->tier = 'e';
-    return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
+    return refuse(engine, conn, conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400);
 }
 
 static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
@@ -357,7 +369,7 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, conn->held + n, conn->held_len - n, 0))
-            return TUX_STEP_CLOSE;
+            return refuse(engine, conn, 503);
     } else {
         if (!conn->readable)
             return TUX_STEP_WAIT;
@@ -377,7 +389,7 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, engine->recv + eaten, (size_t)n - eaten, 0))
-            return TUX_STEP_CLOSE;
+            return refuse(engine, conn, 503);
     }
     if (outcome == TUX_MORE)
         return TUX_STEP_AGAIN;

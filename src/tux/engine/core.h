@@ -86,6 +86,8 @@ struct tux_conn {
     bool lingers;    /* ... and unread bytes may be around */
     bool queued;     /* in engine->ready */
     bool warming;    /* the helper is bringing its slice into the page cache */
+    bool warmed;     /* ... and has: it is sent, wherever its pages are now */
+    bool heard;      /* it has sent something already */
     uint8_t watched; /* 0 not in epoll, 1 for input, 2 for output too */
     uint8_t peer_len;
     int fd;
@@ -106,14 +108,15 @@ struct tux_conn {
     char peer[TUX_MAX_PEER_BYTES];
 };
 
-#define TUX_BATCH_IOVECS (TUX_MAX_PIPELINED * 3u) /* head, what the engine adds, body */
+#define TUX_BATCH_PLANS (TUX_MAX_PIPELINED + 1u) /* one error may follow a full batch */
+#define TUX_BATCH_IOVECS (TUX_BATCH_PLANS * 3u) /* head, what the engine adds, body */
 #define TUX_EXTRA_BYTES 192u /* Content-Range with three 20-digit numbers, Content-Length, Date, Connection, blank line */
 
 /* Answers on their way into one writev. */
 struct tux_batch {
     struct iovec iov[TUX_BATCH_IOVECS];
-    uint8_t extra[TUX_MAX_PIPELINED][TUX_EXTRA_BYTES];
-    struct tux_plan *plans[TUX_MAX_PIPELINED];
+    uint8_t extra[TUX_BATCH_PLANS][TUX_EXTRA_BYTES];
+    struct tux_plan *plans[TUX_BATCH_PLANS];
     uint32_t n_iov, n_plans;
     size_t bytes;
     size_t piece; /* bytes of the last iovec, when it is a piece of conn->file */

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define TUX_EVENTS_PER_TURN 256u
+#define TUX_DRAIN_ACCEPTS 128u    /* rounds of TUX_ACCEPTS_PER_TURN: twice the usual listen backlog */
+#define TUX_DRAIN_FIRST_MS 1000u  /* for the first request of a connection that is new when a drain begins: some round trips */
 #define TUX_ACCEPT_PAUSE_MS 100u /* after the system ran out of descriptors or memory: no spin, and soon again */
 
 static void read_clocks(struct tux_engine *engine)
@@ -231,17 +233,22 @@ static void on_expired(void *arg, struct tux_timer *timer)
 static void begin_drain(struct tux_engine *engine)
 {
     /* What is in the accept queues has been promised an answer by the kernel's handshake: take it first. */
+    engine->draining = true;
     for (uint32_t i = 0; i < engine->n_listeners; i++) {
-        if (!engine->listeners[i].shared)
-            accept_some(engine, &engine->listeners[i]);
+        bool more = !engine->listeners[i].shared;
+        for (unsigned round = 0; more && round < TUX_DRAIN_ACCEPTS; round++)
+            more = accept_some(engine, &engine->listeners[i]);
         epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->listeners[i].fd, NULL);
     }
-    engine->draining = true;
-    for (uint32_t i = 0; i < engine->n_slots; i++)
-        if (engine->conns[i] != NULL && engine->conns[i]->state == TUX_CONN_HEAD) {
-            engine->conns[i]->readable = true; /* a request that is here already is answered, then the idle ones close */
-            tux_conn_run(engine, engine->conns[i]);
-        }
+    for (uint32_t i = 0; i < engine->n_slots; i++) {
+        struct tux_conn *conn = engine->conns[i];
+        if (conn == NULL || conn->state != TUX_CONN_HEAD)
+            continue;
+        if (!conn->heard)
+            tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + TUX_DRAIN_FIRST_MS);
+        conn->readable = true; /* a request that is here already is answered, then the idle ones close */
+        tux_conn_run(engine, conn);
+    }
 }
 
 static int wait_ms(const struct tux_engine *engine)

@@ -72,8 +72,8 @@ struct tux_plan_parts {
 };
 
 /* A plan with one reference. Its Date says 1970 and date_s 0 until the engine writes the time into it. NULL: no memory,
- * fstat of fd failed, or the parts contradict each other (the file is shorter than the body, a body is announced but neither given nor ruled out by
- * TUX_PLAN_NO_BODY, which takes none). `key` keys the content hash. */
+ * fstat of fd failed, or the parts contradict each other (the file is shorter than the body; a body is announced but
+ * neither given nor ruled out by TUX_PLAN_NO_BODY, which takes none). `key` keys the content hash. */
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]);
 struct tux_plan *tux_plan_ref(struct tux_plan *plan);
 void tux_plan_unref(struct tux_plan *plan);
