@@ -84,9 +84,14 @@ class Reader:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._held = b""
+        self._held = bytearray()
         self._began = int(time.time())
         sock.settimeout(PATIENCE)
+
+    @property
+    def held(self) -> bytes:
+        """What has been received, and not returned."""
+        return bytes(self._held)
 
     def response(self, method: str = "GET") -> Response:
         """The next response, which answers a request with this method. ViolationError, ClosedError, TimeoutError."""
@@ -94,7 +99,8 @@ class Reader:
             if len(self._held) > MAX_HEAD_BYTES:
                 raise ViolationError("a head without end")
             self._more()
-        raw_head, _, self._held = self._held.partition(b"\r\n\r\n")
+        raw_head = bytes(self._held[: self._held.index(b"\r\n\r\n")])
+        del self._held[: len(raw_head) + 4]
         status, fields = parse_head(raw_head)
         length = body_length(status, fields, method)
         while len(self._held) < length:
@@ -102,7 +108,8 @@ class Reader:
                 self._more()
             except ClosedError as error:
                 raise ClosedError(raw_head + b"\r\n\r\n" + error.received) from None
-        body, self._held = self._held[:length], self._held[length:]
+        body = bytes(memoryview(self._held)[:length])
+        del self._held[:length]
         check_fields(status, fields, bool(body), self._began)
         return Response(status, fields, body, raw_head)
 
@@ -115,7 +122,8 @@ class Reader:
             pass
         except ConnectionResetError:
             raise ViolationError("the connection was reset, not closed") from None
-        rest, self._held = self._held, b""
+        rest = bytes(self._held)
+        self._held.clear()
         return rest
 
     def expect_end(self) -> None:
@@ -127,7 +135,7 @@ class Reader:
     def _more(self) -> None:
         piece = self._sock.recv(1 << 18)
         if not piece:
-            raise ClosedError(self._held)
+            raise ClosedError(bytes(self._held))
         self._held += piece
 
 

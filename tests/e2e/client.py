@@ -134,3 +134,12 @@ def stop(server: tux.Server) -> str:
     assert "leaked" not in said
     assert "Traceback" not in said
     return said
+
+
+def is_idle(server: tux.Server) -> bool:
+    """Whether all threads of all workers sleep: there is nothing that they could do now."""
+    return all(
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
+        for pid in server.worker_pids()
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    )
