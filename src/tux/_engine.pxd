@@ -176,6 +176,7 @@ cdef extern from "ring.h" nogil:
     void tux_ring_writer_awake(tux_ring *ring)
     int tux_ring_read(tux_ring *ring, const void **payload, uint32_t *size)
     void tux_ring_release(tux_ring *ring)
+    bint tux_ring_waits(const tux_ring *ring)
     bint tux_ring_reader_sleep(tux_ring *ring)
     void tux_ring_reader_awake(tux_ring *ring)
 
@@ -281,6 +282,7 @@ cdef extern from "engine.h" nogil:
     int tux_engine_run(tux_engine *engine)
     void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)
     void tux_engine_reopen_log(tux_engine *engine, int fd)
+    void tux_engine_end_log(tux_engine *engine)
     void tux_engine_read_stats(tux_engine *engine, tux_counter_entry *entries)
     const tux_ring *tux_engine_asks(tux_engine *engine)
     const tux_ring *tux_engine_replies(tux_engine *engine)

@@ -154,6 +154,9 @@ class Engine:
         """Stop accepting, close idle connections, finish what is in flight, end run() when nothing is left or the grace
         is over."""
     def reopen_log(self, fd: int) -> None: ...
+    def end_log(self) -> None:
+        """After run() returned: write what is left of the access log, for at most 2 s. `log_lost` and `log_error`
+        (errno) of stats() are final then."""
     def stats(self) -> dict[str, int]:
         """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, log_lost, ..."""
     def close(self) -> dict[str, int]:

@@ -58,6 +58,9 @@ LIMITS = {
 
 # How long a blocked reply waits before it looks whether the engine still runs, in milliseconds.
 cdef int REPLY_POLL_MS = 200
+# Replies after which the engine is woken though more asks wait: a wake-up costs as much as half a plan, and the first of
+# them waits for no more than this.
+cdef uint32_t REPLIES_PER_WAKE = 8
 # Tries to read a file between two equal fstat results: one more than a busy writer deserves.
 cdef int READ_TRIES = 3
 
@@ -298,6 +301,7 @@ cdef Ask _ask_of(const tux_ask_view *view):
 cdef class Port:
     cdef tux_ring asks, replies
     cdef Engine engine
+    cdef uint32_t unwoken  # replies that the engine was not woken for
 
     def __dealloc__(self):
         if self.asks.capacity:
@@ -319,7 +323,13 @@ cdef class Port:
                 tux_ring_release(&self.asks)
                 return ask
             tux_ring_release(&self.asks)
+        self._wake()
         return None
+
+    cdef void _wake(self):
+        if self.unwoken:
+            self.unwoken = 0
+            tux_ring_wake(&self.replies)
 
     def sleep(self):
         return tux_ring_reader_sleep(&self.asks)
@@ -380,7 +390,9 @@ cdef class Port:
         if file is not None:
             file.fd = -1  # the plan owns it from here on
         tux_ring_commit(&self.replies, <uint32_t> size)
-        tux_ring_wake(&self.replies)
+        self.unwoken += 1
+        if self.unwoken >= REPLIES_PER_WAKE or not tux_ring_waits(&self.asks):
+            self._wake()
         return True
 
     cdef void *_reserve(self, uint32_t size):
@@ -390,6 +402,7 @@ cdef class Port:
         while room is NULL:
             if self.engine is None or not self.engine.running:
                 return NULL
+            self._wake()
             if tux_ring_writer_sleep(&self.replies, size):
                 waiting.fd = self.replies.space_eventfd
                 waiting.events = POLLIN
@@ -531,6 +544,11 @@ cdef class Engine:
     def reopen_log(self, int fd):
         self._open()
         tux_engine_reopen_log(self.engine, fd)
+
+    def end_log(self):
+        self._open()
+        with nogil:
+            tux_engine_end_log(self.engine)
 
     def stats(self):
         cdef tux_counter_entry entries[TUX_STATS_COUNT]

@@ -62,6 +62,7 @@ class EngineLike(Protocol):
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
+    def end_log(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
     def close(self) -> dict[str, int]: ...
 
@@ -156,6 +157,7 @@ def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, watcher: _Watcher
     if runner.error is not None:
         logger.error("the engine failed: %s", runner.error)
         code = FAILED
+    engine.end_log()
     watcher.report_lost_records()
     leaks = {name: count for name, count in engine.close().items() if count}
     if leaks:
@@ -237,9 +239,12 @@ class _Watcher(threading.Thread):
 
     def report_lost_records(self) -> None:
         """One line in the error log when access log records were lost since the last call."""
-        lost = self._engine.stats().get("log_lost", 0)
+        stats = self._engine.stats()
+        lost = stats.get("log_lost", 0)
         if lost > self._lost:
-            logger.warning("the access log lost %d records: its disk is full or too slow", lost - self._lost)
+            error = stats.get("log_error", 0)
+            reason = os.strerror(error) if error else "more came than the disk takes"
+            logger.warning("the access log lost %d records: %s", lost - self._lost, reason)
             self._lost = lost
 
 

@@ -340,10 +340,8 @@ int tux_accesslog_reopen(struct tux_accesslog *log, int fd)
     return 0;
 }
 
-void tux_accesslog_free(struct tux_accesslog *log)
+struct tux_log_end tux_accesslog_end(struct tux_accesslog *log)
 {
-    if (log == NULL)
-        return;
     int64_t stop_by_ms = monotonic_ms() + TUX_LOG_CLOSE_MS;
     atomic_store(&log->stop_by_ms, stop_by_ms);
     atomic_store(&log->stop, true);
@@ -353,11 +351,21 @@ void tux_accesslog_free(struct tux_accesslog *log)
     for (int64_t left = TUX_LOG_CLOSE_MS; ready <= 0 && left > 0; left = stop_by_ms + 2 * WRITABLE_POLL_MS - monotonic_ms())
         ready = poll(&done, 1, (int)left);
     if (ready <= 0) {
+        /* The kernel holds the thread in a write: it and its memory are left behind. */
+        struct tux_log_end stuck = {.lost = tux_accesslog_lost(log), .error = ETIMEDOUT};
         pthread_detach(log->thread);
-        return;
+        return stuck;
     }
     pthread_join(log->thread, NULL);
+    struct tux_log_end end = {.lost = tux_accesslog_lost(log), .error = tux_accesslog_error(log)};
     release(log);
+    return end;
+}
+
+void tux_accesslog_free(struct tux_accesslog *log)
+{
+    if (log != NULL)
+        tux_accesslog_end(log);
 }
 
 uint64_t tux_accesslog_lost(const struct tux_accesslog *log)

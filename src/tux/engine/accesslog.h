@@ -43,7 +43,13 @@ void tux_accesslog_write(struct tux_accesslog *log, const struct tux_log_record 
 int tux_accesslog_reopen(struct tux_accesslog *log, int fd);
 /* Writes what is left and joins the thread. After TUX_LOG_CLOSE_MS it gives up; a thread that the kernel still holds in
  * a write is left behind with its memory. */
-void tux_accesslog_free(struct tux_accesslog *log);
+/* Write what is left (bounded: TUX_LOG_CLOSE_MS), join the thread, free the log; what was lost in all. */
+struct tux_log_end {
+    uint64_t lost;
+    int error; /* errno of the last failed write, 0 when writing worked */
+};
+struct tux_log_end tux_accesslog_end(struct tux_accesslog *log);
+void tux_accesslog_free(struct tux_accesslog *log); /* the same, for who does not want to know; NULL is nothing */
 uint64_t tux_accesslog_lost(const struct tux_accesslog *log); /* records lost so far: no room, or a failed write */
 int tux_accesslog_error(const struct tux_accesslog *log);     /* errno of the last failed write, 0 when writing works */
 

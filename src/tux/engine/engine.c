@@ -153,8 +153,7 @@ uint64_t tux_engine_free(struct tux_engine *engine)
             tux_plan_unref(engine->canned[i]);
     uint64_t leaked = atomic_load(&engine->stats.connections) + atomic_load(&engine->stats.exchanges) +
                       atomic_load(&engine->stats.held);
-    if (engine->log != NULL)
-        tux_accesslog_free(engine->log);
+    tux_engine_end_log(engine);
     tux_roots_free(engine->roots);
     for (uint32_t i = 0; engine->root_paths != NULL && i < engine->config.n_roots; i++)
         free(engine->root_paths[i]);
@@ -214,6 +213,16 @@ void tux_engine_reopen_log(struct tux_engine *engine, int fd)
 {
     if (engine->log != NULL)
         tux_accesslog_reopen(engine->log, fd);
+}
+
+void tux_engine_end_log(struct tux_engine *engine)
+{
+    if (engine->log == NULL)
+        return;
+    struct tux_log_end end = tux_accesslog_end(engine->log);
+    engine->log = NULL;
+    atomic_store_explicit(&engine->stats.log_lost, end.lost, memory_order_relaxed);
+    atomic_store_explicit(&engine->stats.log_error, (uint64_t)end.error, memory_order_relaxed);
 }
 
 void tux_engine_read_stats(struct tux_engine *engine, struct tux_counter_entry *entries)

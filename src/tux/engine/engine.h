@@ -37,7 +37,7 @@ struct tux_engine_config {
     X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
     X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(accept_paused)                                \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
-    X(log_lost)
+    X(log_lost) X(log_error)
 
 struct tux_engine_stats {
 #define TUX_STATS_FIELD(name) _Atomic uint64_t name;
@@ -75,6 +75,9 @@ int tux_engine_run(struct tux_engine *engine);
  * shorten the grace. */
 void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms);
 void tux_engine_reopen_log(struct tux_engine *engine, int fd);
+/* After run returned, and when nobody reopens the log any more: write what is left of it (bounded, see accesslog.h). The
+ * counters log_lost and log_error are final then. */
+void tux_engine_end_log(struct tux_engine *engine);
 /* Fills entries[TUX_STATS_COUNT]; the names are static. */
 void tux_engine_read_stats(struct tux_engine *engine, struct tux_counter_entry *entries);
 

@@ -60,6 +60,8 @@ static struct tux_plan *load(const struct tux_plan *plan, const uint64_t key[2])
                                        .checks = plan->checks,
                                        .n_checks = plan->n_checks};
         loaded = tux_plan_new(&parts, key);
+        if (loaded != NULL)
+            tux_plan_seal(loaded); /* here, not on the engine's thread */
     }
     free(body);
     return loaded;

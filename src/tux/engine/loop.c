@@ -308,8 +308,11 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
         engine->n_conns < engine->config.limits.connections)
         tux_loop_resume_accept(engine);
     bury(engine);
-    if (engine->log != NULL)
+    if (engine->log != NULL) {
         atomic_store_explicit(&engine->stats.log_lost, tux_accesslog_lost(engine->log), memory_order_relaxed);
+        atomic_store_explicit(&engine->stats.log_error, (uint64_t)tux_accesslog_error(engine->log),
+                              memory_order_relaxed);
+    }
 }
 
 int tux_engine_run(struct tux_engine *engine)

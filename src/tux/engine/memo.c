@@ -246,6 +246,7 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
         tux_memo_remove(memo, signature); /* what it had before was decided earlier */
         return NULL;
     }
+    tux_plan_seal(plan);
     struct entry **link = entry_link(memo, signature);
     struct entry *entry = *link;
     if (entry != NULL) {

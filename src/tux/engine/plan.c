@@ -43,11 +43,11 @@ static void hash_identity(struct tux_siphash *hash, const struct tux_identity *i
 }
 
 /* Over every field that the answer or its validity depends on; field by field, because structs have padding. */
-static struct tux_signature plan_content(const struct tux_plan *plan, const uint64_t key[2])
+static struct tux_signature plan_content(const struct tux_plan *plan)
 {
     struct tux_siphash hash;
     uint64_t out[2];
-    tux_siphash_init128(&hash, key);
+    tux_siphash_init128(&hash, plan->key);
     tux_siphash_word(&hash, (uint64_t)plan->status << 16 | plan->flags);
     tux_siphash_word(&hash, plan->expires_ms);
     tux_siphash_word(&hash, plan->body_len);
@@ -153,9 +153,17 @@ struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t
         return NULL;
     }
     plan->fd = parts->fd < 0 ? -1 : parts->fd;
-    plan->content = plan_content(plan, key);
+    memcpy(plan->key, key, sizeof plan->key);
     atomic_fetch_add_explicit(&tux_plans_alive, 1, memory_order_relaxed);
     return plan;
+}
+
+void tux_plan_seal(struct tux_plan *plan)
+{
+    if (plan->sealed)
+        return;
+    plan->content = plan_content(plan);
+    plan->sealed = true;
 }
 
 struct tux_plan *tux_plan_ref(struct tux_plan *plan)

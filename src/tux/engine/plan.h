@@ -42,6 +42,8 @@ struct tux_plan {
     uint8_t *head;           /* head, then room for "Date: " 29 bytes CRLF, then CRLF, then the body in memory: one send */
     uint8_t *body;           /* in memory, else NULL */
     struct tux_identity identity; /* of fd, compared before each slice */
+    uint64_t key[2];
+    bool sealed;                  /* content is valid */
     struct tux_signature content; /* keyed hash over everything above: equal plans share one object in the memo */
     /* -- engine: */
     uint64_t expires_ms;     /* not replayed after this; UINT64_MAX: no time to live */
@@ -75,6 +77,8 @@ struct tux_plan_parts {
  * fstat of fd failed, or the parts contradict each other (the file is shorter than the body; a body is announced but
  * neither given nor ruled out by TUX_PLAN_NO_BODY, which takes none). `key` keys the content hash. */
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]);
+/* Compute the content hash, unless it is there. Takes about 1 ns a byte of the body: only what enters the memo needs it. */
+void tux_plan_seal(struct tux_plan *plan);
 struct tux_plan *tux_plan_ref(struct tux_plan *plan);
 void tux_plan_unref(struct tux_plan *plan);
 extern _Atomic uint64_t tux_plans_alive; /* leak counter of the process, over all threads */

@@ -227,6 +227,11 @@ static int64_t reader_waiting(struct tux_ring *ring)
     return (int64_t)waiting;
 }
 
+bool tux_ring_waits(const struct tux_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->written, memory_order_relaxed) != ring->position;
+}
+
 int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size)
 {
     int64_t waiting = reader_waiting(ring);

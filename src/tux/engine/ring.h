@@ -59,6 +59,8 @@ void tux_ring_writer_awake(struct tux_ring *ring);
  * The payload stays valid until release, which frees all records read so far and wakes a sleeping writer. */
 int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size);
 void tux_ring_release(struct tux_ring *ring);
+/* Whether another record is there to read: a hint, for a reader that would do its work in batches. */
+bool tux_ring_waits(const struct tux_ring *ring);
 /* Declare that the reader is about to sleep on data_eventfd; false if records came in between (do not sleep).
  * awake is called on return (it also empties the eventfd). */
 bool tux_ring_reader_sleep(struct tux_ring *ring);

@@ -99,6 +99,9 @@ class FakeEngine:
     def reopen_log(self, fd: int) -> None:
         self._log_fd = fd
 
+    def end_log(self) -> None:
+        pass
+
     def stats(self) -> dict[str, int]:
         return {"log_lost": 7 if TROUBLE == "lost" else 0}
 
