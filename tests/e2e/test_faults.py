@@ -21,7 +21,7 @@ from tests.e2e.client import Client, address_of, cpu_seconds, get, put, request,
 
 def test_out_of_descriptors(site: Path) -> None:
     """A limit lowered under a running server: also files cannot be opened then. Connections go on, with 503 where a
-    look at the disk is due; new ones wait in the kernel's queue; nothing spins; all is well when there is room again."""
+    look at the disk is due; new ones wait in the queue of the kernel; nothing spins; all is well once there is room."""
     put(site / "d.txt", "d")
     user = pwd.getpwuid(os.getuid()).pw_name  # only one's own processes can be limited from outside
     with tux.Server(site, workers=1, access_log="off", user=user) as server:
