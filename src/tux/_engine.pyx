@@ -58,8 +58,8 @@ LIMITS = {
 
 # How long a blocked reply waits before it looks whether the engine still runs, in milliseconds.
 cdef int REPLY_POLL_MS = 200
-# Replies after which the engine is woken though more asks wait: a wake-up costs as much as half a plan, and the first of
-# them waits for no more than this.
+# Replies after which the engine is woken although more asks wait: a wake-up costs half as much as a plan, and the
+# first of them waits for no more than this.
 cdef uint32_t REPLIES_PER_WAKE = 8
 # Tries to read a file between two equal fstat results: one more than a busy writer deserves.
 cdef int READ_TRIES = 3
