@@ -140,6 +140,14 @@ static void test_bodies(void)
     CHECK(tux_plans_alive == 0);
 }
 
+static struct tux_plan *sealed(const struct tux_plan_parts *parts, const uint64_t with[2])
+{
+    struct tux_plan *plan = tux_plan_new(parts, with);
+    CHECK(!plan->sealed);
+    tux_plan_seal(plan);
+    return plan;
+}
+
 /* Every part that a client or the freshness depends on must change the content; nothing else may. */
 static void test_content(void)
 {
@@ -174,16 +182,16 @@ static void test_content(void)
 
     struct tux_plan *plans[16];
     for (unsigned i = 0; i < n; i++)
-        plans[i] = tux_plan_new(&variants[i], key);
+        plans[i] = sealed(&variants[i], key);
     for (unsigned i = 0; i < n; i++) {
-        struct tux_plan *again = tux_plan_new(&variants[i], key);
+        struct tux_plan *again = sealed(&variants[i], key);
         CHECK(again->content.lo == plans[i]->content.lo && again->content.hi == plans[i]->content.hi);
         tux_plan_unref(again);
         for (unsigned j = 0; j < i; j++)
             CHECK(plans[i]->content.lo != plans[j]->content.lo && plans[i]->content.hi != plans[j]->content.hi);
     }
     const uint64_t other_key[2] = {1, 3};
-    struct tux_plan *keyed = tux_plan_new(&base, other_key);
+    struct tux_plan *keyed = sealed(&base, other_key);
     CHECK(keyed->content.lo != plans[0]->content.lo);
     tux_plan_unref(keyed);
     for (unsigned i = 0; i < n; i++)
@@ -194,10 +202,10 @@ static void test_content(void)
     file.body_len = 4;
     int fd = temporary_file();
     struct tux_plan *twins[4];
-    file.fd = dup(fd), twins[0] = tux_plan_new(&file, key);
-    file.fd = fd, twins[1] = tux_plan_new(&file, key);
-    file.fd = dup(fd), file.body_offset = 2, twins[2] = tux_plan_new(&file, key);
-    file.fd = temporary_file(), file.body_offset = 0, twins[3] = tux_plan_new(&file, key);
+    file.fd = dup(fd), twins[0] = sealed(&file, key);
+    file.fd = fd, twins[1] = sealed(&file, key);
+    file.fd = dup(fd), file.body_offset = 2, twins[2] = sealed(&file, key);
+    file.fd = temporary_file(), file.body_offset = 0, twins[3] = sealed(&file, key);
     CHECK(twins[0]->content.lo == twins[1]->content.lo && twins[0]->content.hi == twins[1]->content.hi);
     CHECK(twins[0]->content.lo != twins[2]->content.lo && twins[0]->content.lo != twins[3]->content.lo);
     for (unsigned i = 0; i < 4; i++)
