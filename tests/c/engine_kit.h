@@ -72,6 +72,7 @@ struct kit {
     pthread_t engine_thread, planner_thread;
     int engine_result;
     _Atomic bool stop, hold; /* hold: asks stay in the ring */
+    _Atomic bool holds;      /* the planner has seen that */
     _Atomic uint64_t decided;
     int control;             /* eventfd: stop or hold changed */
     kit_decide *decide;
@@ -240,7 +241,8 @@ static inline void *kit_plan(void *arg)
         uint64_t count;
         const void *payload;
         uint32_t size;
-        if (!kit->hold) {
+        kit->holds = kit->hold;
+        if (!kit->holds) {
             int got;
             while ((got = tux_ring_read(&kit->asks, &payload, &size)) == 1) {
                 struct tux_ask_view ask;
@@ -272,10 +274,13 @@ static inline void kit_tell(struct kit *kit)
     MUST(write(kit->control, &one, sizeof one) == sizeof one);
 }
 
+/* From the return on, the planner takes no ask (or takes them again). */
 static inline void kit_hold(struct kit *kit, bool hold)
 {
     kit->hold = hold;
     kit_tell(kit);
+    for (uint64_t end = kit_now_ms() + KIT_LIMIT_MS; kit->holds != hold; poll(NULL, 0, 1))
+        MUST(kit_now_ms() < end);
 }
 
 /* -- life ------------------------------------------------------------------------------------------------------- */

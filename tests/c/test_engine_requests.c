@@ -222,8 +222,8 @@ static void test_timeouts(void)
     kit_start(&kit);
 
     /* Idle, before and after a request: closed without a word. */
-    client_connect(&client, &kit);
     uint64_t begun = kit_now_ms();
+    client_connect(&client, &kit);
     CHECK(client_at_end(&client, true));
     CHECK(kit_now_ms() - begun >= 300);
     client_close(&client);
@@ -236,8 +236,8 @@ static void test_timeouts(void)
 
     /* A head that trickles in: its time runs from its first byte. */
     client_connect(&client, &kit);
-    MUST(client_say(&client, "GET /"));
     begun = kit_now_ms();
+    MUST(client_say(&client, "GET /"));
     struct pollfd readable = {.fd = client.fd, .events = POLLIN};
     while (poll(&readable, 1, 20) == 0 && kit_now_ms() < begun + KIT_LIMIT_MS)
         client_say(&client, "a");
