@@ -158,20 +158,22 @@ static uint64_t slice_of(uint64_t left)
     return left - TUX_COPY_BYTES < TUX_SLICE_BYTES ? left - TUX_COPY_BYTES : TUX_SLICE_BYTES;
 }
 
-/* The next `length` bytes of the connection's file, or NULL when it is no longer the plan's. The last piece is copied, and
+/* The next `*length` bytes of the connection's file, or NULL when it is no longer the plan's. The last piece is copied, and
  * only then the file is looked at; pieces before it are followed by such a look. So a body is complete only if the file was
- * the plan's until all of it had been copied: never bytes of two versions. */
-static uint8_t *file_piece(struct tux_engine *engine, struct tux_conn *conn, uint64_t length)
+ * the plan's until all of it had been copied: never bytes of two versions. A file that cannot be mapped is copied, too, and
+ * *length then becomes what the copy holds. */
+static uint8_t *file_piece(struct tux_engine *engine, struct tux_conn *conn, uint64_t *length)
 {
     struct tux_plan *plan = conn->file;
     uint8_t *piece = engine->copy;
-    if (conn->file_left > length)
+    if (conn->file_left > *length)
         map_file(plan);
-    if (conn->file_left > length && plan->map != NULL) {
+    if (conn->file_left > *length && plan->map != NULL) {
         piece = plan->map + conn->file_off;
     } else {
-        if (length > TUX_COPY_BYTES ||
-            pread(plan->fd, piece, length, (off_t)conn->file_off) != (ssize_t)length)
+        if (*length > TUX_COPY_BYTES)
+            *length = TUX_COPY_BYTES;
+        if (pread(plan->fd, piece, *length, (off_t)conn->file_off) != (ssize_t)*length)
             return NULL; /* shorter than it was */
     }
     return is_intact(engine, plan) ? piece : NULL;
@@ -235,7 +237,7 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
         uint64_t slice = slice_of(length);
         uint8_t *piece = NULL;
         if (is_resident(engine, plan, conn->file_off, slice))
-            piece = file_piece(engine, conn, slice);
+            piece = file_piece(engine, conn, &slice);
         if (piece != NULL) { /* else send_slice finds out why */
             add_iovec(batch, piece, slice);
             batch->piece = slice;
@@ -329,7 +331,7 @@ static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn
     if (!conn->warmed && !is_resident(engine, conn->file, conn->file_off, length))
         return tux_ask_warm(engine, conn, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
     conn->warmed = false; /* so each slice asks the helper once at most, even on a file system that never says yes */
-    uint8_t *piece = file_piece(engine, conn, length);
+    uint8_t *piece = file_piece(engine, conn, &length);
     if (piece == NULL)
         return TUX_STEP_CLOSE;
     ssize_t sent = send(conn->fd, piece, length, MSG_NOSIGNAL | (conn->file_left > length ? MSG_MORE : 0));
