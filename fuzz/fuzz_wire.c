@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz the records of the rings: whatever is accepted lies inside the payload, every byte of it, and makes a plan or none. */
+/* Fuzz the records of the rings: whatever is accepted lies inside the payload, every byte of it, and makes a plan or
+ * none. */
 #include <stdlib.h>
 #include <string.h>
 

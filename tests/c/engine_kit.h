@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of the whole engine share: the engine in a thread, a planner in another one at the far end of the rings
- * (written in C, no Python), and clients with blocking sockets. Everything waits for a condition with a time limit. */
+/* What the tests of the whole engine share: the engine in a thread, a planner in another one at the far end of the
+ * rings (written in C, no Python), and clients with blocking sockets. Everything waits for a condition with a time
+ * limit. */
 #ifndef TUX_ENGINE_KIT_H
 #define TUX_ENGINE_KIT_H
 
@@ -301,7 +302,8 @@ static inline void kit_attach(struct tux_ring *ring, const struct tux_ring *othe
 /* Defaults, a folder and two listeners (0: TCP, 1: Unix). Change kit->config, then kit_start. */
 static inline void kit_prepare(struct kit *kit)
 {
-    *kit = (struct kit){.decide = kit_decide_usual, .ttl_ms = KIT_FOREVER, .control = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    *kit = (struct kit){.decide = kit_decide_usual, .ttl_ms = KIT_FOREVER};
+    kit->control = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     MUST(kit->control >= 0);
     signal(SIGPIPE, SIG_IGN); /* as Python does: sendfile(2) has no MSG_NOSIGNAL */
     snprintf(kit->folder, sizeof kit->folder, "/tmp/tux-engine-XXXXXX");

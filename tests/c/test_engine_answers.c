@@ -116,7 +116,7 @@ static void test_forms(void)
             CHECK_ROW(answer.status == 200 && answer.whole, rows[i].request);
             CHECK_ROW(answer.length == strlen("GET /echo\n") + rows[i].head_only, rows[i].request);
             CHECK_ROW(strstr(answer.head, "\r\nDate: ") != NULL, rows[i].request);
-            CHECK_ROW(strncmp(strstr(answer.head, "\r\nDate: ") + 2, "Date: Thu, 01 Jan 1970", 22) != 0, rows[i].request);
+            CHECK_ROW(strstr(answer.head, "\r\nDate: Thu, 01 Jan 1970") == NULL, rows[i].request);
             const char *connection = strstr(answer.head, "\r\nConnection: ");
             CHECK_ROW((connection != NULL) == (rows[i].connection != NULL), rows[i].request);
             CHECK_ROW(connection == NULL || has_field(&answer, rows[i].connection), rows[i].request);
@@ -425,8 +425,8 @@ static void test_recheck(const char *path)
     kit_end(&kit);
 }
 
-/* A file that is cut off while it is sent ends the connection: never bytes of two versions, never a body that only looks
- * whole. */
+/* A file that is cut off while it is sent ends the connection: never bytes of two versions, never a body that only
+ * looks whole. */
 static void test_truncated(void)
 {
     static struct answer answer;

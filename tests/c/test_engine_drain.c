@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The end: a drain finishes what is in flight, lets idle clients go at once, loses nobody who was already in the queue, and
- * takes no longer than its grace. */
+/* The end: a drain finishes what is in flight, lets idle clients go at once, loses nobody who was already in the
+ * queue, and takes no longer than its grace. */
 #include "engine_client.h"
 
 #define LONG_MS 15000u /* a grace that no good drain uses up */

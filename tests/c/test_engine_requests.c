@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests that are not plain: with bodies, malformed, in pieces, too slow, or from a client that has stopped talking. */
+/* Requests that are not plain: with bodies, malformed, in pieces, too slow, or from a client that went silent. */
 #include "engine_client.h"
 
 /* An answer after which the server lets go: what the client still sends does not turn into a RST over the answer. */
@@ -65,7 +65,8 @@ static void test_bodies(void)
     check_lingers(&kit, "PUT /echo HTTP/1.1\r\nHost: kit\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", 200,
                   "PUT /echo\n");
     CHECK_EQ(kit_stat(&kit, "asks"), asks + 2);
-    check_lingers(&kit, "PUT /echo HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX", 400, "no\n");
+    check_lingers(&kit, "PUT /echo HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX", 400,
+                  "no\n");
     check_lingers(&kit, "PUT /echo HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n", 413, "no\n");
     CHECK_EQ(kit_stat(&kit, "asks"), asks + 2);
     CHECK(kit_becomes(&kit, "exchanges", 0));
@@ -187,7 +188,8 @@ static void test_half_closed(void)
 
 static void test_byte_by_byte(void)
 {
-    static const char request[] = "\r\nGET /echo?query HTTP/1.1\r\nHost: kit\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabc"
+    static const char request[] = "\r\nGET /echo?query HTTP/1.1\r\nHost: kit\r\nAccept: */*\r\n"
+                                  "Content-Length: 3\r\n\r\nabc"
                                   "GET /echo HTTP/1.1\r\nHost: kit\r\n\r\n";
     struct kit kit;
     struct client client;
@@ -276,8 +278,8 @@ static void test_timeouts(void)
     kit_end(&kit);
 }
 
-/* The input that all clients together make the engine hold is bounded. Over it: 503, after what was answered before it, and
- * those who need nothing held go on. */
+/* The input that all clients together make the engine hold is bounded. Over it: 503, after what was answered before
+ * it, and those who need nothing held go on. */
 static void test_held_budget(void)
 {
     struct kit kit;

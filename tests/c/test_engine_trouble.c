@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* When something is short, gone, late or hostile: the planner, its replies, descriptors, connections, or time (a drain). */
+/* When something is short, gone, late or hostile: the planner, its replies, descriptors, connections, or time (a
+ * drain). */
 #include "engine_client.h"
 
 #include <sys/resource.h>
@@ -274,7 +275,8 @@ static void test_dead_ring(void)
 
 /* -- the helper thread ------------------------------------------------------------------------------------------ */
 
-#define FD_OF_CHECK 77 /* what is checked is whether this process has such a descriptor: procfs is never looked up without blocking */
+/* What is checked is whether this process has such a descriptor: a look into procfs always counts as able to block. */
+#define FD_OF_CHECK 77
 
 static void decide_by_descriptor(struct kit *kit, const struct tux_ask_view *ask, struct kit_answer *answer)
 {
@@ -310,8 +312,8 @@ static void check_comes(struct client *client, const char *accept, const char *w
     CHECK(asked - begun <= 1000);
 }
 
-/* Checks that may block are repeated by the helper; requests for the plan wait for its word. What was found changed is asked
- * anew, also when it changes back while another request's entry holds the old plan. */
+/* Checks that may block are repeated by the helper; requests for the plan wait for its word. What was found changed is
+ * asked anew, also when it changes back while another request's entry holds the old plan. */
 static void test_parked(void)
 {
     struct kit kit;

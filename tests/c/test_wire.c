@@ -124,14 +124,15 @@ static void test_reply_numbers(void)
         struct tux_reply_record record;
         struct tux_reply_view view;
         build_reply(&message, &record);
-        memcpy(message.bytes + rows[i].offset, &rows[i].value, rows[i].width); /* little-endian, as everywhere Tux runs */
+        memcpy(message.bytes + rows[i].offset, &rows[i].value, rows[i].width); /* of a little-endian machine */
         CHECK_ROW(read_reply(&message, message.size, &view) == rows[i].good, rows[i].about);
     }
 }
 
 static void test_reply_paths(void)
 {
-    static const uint32_t lengths[][2] = {{0, 4}, {3, 1}, {UINT32_MAX, 4}, {4, UINT32_MAX}, {TUX_MAX_PATH_BYTES + 1, 0}};
+    static const uint32_t lengths[][2] = {
+        {0, 4}, {3, 1}, {UINT32_MAX, 4}, {4, UINT32_MAX}, {TUX_MAX_PATH_BYTES + 1, 0}};
     struct message message;
     struct tux_reply_record record;
     struct tux_reply_view view;
