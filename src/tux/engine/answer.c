@@ -4,26 +4,28 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 _Static_assert(TUX_BATCH_IOVECS <= IOV_MAX, "one writev takes a whole batch");
 
 /* -- finding ---------------------------------------------------------------------------------------------------- */
 
+static enum tux_found_plan forgotten(struct tux_engine *engine, struct tux_signature signature)
+{
+    tux_memo_remove(engine->memo, signature);
+    tux_ask_count_memo(engine);
+    return TUX_PLAN_MISSING;
+}
+
 /* May this remembered plan be replayed now? Its checks are repeated when they are older than TUX_RECHECK_MS. */
 static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signature signature, struct tux_plan *plan)
 {
-    if (engine->now_ms >= plan->expires_ms) {
-        tux_memo_remove(engine->memo, signature);
-        tux_ask_count_memo(engine);
-        return TUX_PLAN_MISSING;
-    }
+    if (engine->now_ms >= plan->expires_ms)
+        return forgotten(engine, signature);
     if (engine->now_ms < plan->fresh_until_ms)
         return TUX_PLAN_FOUND;
     if (plan->checking)
@@ -35,12 +37,16 @@ static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signatur
         return TUX_PLAN_FOUND;
     case 0:
         tux_count(&engine->stats.changed, 1);
-        tux_memo_remove(engine->memo, signature);
-        tux_ask_count_memo(engine);
-        return TUX_PLAN_MISSING;
+        return forgotten(engine, signature);
     default:
         return TUX_PLAN_MUST_BLOCK;
     }
+}
+
+bool tux_answer_fits(const struct tux_facts *facts, const struct tux_plan *plan)
+{
+    uint64_t first, last;
+    return !(plan->flags & TUX_PLAN_RANGE) || tux_range_resolve(facts->range, plan->body_len, &first, &last);
 }
 
 enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan **plan)
@@ -52,11 +58,8 @@ enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_
         bool other = *plan != NULL && i == 0 && !facts->same && ((*plan)->flags & TUX_PLAN_EXACT);
         if (*plan != NULL && !other) {
             enum tux_found_plan found = usable(engine, signature, *plan);
-            uint64_t first, last;
             /* A range that the template cannot fill has an answer of its own under the exact signature. */
-            bool fits = found != TUX_PLAN_FOUND || !((*plan)->flags & TUX_PLAN_RANGE) ||
-                        tux_range_resolve(facts->range, (*plan)->body_len, &first, &last);
-            if (found != TUX_PLAN_MISSING && fits)
+            if (found == TUX_PLAN_MUST_BLOCK || (found == TUX_PLAN_FOUND && tux_answer_fits(facts, *plan)))
                 return found;
         }
         if (facts->same)

@@ -190,9 +190,8 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
         return;
     }
     enum tux_step step;
-    uint64_t first, last;
     struct tux_facts *facts = &conn->exchange->facts;
-    if (plan == NULL || ((plan->flags & TUX_PLAN_RANGE) && !tux_range_resolve(facts->range, plan->body_len, &first, &last))) {
+    if (plan == NULL || !tux_answer_fits(facts, plan)) {
         conn->exchange->tier = 'e';
         step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, sound && plan == NULL ? 503 : 500));
     } else {
@@ -286,7 +285,6 @@ void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, stru
     if (!fits || plan->file_hits++ != TUX_LOAD_AFTER_HITS)
         return;
     struct tux_job job = {.kind = TUX_JOB_LOAD, .signature = signature_of(facts, plan)};
-    memcpy(job.key, engine->config.sign.key, sizeof job.key);
     if (!submit(engine, plan, job))
         plan->file_hits = 0; /* no memory now: perhaps later */
 }
@@ -319,11 +317,8 @@ static void checked(struct tux_engine *engine, struct tux_job *job)
         struct tux_exchange *exchange = waiting;
         struct tux_conn *conn = exchange->conn;
         waiting = exchange->next_waiting;
-        uint64_t first, last;
         /* A disk that takes its time may have been looked at long before this request came. */
-        bool replay = job->same && exchange->asked_ms < fresh_until_ms &&
-                      (!(plan->flags & TUX_PLAN_RANGE) ||
-                       tux_range_resolve(exchange->facts.range, plan->body_len, &first, &last));
+        bool replay = job->same && exchange->asked_ms < fresh_until_ms && tux_answer_fits(&exchange->facts, plan);
         if (!job->same)
             forget(engine, &exchange->facts, plan);
         if (replay)

@@ -186,10 +186,11 @@ static void reject(struct tux_engine *engine, struct tux_conn *conn, uint16_t st
     tux_answer_log(engine, conn, NULL, NULL, plan->status, bytes, 'e');
 }
 
-/* The connection's exchange gets an error instead of what it came for, and the connection ends. */
-static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, uint16_t status)
+/* The connection's exchange gets an error instead of what it came for, and the connection ends. `unread`: the client may
+ * still be sending. */
+static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, uint16_t status, bool unread)
 {
-    conn->lingers = true;
+    conn->lingers = unread;
     conn->exchange->facts.keep_alive = false;
     conn->exchange->tier = 'e';
     return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
@@ -282,7 +283,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         if (step == TUX_STEP_CLOSE)
             return TUX_STEP_CLOSE;
         if (!tux_conn_hold(engine, conn, buf + pos, len - pos, 0))
-            return refuse(engine, conn, 503);
+            return refuse(engine, conn, 503, true);
         if (parked != NULL)
             tux_ask_park(engine, conn, parked);
         else if (conn->state == TUX_CONN_WAIT)
@@ -357,7 +358,7 @@ static size_t eat_body(struct tux_engine *engine, struct tux_exchange *exchange,
 
 static enum tux_step reject_body(struct tux_engine *engine, struct tux_conn *conn)
 {
-    return refuse(engine, conn, conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400);
+    return refuse(engine, conn, conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400, true);
 }
 
 static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
@@ -369,7 +370,7 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, conn->held + n, conn->held_len - n, 0))
-            return refuse(engine, conn, 503);
+            return refuse(engine, conn, 503, true);
     } else {
         if (!conn->readable)
             return TUX_STEP_WAIT;
@@ -389,7 +390,7 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, engine->recv + eaten, (size_t)n - eaten, 0))
-            return refuse(engine, conn, 503);
+            return refuse(engine, conn, 503, true);
     }
     if (outcome == TUX_MORE)
         return TUX_STEP_AGAIN;
@@ -462,11 +463,8 @@ void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
         step = after_send(engine, conn, tux_batch_flush(engine, conn));
     } else if (conn->state == TUX_CONN_BODY || conn->state == TUX_CONN_WAIT) {
         tux_count(&engine->stats.timeouts, 1);
-        conn->lingers = conn->state == TUX_CONN_BODY;
-        conn->exchange->facts.keep_alive = false;
-        conn->exchange->tier = 'e';
-        uint16_t status = conn->state == TUX_CONN_BODY ? 408 : 503;
-        step = after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
+        bool in_body = conn->state == TUX_CONN_BODY;
+        step = refuse(engine, conn, in_body ? 408 : 503, in_body);
     } else if (conn->state == TUX_CONN_SEND) {
         tux_count(&engine->stats.timeouts, 1);
         /* The client takes nothing: a plain close would leave the kernel to keep and retry what it has buffered. */

@@ -191,9 +191,12 @@ struct tux_conn *tux_conn_by_id(struct tux_engine *engine, uint64_t id); /* NULL
 /* -- answer.c -- */
 enum tux_found_plan { TUX_PLAN_FOUND, TUX_PLAN_MISSING, TUX_PLAN_MUST_BLOCK };
 enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan **plan);
+/* Whether a plan answers this request: a template does only if it can be filled with the request's range. */
+bool tux_answer_fits(const struct tux_facts *facts, const struct tux_plan *plan);
 void tux_batch_begin(struct tux_batch *batch);
 bool tux_batch_full(const struct tux_engine *engine, const struct tux_batch *batch);
-/* Put one answer in. Sets conn->closing, and conn->file when the body is a file (which must then be the last). Returns the number of body bytes. */
+/* Put one answer in. Sets conn->closing, and conn->file when the body is a file (which must then be the last). Returns the
+ * number of body bytes. */
 uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
                        const struct tux_facts *facts);
 /* Send what is in: AGAIN when all left (or goes on in state SEND), CLOSE on error. */

@@ -36,7 +36,7 @@ int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint
 }
 
 /* The plan with its body in memory, if the file is still the plan's after it was read. */
-static struct tux_plan *load(const struct tux_plan *plan, const uint64_t key[2])
+static struct tux_plan *load(const struct tux_plan *plan)
 {
     struct tux_identity identity;
     struct tux_plan *loaded = NULL;
@@ -59,7 +59,7 @@ static struct tux_plan *load(const struct tux_plan *plan, const uint64_t key[2])
                                        .expires_ms = plan->expires_ms,
                                        .checks = plan->checks,
                                        .n_checks = plan->n_checks};
-        loaded = tux_plan_new(&parts, key);
+        loaded = tux_plan_new(&parts, plan->key);
         if (loaded != NULL)
             tux_plan_seal(loaded); /* here, not on the engine's thread */
     }
@@ -70,7 +70,7 @@ static struct tux_plan *load(const struct tux_plan *plan, const uint64_t key[2])
 static void work(struct tux_helper *helper, struct tux_job *job)
 {
     if (job->kind == TUX_JOB_LOAD) {
-        job->loaded = load(job->plan, job->key);
+        job->loaded = load(job->plan);
         return;
     }
     if (job->kind == TUX_JOB_CHECK) {

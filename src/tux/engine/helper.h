@@ -21,7 +21,6 @@ struct tux_job {
     uint64_t begun_ms;     /* CHECK: before the first look */
     bool same;             /* CHECK: every check held */
     struct tux_signature signature; /* LOAD: where the plan was found */
-    uint64_t key[2];       /* LOAD: for the new plan's content */
     struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */
 };
 

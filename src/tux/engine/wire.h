@@ -56,10 +56,6 @@ struct tux_reply_record {
     uint16_t status;
 };
 
-#define TUX_MAX_REPLY_BYTES                                                                                          \
-    (sizeof(struct tux_reply_record) + TUX_MAX_CHECKS * (sizeof(struct tux_wire_check) + 64u) + TUX_MAX_REPLY_HEAD + \
-     TUX_MAX_REPLY_BODY)
-
 /* A copy of the record, and its parts, which stay where they are: whoever can write the ring may change them still. */
 struct tux_reply_view {
     struct tux_reply_record record;
