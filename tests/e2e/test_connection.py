@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import threading
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 
 import tux
-from tests.corpus.reader import ClosedError, Reader
-from tests.e2e.client import Client, address_of, get, open_socket, put, request, stop, until
+from tests.corpus.reader import PATIENCE, ClosedError, Reader
+from tests.e2e.client import Client, address_of, get, is_idle, open_socket, put, request, stop, until
 
 SMALL = b"small\n" * 20
+MEDIUM = bytes(range(250)) * 40
 LARGE = bytes(range(256)) * 4096 * 10  # 10 MiB: no socket buffer takes it
 TIMEOUT = 0.6
 """Seconds, for the time-outs that tests wait for; three times that is the bound."""
@@ -27,6 +29,7 @@ TIMEOUT = 0.6
 @pytest.fixture(scope="module", autouse=True)
 def files(site: Path) -> None:
     put(site / "small.txt", SMALL, mtime=1_700_000_000)
+    put(site / "medium.bin", MEDIUM, mtime=1_700_000_000)
     put(site / "large.bin", LARGE, mtime=1_700_000_000)
 
 
@@ -89,12 +92,83 @@ def test_a_thousand_pipelined_requests_are_answered_in_order(server: tux.Server)
         client.finish()
 
 
-def test_a_half_closed_client_gets_all_its_answers(server: tux.Server) -> None:
+def test_a_client_that_sends_and_does_not_read_is_not_read_either(server: tux.Server) -> None:
+    """Neither its requests nor their answers pile up in the server; when it reads, it gets all of them."""
+    count = 5000
+    data = request("/medium.bin", padding="x" * 4000) * count  # 20 MB, and 50 MB of answers: more than sockets hold
+    (worker,) = server.worker_pids()
     with Client(server) as client:
-        client.sock.sendall(request("/small.txt") + request(f"/new-{time.time_ns()}") + request("/large.bin"))
-        client.sock.shutdown(socket.SHUT_WR)
-        assert [client.reader.response().status for _ in range(3)] == [200, 404, 200]
-        client.reader.expect_end()
+        before = _resident_bytes(worker)
+        client.sock.setblocking(False)
+        sent = 0
+
+        def stands_still() -> bool:
+            nonlocal sent
+            try:
+                sent += client.sock.send(data[sent : sent + (1 << 20)])
+            except BlockingIOError:
+                return is_idle(server)
+            return sent == len(data)
+
+        until(stands_still, "the server does not read on")
+        assert sent < len(data)
+        assert _resident_bytes(worker) - before < 4_000_000
+        client.sock.settimeout(PATIENCE)
+        sender = threading.Thread(target=client.sock.sendall, args=(data[sent:],))
+        sender.start()
+        for _ in range(count):
+            assert client.reader.response().body == MEDIUM
+        sender.join()
+        client.finish()
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class TestHalfClosed:
+    """A client that has ended its side gets all its answers, and then the end."""
+
+    def test_after_several_requests(self, server: tux.Server) -> None:
+        with Client(server) as client:
+            client.sock.sendall(request("/small.txt") + request(f"/new-{time.time_ns()}") + request("/large.bin"))
+            client.sock.shutdown(socket.SHUT_WR)
+            assert [client.reader.response().status for _ in range(3)] == [200, 404, 200]
+            client.reader.expect_end()
+
+    @pytest.mark.parametrize("path", ["/small.txt", "/large.bin", "/missing", "/"])
+    def test_after_one_request(self, server: tux.Server, path: str) -> None:
+        for _ in range(4):  # asked, and remembered
+            with Client(server) as client:
+                client.sock.sendall(request(path))
+                client.sock.shutdown(socket.SHUT_WR)
+                assert client.reader.response().status in (200, 404)
+                client.reader.expect_end()
+
+    def test_after_many(self, server: tux.Server) -> None:
+        with Client(server) as client:
+            client.sock.sendall(request("/small.txt") * 300)
+            client.sock.shutdown(socket.SHUT_WR)
+            for _ in range(300):
+                assert client.reader.response().body == SMALL
+            client.reader.expect_end()
+
+    def test_in_the_middle_of_a_head(self, server: tux.Server) -> None:
+        with Client(server) as client:
+            client.sock.sendall(request("/small.txt") + b"GET / HT")
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.reader.response().body == SMALL
+            client.reader.expect_end()
+
+    def test_in_the_middle_of_a_body(self, server: tux.Server) -> None:
+        with Client(server) as client:
+            client.sock.sendall(request("/small.txt", method="POST", content_length="10") + b"12345")
+            client.sock.shutdown(socket.SHUT_WR)
+            client.reader.expect_end()
+
+    def test_at_once(self, server: tux.Server) -> None:
+        with Client(server) as client:
+            client.finish()
 
 
 def test_a_head_in_single_bytes(server: tux.Server) -> None:
@@ -143,6 +217,27 @@ def test_a_thousand_clients_that_go_away(site: Path) -> None:
         stop(server)
 
 
+def test_clients_that_go_away_while_the_planner_decides(site: Path) -> None:
+    """Its answers come for connections that are gone, and whose place another one has taken."""
+    with tux.Server(site, workers=1, access_log="off") as server:
+        for turn in range(20):
+            for number in range(20):
+                with open_socket(address_of(server)) as sock:
+                    # Of several ranges and with a query of its own: never answered from the memo.
+                    sock.sendall(request(f"/large.bin?{turn}-{number}", range="bytes=1-1,5-5,9-9"))
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            assert get(server, f"/small.txt?{turn}").body == SMALL
+        stop(server)
+
+
+def test_a_thousand_connections(server: tux.Server) -> None:
+    with contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(Client(server)) for _ in range(1000)]
+        for _ in range(2):
+            for client in clients:
+                assert client.ask("/small.txt").body == SMALL
+
+
 class TestTimeouts:
     def test_an_idle_connection_ends_quietly(self, impatient: tux.Server) -> None:
         with Client(impatient) as client:
@@ -169,6 +264,20 @@ class TestTimeouts:
                     received = client.sock.recv(4096)
             assert received.startswith(b"HTTP/1.1 408 ")
             assert b"\r\nConnection: close\r\n" in received
+
+    def test_so_must_the_second_one(self, impatient: tux.Server) -> None:
+        with Client(impatient) as client:
+            client.sock.sendall(request("/small.txt") + b"GET")
+            assert client.reader.response().status == 200
+            assert client.reader.response().status == 408
+            client.reader.expect_end()
+
+    def test_a_connection_with_a_request_now_and_then_is_not_idle(self, impatient: tux.Server) -> None:
+        began = time.monotonic()
+        with Client(impatient) as client:
+            while time.monotonic() - began < TIMEOUT * 3:
+                assert client.ask("/small.txt").status == 200
+                select.select([client.sock], [], [], TIMEOUT / 4)  # nothing comes
 
     def test_a_body_must_come_in_time(self, impatient: tux.Server) -> None:
         with Client(impatient) as client:
