@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: MIT */
+/* Packets from clients: answered, answered again, or passed on in the stack's numbers. */
+#ifndef TUX_KERNEL_INGRESS_H
+#define TUX_KERNEL_INGRESS_H
+
+#include "head_key.h"
+#include "open.h"
+#include "reply.h"
+#include "translate.h"
+
+#define ESTABLISHED_STATE 1u /* enum tcp_state: BPF_TCP_ESTABLISHED */
+#define USED_NS 1000000000ull /* how exactly the time of an answer's last use is known */
+
+/* Everything an answer needs, found before the lock is taken. */
+struct candidate {
+    struct tux_kernel_answer *answer;
+    struct tux_kernel_date *date;
+    struct tux_kernel_slot *slot;
+    struct tux_kernel_record *record;
+    __u32 first_chunk;
+    __u64 id;
+    __u64 second;
+    __u8 logging;
+};
+
+INLINE struct tux_kernel_slot *slot_of(const struct tux_kernel_conn *conn)
+{
+    __u32 worker = conn->worker;
+    void *inner = bpf_map_lookup_elem(&slots, &worker);
+    if (!inner)
+        return 0;
+    __u32 index = (__u32)conn->cookie & (TUX_KERNEL_SLOTS - 1u);
+    return bpf_map_lookup_elem(inner, &index);
+}
+
+/* Have stack and engine nothing of this connection in hand? What passed to the stack and what came from it is counted here,
+ * under the lock; the engine says how much of it had arrived, and what it had sent, when its last answer was complete. If
+ * both are equal, then all that came was read and answered, and all that was sent has passed: the engine acts next only
+ * when something more is passed to it. */
+INLINE int is_quiescent(const struct tux_kernel_conn *conn, const struct tux_kernel_slot *slot)
+{
+    __u32 received = conn->in_next - conn->irs - conn->d_in, sent = conn->out_next - conn->iss - conn->d_out;
+    __u64 cookie = *(volatile const __u64 *)&slot->cookie;
+    __u64 marks = *(volatile const __u64 *)&slot->marks;
+    if (cookie == conn->cookie)
+        return marks == (received | (__u64)sent << 32);
+    return cookie == 0 && received == 0 && sent == 0; /* not yet accepted */
+}
+
+INLINE int is_in_order(const struct tux_kernel_conn *conn, const struct packet *p)
+{
+    __u32 never = TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_SERVER_FIN | TUX_KERNEL_RESET | TUX_KERNEL_DEAD |
+                  TUX_KERNEL_PENDING;
+    __u32 state = conn->state;
+    if (state & TUX_KERNEL_PENDING && !seq_before(p->ack, conn->out_next)) /* this packet acknowledges the answer */
+        state &= ~(__u32)TUX_KERNEL_PENDING;
+    return !(state & never) && p->seq == conn->in_next && p->ack == conn->out_next;
+}
+
+/* Is this a request that may be answered at all? The shape of the packet alone decides. */
+INLINE int has_shape(const struct __sk_buff *skb, const struct packet *p, const struct options *o,
+                     const struct tux_kernel_conn *conn)
+{
+    int timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
+    return (p->flags & ~(__u32)TCP_PSH) == TCP_ACK && p->payload_len <= TUX_KERNEL_MAX_HEAD_BYTES && p->plain &&
+           (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex;
+}
+
+INLINE int is_established(struct __sk_buff *skb, const struct packet *p)
+{
+    struct bpf_sock_tuple tuple = {};
+    struct bpf_sock *sk;
+    if (p->v6) {
+        __builtin_memcpy(tuple.ipv6.saddr, p->tuple.remote, 16);
+        __builtin_memcpy(tuple.ipv6.daddr, p->tuple.local, 16);
+        tuple.ipv6.sport = p->tuple.remote_port;
+        tuple.ipv6.dport = p->tuple.local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
+    } else {
+        tuple.ipv4.saddr = p->tuple.remote[3];
+        tuple.ipv4.daddr = p->tuple.local[3];
+        tuple.ipv4.sport = p->tuple.remote_port;
+        tuple.ipv4.dport = p->tuple.local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+    }
+    if (!sk)
+        return 0;
+    int established = sk->state == ESTABLISHED_STATE;
+    bpf_sk_release(sk);
+    return established;
+}
+
+/* The head into the scratch, in whole words, and its key. */
+INLINE int read_key(struct __sk_buff *skb, const struct packet *p, const struct tux_kernel_control *ctl,
+                    __u32 listener, struct tux_kernel_key *key)
+{
+    struct tux_kernel_scratch *head = FIRST(scratch);
+    __u32 len = p->payload_len, last = len / 8u;
+    OPAQUE(len);
+    OPAQUE(last);
+    if (!head || len < 1 || len > TUX_KERNEL_MAX_HEAD_BYTES)
+        return 0;
+    if (last < TUX_KERNEL_MAX_HEAD_BYTES / 8u)
+        head->words[last] = 0; /* zeros behind the head, up to a whole word */
+    if (bpf_skb_load_bytes(skb, p->payload_off, head->words, len))
+        return 0;
+    return tux_kernel_key_of(ctl->key, head->words, len, listener, key);
+}
+
+/* A checksum that nobody has looked at is looked at here: an answer must not be based on a damaged request. The head is in
+ * the scratch. */
+INLINE int checksum_is_right(struct __sk_buff *skb, const struct packet *p)
+{
+    struct tux_kernel_scratch *head = FIRST(scratch);
+    __u8 tcp[STANDARD_BYTES];
+    __u32 header = p->payload_off - p->l4;
+    if (!head)
+        return 0;
+    if (header == STANDARD_BYTES ? bpf_skb_load_bytes(skb, p->l4, tcp, STANDARD_BYTES)
+                                 : bpf_skb_load_bytes(skb, p->l4, tcp, TCP_BYTES))
+        return 0;
+    __u64 sum = pseudo_header(p, header + p->payload_len);
+    for (__u32 i = 0; i < STANDARD_BYTES; i += 2) {
+        if (i >= header)
+            break;
+        sum += *(__u16 *)(tcp + i);
+    }
+    __u32 words = (p->payload_len + 7u) / 8u;
+    for (__u32 i = 0; i < TUX_KERNEL_MAX_HEAD_WORDS; i++) {
+        if (i >= words)
+            break;
+        __u64 word = head->words[i];
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    return fold(sum) == 0xffff;
+}
+
+INLINE int date_of(const struct tux_kernel_control *ctl, __u64 now, __u64 *second, struct tux_kernel_date **date)
+{
+    *second = (now + ctl->wall_ns) / 1000000000ull;
+    __u32 index = (__u32)(*second % TUX_KERNEL_DATES);
+    *date = bpf_map_lookup_elem(&dates, &index);
+    return *date && (*date)->second == *second;
+}
+
+/* Find what answers this request. 0: all is there, `*reason` untouched; else the counter of why not. */
+INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const struct options *o,
+                       const struct tux_kernel_conn *conn, struct tux_kernel_counters *count, __u64 now,
+                       struct candidate *c, int *by_device, __u8 *established)
+{
+    struct tux_kernel_control *ctl = FIRST(control);
+    if (!ctl)
+        return 0;
+    if (!ctl->answering || now - ctl->heartbeat_ns > TUX_KERNEL_HEARTBEAT_NS) {
+        count->pass_quiet++;
+        return 0;
+    }
+    if (!has_shape(skb, p, o, conn)) {
+        count->pass_shape++;
+        return 0;
+    }
+    /* Without the lock, to save work; it is all looked at again under it. */
+    if (!is_in_order(conn, p)) {
+        count->pass_order++;
+        return 0;
+    }
+    c->slot = slot_of(conn);
+    if (!c->slot || !is_quiescent(conn, c->slot)) {
+        count->pass_busy++;
+        return 0;
+    }
+    if (now - conn->passed_ns > ctl->liveness_ns) {
+        count->pass_live++;
+        return 0;
+    }
+    struct tux_kernel_key key = {};
+    if (!read_key(skb, p, ctl, conn->listener, &key))
+        return 0;
+    struct tux_kernel_found *found = bpf_map_lookup_elem(&answers, &key);
+    if (!found) {
+        count->pass_unknown++;
+        return 0;
+    }
+    c->id = found->id;
+    c->first_chunk = found->first_chunk;
+    c->answer = bpf_map_lookup_elem(&entries, &c->first_chunk);
+    if (!c->answer || c->answer->id != c->id || c->answer->key.lo != key.lo || c->answer->key.hi != key.hi ||
+        c->answer->key.length != key.length || c->answer->key.listener != key.listener) {
+        count->pass_unknown++;
+        return 0;
+    }
+    __u32 worker = c->answer->worker, index = c->answer->cell;
+    void *inner = bpf_map_lookup_elem(&cells, &worker);
+    struct tux_kernel_cell *cell = inner ? bpf_map_lookup_elem(inner, &index) : 0;
+    if (!cell) {
+        count->pass_stale++;
+        return 0;
+    }
+    /* In this order: the worker sets the time to 0 before it gives the cell another version. */
+    __u64 fresh_until_ns = *(volatile __u64 *)&cell->fresh_until_ns;
+    __u64 version = *(volatile __u64 *)&cell->version;
+    if (version != c->answer->version || now >= fresh_until_ns || !date_of(ctl, now, &c->second, &c->date)) {
+        count->pass_stale++;
+        return 0;
+    }
+    if (now - cell->used_ns > USED_NS)
+        cell->used_ns = now;
+    if (c->answer->length > conn->mss || c->answer->length > TUX_KERNEL_MAX_ANSWER_BYTES) {
+        count->pass_size++;
+        return 0;
+    }
+    if ((__u64)p->window << (conn->wscale & 15u) < c->answer->length) {
+        count->pass_window++;
+        return 0;
+    }
+    *by_device = checksum_by_device(skb, p);
+    if (*by_device < 0 || (*by_device == 0 && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0 && !checksum_is_right(skb, p))) {
+        count->pass_checksum++;
+        return 0;
+    }
+    if (!(conn->state & TUX_KERNEL_ESTABLISHED)) {
+        if (!is_established(skb, p)) {
+            count->pass_state++;
+            return 0;
+        }
+        *established = 1;
+    }
+    c->logging = ctl->logging != 0;
+    return 1;
+}
+
+INLINE __u32 next_timestamp(struct tux_kernel_conn *conn, __u64 now)
+{
+    __u32 ts = conn->ts_base + (__u32)((now - conn->opened_ns) / 1000000ull);
+    if (seq_before(ts, conn->ts_last))
+        ts = conn->ts_last;
+    conn->ts_last = ts;
+    return ts;
+}
+
+/* Under the lock: the answer is committed before the packet is touched, so a build that fails is an answer lost. */
+INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, const struct candidate *c, __u8 established)
+{
+    conn->state |= TUX_KERNEL_PENDING | TUX_KERNEL_ANSWERED | (established ? TUX_KERNEL_ESTABLISHED : 0);
+    conn->request_seq = p->seq;
+    conn->request_len = p->payload_len;
+    conn->answer_seq = conn->out_next;
+    conn->answer_len = c->answer->length;
+    conn->answer_pos = conn->out_next - conn->d_out;
+    conn->answer_chunk = c->first_chunk;
+    conn->answer_id = c->id;
+    conn->answer_second = c->second;
+    conn->in_next += p->payload_len;
+    conn->d_in += p->payload_len;
+    conn->out_next += c->answer->length;
+    conn->d_out += c->answer->length;
+}
+
+/* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. */
+INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __u64 now, struct outcome *out)
+{
+    __u32 end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+    if (seq_after(end, conn->in_next))
+        conn->in_next = end;
+    if (p->payload_len > 0)
+        conn->passed_ns = now;
+    if (p->flags & TCP_FIN)
+        conn->state |= conn->state & TUX_KERNEL_SERVER_FIN ? TUX_KERNEL_CLIENT_FIN
+                                                           : TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_CLIENT_FIRST;
+    if (p->flags & TCP_RST)
+        conn->state |= TUX_KERNEL_RESET;
+    out->seq = p->seq - conn->d_in;
+    out->ack = p->ack;
+    if (p->flags & TCP_ACK) {
+        out->ack = ack_to_stack(&out->acks, p->ack);
+        if (!seq_after(p->ack, conn->out_next) && seq_after(out->ack, conn->una))
+            conn->una = out->ack;
+    }
+    __u32 fins = TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_SERVER_FIN;
+    int ended = (conn->state & fins) == fins && p->ack == conn->out_next;
+    /* The client closed first: with its last acknowledgement the socket is gone. And who was never answered here needs no
+     * translation. */
+    if ((ended && conn->state & TUX_KERNEL_CLIENT_FIRST) ||
+        ((ended || conn->state & TUX_KERNEL_RESET) && !(conn->state & TUX_KERNEL_ANSWERED))) {
+        conn->state |= TUX_KERNEL_DEAD;
+        out->closed = 1;
+    }
+}
+
+/* The stack, too, hears what the client has acknowledged: otherwise it would send it again. The request's packet becomes
+ * an acknowledgement without data. */
+INLINE int pass_ack(struct __sk_buff *skb, const struct packet *p, struct header *h, struct reply *r,
+                    const struct outcome *out, __u8 flags)
+{
+    __u32 header = p->payload_off;
+    swap_ends(h, p->v6);
+    if (bpf_skb_change_tail(skb, header, 0))
+        return TC_ACT_SHOT;
+    r->seq = out->seq;
+    r->ack = out->ack;
+    r->payload_len = 0;
+    r->payload_sum = 0;
+    r->window = p->window;
+    r->flags = flags;
+    if (store_header(skb, p, h, r))
+        return TC_ACT_SHOT;
+    return TC_ACT_UNSPEC;
+}
+
+/* The client asks again for an answer whose bytes are gone (120 s later at the least): nobody can fill the hole. */
+INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, struct header *h, struct reply *r,
+                      struct outcome *out)
+{
+    __u32 mark = skb->mark;
+    r->payload_len = 0;
+    r->payload_sum = 0;
+    r->flags = TCP_RST | TCP_ACK;
+    if (bpf_skb_change_tail(skb, p->payload_off, 0) || store_header(skb, p, h, r))
+        return TC_ACT_SHOT;
+    skb->mark = TUX_KERNEL_MARK;
+    bpf_clone_redirect(skb, skb->ifindex, 0);
+    skb->mark = mark;
+    out->seq = out->stack_next;
+    return pass_ack(skb, p, h, r, out, TCP_RST | TCP_ACK);
+}
+
+INLINE int ingress(struct __sk_buff *skb)
+{
+    struct packet p;
+    if (!packet_parse(skb, &p, INCOMING))
+        return TC_ACT_UNSPEC;
+    struct tux_kernel_counters *count = FIRST(counters);
+    struct tux_kernel_scratch *work = FIRST(scratch);
+    if (!count || !work)
+        return TC_ACT_UNSPEC;
+    struct options *o = &work->options;
+    struct reply *r = &work->reply;
+    struct outcome *out = &work->outcome;
+    struct header *h = &work->header;
+    if (p.flags & TCP_SYN) {
+        if (!(p.flags & TCP_ACK))
+            open_syn(skb, &p, o);
+        return TC_ACT_UNSPEC;
+    }
+    struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p.tuple);
+    if (!conn)
+        return TC_ACT_UNSPEC;
+    read_options(skb, &p, o);
+    __u64 now = bpf_ktime_get_boot_ns();
+    struct candidate c = {};
+    int by_device = 0, is_candidate = 0;
+    __u8 established = 0;
+    if (p.payload_len > 0)
+        is_candidate = find_answer(skb, &p, o, conn, count, now, &c, &by_device, &established);
+    if (is_candidate && c.logging) {
+        c.record = bpf_ringbuf_reserve(&records, sizeof *c.record, 0);
+        if (!c.record) {
+            count->pass_log_full++;
+            is_candidate = 0;
+        }
+    }
+
+    __builtin_memset(out, 0, sizeof *out);
+    __builtin_memset(r, 0, sizeof *r);
+    r->v6 = p.v6;
+    bpf_spin_lock(&conn->lock);
+    if (conn->state & TUX_KERNEL_DEAD) {
+        bpf_spin_unlock(&conn->lock);
+        if (c.record)
+            bpf_ringbuf_discard(c.record, BPF_RB_NO_WAKEUP);
+        return TC_ACT_UNSPEC;
+    }
+    conn->last_ns = now;
+    if ((conn->state & TUX_KERNEL_PENDING) && (p.flags & TCP_ACK) && !seq_before(p.ack, conn->answer_seq + conn->answer_len) &&
+        !seq_after(p.ack, conn->out_next))
+        conn->state &= ~(__u32)TUX_KERNEL_PENDING;
+    __u32 d_in_before = conn->d_in;
+    out->acks.answered = (conn->state & TUX_KERNEL_ANSWERED) != 0;
+    out->acks.d_out = conn->d_out;
+    out->acks.answer_seq = conn->answer_seq;
+    out->acks.answer_len = conn->answer_len;
+    out->acks.answer_end = conn->answer_seq + conn->answer_len;
+    r->timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
+    r->window = conn->window;
+    r->flow = conn->flow;
+    r->ttl = conn->ttl;
+    r->tos = conn->tos;
+    if ((conn->state & TUX_KERNEL_PENDING) && p.payload_len > 0 && p.seq == conn->request_seq) {
+        /* The answer is lost. Whatever else is in this packet will come again. */
+        out->verdict = VERDICT_RESEND;
+    } else if (is_candidate && is_in_order(conn, &p) && is_quiescent(conn, c.slot)) {
+        out->verdict = VERDICT_ANSWER;
+        out->seq = p.seq - conn->d_in;
+        out->ack = p.ack - conn->d_out;
+        out->tell_stack = seq_after(out->ack, conn->una);
+        if (out->tell_stack)
+            conn->una = out->ack;
+        commit_answer(conn, &p, &c, established);
+    } else {
+        commit_pass(conn, &p, now, out);
+    }
+    if (out->verdict != VERDICT_PASS) {
+        r->seq = conn->answer_seq;
+        r->ack = conn->request_seq + conn->request_len;
+        r->payload_len = conn->answer_len;
+        r->tsval = next_timestamp(conn, now);
+        out->answer_chunk = conn->answer_chunk;
+        out->answer_id = conn->answer_id;
+        out->answer_second = conn->answer_second;
+        out->stack_next = conn->in_next - conn->d_in;
+    }
+    bpf_spin_unlock(&conn->lock);
+
+    if (c.record) {
+        if (out->verdict == VERDICT_ANSWER) {
+            c.record->id = c.id;
+            c.record->boot_ns = now;
+            __builtin_memcpy(c.record->remote, p.tuple.remote, 16);
+            c.record->first_chunk = c.first_chunk;
+            c.record->remote_port = NET16(p.tuple.remote_port);
+            c.record->reserved = 0;
+            bpf_ringbuf_submit(c.record, BPF_RB_NO_WAKEUP);
+        } else {
+            bpf_ringbuf_discard(c.record, BPF_RB_NO_WAKEUP);
+        }
+    }
+
+    if (out->verdict == VERDICT_PASS) {
+        if (out->acks.answered) {
+            count->translated_in++;
+            long error = replace32(skb, &p, 4, p.seq, out->seq);
+            if (!error)
+                error = replace32(skb, &p, 8, p.ack, out->ack);
+            if (!error && o->sack_blocks)
+                error = replace_sack(skb, &p, o, &out->acks, d_in_before, INCOMING);
+            if (error)
+                return TC_ACT_SHOT; /* half translated: it must not arrive */
+        }
+        if (out->closed) {
+            count->closed++;
+            bpf_map_delete_elem(&conns, &p.tuple);
+        }
+        return TC_ACT_UNSPEC;
+    }
+
+    /* From here on the request is answered; should the rest fail, then the answer is lost, and asked for again. */
+    __u32 index = out->answer_chunk;
+    struct tux_kernel_answer *answer = bpf_map_lookup_elem(&entries, &index);
+    index = (__u32)(out->answer_second % TUX_KERNEL_DATES);
+    struct tux_kernel_date *date = bpf_map_lookup_elem(&dates, &index);
+    if (out->verdict == VERDICT_RESEND)
+        by_device = checksum_by_device(skb, &p);
+    if (!answer || !date || by_device < 0 || !o->standard || !p.plain || load_header(skb, h, p.v6, r->timestamps)) {
+        count->answer_lost++;
+        return TC_ACT_SHOT;
+    }
+    swap_ends(h, p.v6);
+    if (r->timestamps)
+        echo_timestamp(h, p.v6);
+    r->by_device = by_device == 1;
+    r->flags = TCP_ACK | TCP_PSH;
+    if (answer->id != out->answer_id || date->second != out->answer_second || answer->length != r->payload_len) {
+        count->version_gone++;
+        return reset_both(skb, &p, h, r, out);
+    }
+    r->payload_sum = answer_sum(answer, date);
+    __u32 mark = skb->mark;
+    if (send_answer(skb, &p, h, r, out->answer_chunk, answer->date_offset, date)) {
+        count->answer_lost++;
+        return TC_ACT_SHOT;
+    }
+    skb->mark = TUX_KERNEL_MARK;
+    if (out->verdict == VERDICT_RESEND)
+        count->resent++;
+    else
+        count->answered++;
+    count->answered_bytes += r->payload_len;
+    if (!out->tell_stack)
+        return (int)bpf_redirect(skb->ifindex, 0);
+    count->stack_acks++;
+    bpf_clone_redirect(skb, skb->ifindex, 0);
+    skb->mark = mark;
+    return pass_ack(skb, &p, h, r, out, TCP_ACK);
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Freeing entries of connections that are gone. The supervisor runs this with the keys of candidates behind 14 bytes of
+ * nothing (an Ethernet header is asked for); the program decides, under the lock. */
+#ifndef TUX_KERNEL_REAP_H
+#define TUX_KERNEL_REAP_H
+
+#include "packet.h"
+
+#define REAP_KEYS 32u                  /* a run */
+#define REAP_ENDED_NS 1000000000ull    /* after the last packet of a connection that ended */
+#define REAP_IDLE_NS 120000000000ull   /* ... of one whose end nobody saw */
+
+INLINE int socket_exists(struct __sk_buff *skb, const struct tux_kernel_tuple *key)
+{
+    struct bpf_sock_tuple tuple = {};
+    struct bpf_sock *sk;
+    if (key->local[0] == 0 && key->local[1] == 0 && key->local[2] == NET32(0xffff)) {
+        tuple.ipv4.saddr = key->remote[3];
+        tuple.ipv4.daddr = key->local[3];
+        tuple.ipv4.sport = key->remote_port;
+        tuple.ipv4.dport = key->local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+    } else {
+        __builtin_memcpy(tuple.ipv6.saddr, key->remote, 16);
+        __builtin_memcpy(tuple.ipv6.daddr, key->local, 16);
+        tuple.ipv6.sport = key->remote_port;
+        tuple.ipv6.dport = key->local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
+    }
+    if (!sk)
+        return 0;
+    int listening = sk->state == BPF_TCP_LISTEN; /* found for want of a connection */
+    bpf_sk_release(sk);
+    return !listening;
+}
+
+INLINE int reap(struct __sk_buff *skb)
+{
+    struct tux_kernel_counters *count = FIRST(counters);
+    __u64 now = bpf_ktime_get_boot_ns();
+    int freed = 0;
+    if (!count)
+        return 0;
+    for (__u32 i = 0; i < REAP_KEYS; i++) {
+        struct tux_kernel_tuple key;
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + i * sizeof key, &key, sizeof key))
+            break;
+        struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &key);
+        if (!conn || socket_exists(skb, &key))
+            continue;
+        __u32 fins = TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_SERVER_FIN;
+        int dead = 0;
+        bpf_spin_lock(&conn->lock);
+        int ended = (conn->state & fins) == fins || conn->state & TUX_KERNEL_RESET;
+        if (now - conn->last_ns > (ended ? REAP_ENDED_NS : REAP_IDLE_NS) && now > conn->last_ns) {
+            conn->state |= TUX_KERNEL_DEAD;
+            dead = 1;
+        }
+        bpf_spin_unlock(&conn->lock);
+        if (dead) {
+            bpf_map_delete_elem(&conns, &key);
+            count->closed++;
+            freed++;
+        }
+    }
+    return freed;
+}
+
+#endif
