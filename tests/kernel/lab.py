@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: MIT
+"""A network of the tests' own: two namespaces, joined by a veth pair or by a wire that loses and mixes up packets.
+
+    client -- veth -- server              Shape.DIRECT
+    client -- veth -- [wire] -- veth -- server     Shape.WIRE: wire.py runs in a namespace between the two
+    client = server                       Shape.LOOPBACK: `lo` of one namespace
+
+A namespace is held by a descriptor and by nothing else, so it is gone when the descriptor is closed and its processes
+have ended, also when the test has failed. Nothing is left behind, and the machine's own interfaces are never touched.
+The same holds for the bpffs, which is mounted in a mount namespace of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import enum
+import fcntl
+import functools
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pytest
+
+import tux
+from tests import features
+from tests.corpus.reader import PATIENCE
+from tests.kernel.wire import Wire
+
+CLONE_NEWNET: Final = 0x40000000
+"""unshare(2)."""
+
+SIOCETHTOOL: Final = 0x8946
+SETTINGS: Final = {"rx": 0x15, "tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+"""ETHTOOL_SRXCSUM and so on of <linux/ethtool.h>: each takes a 32-bit 0 or 1."""
+
+RTO_MIN_MS: Final = 20
+"""Of the routes between the two, in place of 200: a lost packet is sent again ten times sooner, so that a test meets
+ten times as many losses."""
+
+COMMAND_SECONDS: Final = 30
+"""What a command of the lab may take."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Namespace:
+    """A network namespace. Within a `with` block the calling thread is in it, and so are the sockets that it makes and
+    the processes that it starts there; both stay in it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._outside: list[int] = []
+
+    @classmethod
+    def new(cls) -> Self:
+        """A new one, with `lo` up and reno as congestion control. OSError: not permitted."""
+        outside = _own()
+        try:
+            _check(_libc.unshare(CLONE_NEWNET), "unshare")
+            space = cls(_own())
+        finally:
+            _check(_libc.setns(outside, CLONE_NEWNET), "setns")
+            os.close(outside)
+        with space:
+            _ip("link set lo up")
+            sysctl("ipv4/tcp_congestion_control", "reno")  # the only one that every namespace may choose
+            sysctl("ipv6/conf/default/accept_dad", "0")
+            sysctl("ipv6/conf/all/accept_dad", "0")
+            sysctl("ipv4/ip_local_port_range", "1024 65535")
+        return space
+
+    def __enter__(self) -> Self:
+        self._outside.append(_own())
+        _check(_libc.setns(self.fd, CLONE_NEWNET), "setns")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outside = self._outside.pop()
+        _check(_libc.setns(outside, CLONE_NEWNET), "setns")
+        os.close(outside)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    @property
+    def path(self) -> str:
+        """Of this process's descriptor, for `ip` and for nsenter(1)."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+
+def _own() -> int:
+    return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def sysctl(name: str, value: str) -> None:
+    """Set net.NAME of the namespace that the calling thread is in."""
+    Path(f"/proc/sys/net/{name}").write_text(value)
+
+
+def _ip(*lines: str) -> None:
+    """Commands of ip(8), in the namespace that the calling thread is in. Names that are long enough are not taken for
+    its abbreviations."""
+    text = "\n".join(lines) + "\n"
+    done = subprocess.run(["ip", "-batch", "-"], input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    if done.returncode != 0:
+        raise OSError(f"ip: {done.stderr.strip()} in {text!r}")
+
+
+def offload(interface: str, **settings: bool) -> None:
+    """Set offloads of an interface in the namespace of the calling thread: rx, tx (checksums), tso, gso, gro."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for name, value in settings.items():
+            argument = ctypes.create_string_buffer(struct.pack("II", SETTINGS[name], value))
+            request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(argument))
+            fcntl.ioctl(sock, SIOCETHTOOL, request)
+
+
+class Shape(enum.Enum):
+    """How client and server are joined."""
+
+    DIRECT = "direct"
+    WIRE = "wire"
+    LOOPBACK = "loopback"
+
+
+@dataclass(frozen=True)
+class Net:
+    """What the network of a test is like."""
+
+    shape: Shape = Shape.DIRECT
+    family: int = 4
+    """IP version."""
+    mtu: int = 1500
+    offloads: bool = True
+    """Checksums, segmentation (TSO) and merging (GRO) left to the interfaces. veth then carries frames without
+    checksums, and larger than its MTU."""
+    congestion: str = "cubic"
+    """Of the routes; the loopback has reno."""
+
+    def __str__(self) -> str:
+        offloads = "offloads" if self.offloads else "plain"
+        return f"{self.shape.value}-v{self.family}-{self.mtu}-{offloads}-{self.congestion}"
+
+    @property
+    def mss(self) -> int:
+        """Bytes of a full segment with timestamps."""
+        return self.mtu - (20 if self.family == 4 else 40) - 20 - 12
+
+
+HOSTS: Final = {4: ("10.77.0.1", "10.77.0.2"), 6: ("fd77::1", "fd77::2")}
+"""Client and server."""
+
+LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
+
+
+@dataclass
+class Lab:
+    """The network, the servers in it, and the ways to ask about them. Made by `open_lab`."""
+
+    net: Net
+    client: Namespace
+    server: Namespace
+    interface: str
+    """Of the server."""
+    address: str
+    """Of the server."""
+    wire: Wire | None
+    folder: Path
+    """For files of the lab; workers may read it."""
+    _mounts: str = ""
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def connect(
+        self,
+        address: tuple[str, int],
+        *,
+        receive_buffer: int = 0,
+        clamp: int = 0,
+        blocking: bool = True,
+        nodelay: bool = True,
+    ) -> socket.socket:
+        """A connection from the client's namespace (not blocking: it may not be complete yet). receive_buffer and
+        clamp: bytes, for windows that are small."""
+        with self.client:
+            sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        try:
+            if receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if clamp:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, clamp)
+            if nodelay:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(PATIENCE if blocking else 0)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    @contextlib.contextmanager
+    def serve(
+        self,
+        site: Path,
+        *,
+        tier: bool,
+        config: str = "",
+        kernel: str = "",
+        listen: Sequence[str] = (),
+        stops: bool = True,
+        **options: Any,
+    ) -> Iterator[tux.Server]:
+        """A server of `site` in the server's namespace; one worker and no access log unless told. config: TOML that is
+        put behind [server]; kernel: lines for its table [kernel]; stops: it must end well afterwards (False: the test
+        kills it)."""
+        address = f"[{self.address}]:0" if self.net.family == 6 else f"{self.address}:0"
+        settings: dict[str, Any] = {"workers": 1, "access_log": "off", "listen": list(listen) or [address], **options}
+        args: list[str] = []
+        if tier:
+            args = ["--kernel", "on", "--kernel-interface", self.interface]
+            kernel = f'[kernel]\nbpffs = "{self.bpffs}"\n{kernel}\n'
+        elif supports_tier():
+            args = ["--kernel", "off"]
+        file = self.folder / f"tux-{len(list(self.folder.iterdir()))}.toml"
+        file.write_text(f"[server]\n{config}\n{kernel if tier else ''}\n[[site]]\nroot = {json.dumps(str(site))}\n")
+        server = tux.Server(args=args, command=[*self._enter(), *TUX], config=str(file), **settings)
+        with self.server:
+            server.start()
+        try:
+            yield server
+            if stops:
+                code = server.stop()
+                said = server.stderr_text()
+                assert code == 0, said
+                assert "Traceback" not in said, said
+                assert "leaked" not in said, said
+        finally:
+            server._kill()
+
+    def tux(self, *arguments: str, check: bool = True) -> str:
+        """Run `tux ARGUMENTS` where the server is: its standard output."""
+        with self.server:
+            done = subprocess.run(
+                [*self._enter(), *TUX, *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS
+            )
+        if check:
+            assert done.returncode == 0, f"tux {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        """What `tux kernel status` says."""
+        said = json.loads(self.tux("kernel", "status", "--json"))
+        assert isinstance(said, dict)
+        return said
+
+    @property
+    def bpffs(self) -> Path:
+        """The folder of the bpffs, in the mount namespace of the server."""
+        if not self._mounts:
+            self._mounts = self._stack.enter_context(_bpffs(self.folder / "bpffs"))
+        return self.folder / "bpffs"
+
+    def _enter(self) -> list[str]:
+        """What must precede a command that is to see the bpffs. nsenter(1) replaces itself, so the pid stays."""
+        return ["nsenter", f"--mount={self._mounts}", "--"] if self._mounts else []
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+TUX: Final = [sys.executable, "-m", "tux"]
+
+
+@contextlib.contextmanager
+def open_lab(net: Net) -> Iterator[Lab]:
+    """Make the network. Skips where it cannot be made."""
+    features.require("root")
+    features.require("netns")
+    if shutil.which("ip") is None:
+        pytest.skip("no ip(8) (Debian: iproute2)")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tux-lab-")))
+        folder.chmod(0o755)
+        server = _space(stack)
+        if net.shape is Shape.LOOPBACK:
+            with server:
+                _ip(f"link set lo mtu {net.mtu}")  # its offloads are fixed
+            lab = Lab(net, server, server, "lo", LOOPBACK[net.family], None, folder)
+        else:
+            client = _space(stack)
+            wire = stack.enter_context(_join(net, client, server))
+            lab = Lab(net, client, server, "tux-server", HOSTS[net.family][1], wire, folder)
+        stack.callback(lab.close)
+        yield lab
+
+
+def _space(stack: contextlib.ExitStack) -> Namespace:
+    space = Namespace.new()
+    stack.callback(space.close)
+    return space
+
+
+def _all(on: bool) -> dict[str, bool]:
+    """Offloads, in the order in which they can be switched: segmentation needs checksums."""
+    return {"rx": on, "tx": on, "tso": on, "gso": on, "gro": on}
+
+
+@contextlib.contextmanager
+def _join(net: Net, client: Namespace, server: Namespace) -> Iterator[Wire | None]:
+    if net.shape is Shape.DIRECT:
+        with client:
+            _ip(f"link add tux-client type veth peer name tux-server netns {server.path}")
+        _set_up(net, client, server)
+        yield None
+        return
+    middle = Namespace.new()
+    try:
+        for space, end, leg in ((client, "tux-client", "leg-client"), (server, "tux-server", "leg-server")):
+            with middle:
+                sysctl("ipv6/conf/default/disable_ipv6", "1")
+                _ip(f"link add {leg} mtu {net.mtu} type veth peer name {end} netns {space.path}", f"link set {leg} up")
+                # What goes through the wire are packets as on a cable: real checksums, none larger than the MTU.
+                offload(leg, **_all(False))
+        _set_up(net, client, server)
+        with middle:
+            wire = Wire("leg-client", "leg-server", net.mtu)
+        with wire:
+            yield wire
+    finally:
+        middle.close()
+
+
+def _set_up(net: Net, client: Namespace, server: Namespace) -> None:
+    for space, end, host in zip((client, server), ("tux-client", "tux-server"), HOSTS[net.family], strict=True):
+        prefix = 24 if net.family == 4 else 64
+        nodad = "nodad" if net.family == 6 else ""
+        network = ipaddress.ip_network(f"{host}/{prefix}", strict=False)
+        with space:
+            _ip(
+                f"link set {end} mtu {net.mtu} up",
+                f"addr add {host}/{prefix} dev {end} {nodad}",
+                f"route replace {network} dev {end} rto_min {RTO_MIN_MS}ms congctl {net.congestion}",
+            )
+            offload(end, **_all(net.offloads))
+
+
+@contextlib.contextmanager
+def _bpffs(folder: Path) -> Iterator[str]:
+    """A bpffs, mounted at this folder in a mount namespace of its own: the path of that namespace. It ends with this
+    descriptor and the processes in it."""
+    folder.mkdir()
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "--propagation=private", "sh", "-c", 'mount -t bpf bpf "$0" && echo && read _', folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"\n", "no bpffs"
+        fd = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        holder.stdin.close()
+        holder.wait()
+    try:
+        yield f"/proc/{os.getpid()}/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def supports_tier() -> bool:
+    """Whether this Tux has the tier at all."""
+    return "--kernel " in subprocess.run([*TUX, "serve", "--help"], capture_output=True, text=True).stdout
+
+
+def require_tier() -> None:
+    """Skip where the tier cannot be had."""
+    if not supports_tier() or "kernel" not in features.FEATURES:
+        pytest.skip("kernel: `tux serve` has no --kernel")
+    features.require("kernel")

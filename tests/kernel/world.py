@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""A network, a folder, the server under test with the kernel tier, and one without that says what is right."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import tux
+from tests.corpus.reader import Reader, Response
+from tests.e2e.client import address_of
+from tests.kernel.lab import Lab, Net, Shape, open_lab, require_tier
+from tests.kernel.traffic import MOODS, Address, Answer, Catalogue, Reference, Request, Tally, Traffic, scripts
+
+HITS: Final = 2
+"""How often an answer must have been asked for, so that the tests need not warm up for long."""
+
+WARM_SECONDS: Final = 20.0
+
+LARGEST: Final = 65_000
+"""Bytes of an answer: what fits an IP packet, whatever the MTU."""
+
+
+@dataclass
+class World:
+    """All that a test of the traffic needs."""
+
+    lab: Lab
+    site: Path
+    server: tux.Server
+    address: Address
+    reference: Reference
+    catalogue: Catalogue
+    has_tier: bool
+
+    def counters(self) -> dict[str, int]:
+        """Of the programs."""
+        return counters_of(self.lab.status(), self.server.pid)
+
+    def answered(self) -> int:
+        """How many requests the tier has answered so far; 0 without one."""
+        return self.counters()["answered"] if self.has_tier else 0
+
+    @property
+    def eligible(self) -> list[Request]:
+        """Hot requests whose answers fit one segment."""
+        largest = min(self.lab.net.mss, LARGEST)
+        return [request for request in self.catalogue.hot if len(self.reference.answer(request).text) <= largest]
+
+    def warm(self, wanted: Sequence[Request] | None = None) -> None:
+        """Ask for what is hot until the tier answers it all."""
+        if not self.has_tier:
+            return
+        requests = self.eligible if wanted is None else list(wanted)
+        end = time.monotonic() + WARM_SECONDS
+        before = self.answered()
+        while True:
+            self.ask_each(requests)
+            after = self.answered()
+            if after - before >= len(requests):
+                return
+            assert time.monotonic() < end, (
+                f"only {after - before} of {len(requests)} hot requests are answered by the tier; {self.lab.status()}"
+            )
+            before = after
+
+    def ask_each(self, requests: Sequence[Request]) -> None:
+        """Each once, one after another on one connection. The first is not counted on: any may need to go to the
+        daemon. Every byte is compared."""
+        with Asker(self) as asker:
+            for request in requests:
+                asker.ask(request)
+
+    def traffic(
+        self,
+        seed: int,
+        requests: int,
+        *,
+        moods: dict[str, int] | None = None,
+        hot: float = 0.85,
+        at_once: int = 32,
+        seconds: float = 0.0,
+    ) -> Tally:
+        """Random traffic. The seed and the network repeat it."""
+        name = f"{self.lab.net} seed {seed}"
+        traffic = Traffic(self.lab, self.address, self.reference, name)
+        return traffic.run(scripts(self.catalogue, seed, moods or MOODS, hot), requests, at_once, seconds)
+
+
+class Asker:
+    """One connection that asks one request after another, and compares all that comes."""
+
+    def __init__(self, world: World, **options: Any) -> None:
+        self.sock = world.lab.connect(world.address, **options)
+        self.reader = Reader(self.sock)
+        self._reference = world.reference
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.sock.close()
+
+    @property
+    def port(self) -> int:
+        port = self.sock.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+    def send(self, *requests: Request) -> None:
+        """In one write."""
+        self.sock.sendall(b"".join(request.data for request in requests))
+
+    def receive(self, *requests: Request) -> None:
+        """Their answers, which must be right."""
+        for request in requests:
+            check(self.reader.response(request.method), self._reference.answer(request), request)
+
+    def ask(self, request: Request) -> None:
+        self.send(request)
+        self.receive(request)
+
+    def finish(self) -> None:
+        """Everything has been answered, and the server has nothing to add."""
+        import socket
+
+        self.sock.shutdown(socket.SHUT_WR)
+        self.reader.expect_end()
+
+
+def check(response: Response, answer: Answer, request: Request) -> None:
+    """Equal but for the Date, which the reader has looked at."""
+    text = response.raw_head + b"\r\n\r\n" + response.body
+    date = slice(answer.date, answer.date + 29)
+    same = text[: date.start] + text[date.stop :] == answer.before + answer.after
+    assert same, f"{request.data[:300]!r}\n  wanted {answer.text[:400]!r}\n  got    {text[:400]!r}"
+
+
+def counters_of(status: dict[str, Any], pid: int) -> dict[str, int]:
+    counters = status["counters"]
+    assert isinstance(counters, dict)
+    return counters
+
+
+@contextlib.contextmanager
+def open_world(
+    net: Net, *, tier: bool = True, warm: bool = True, kernel: str = "", stops: bool = True, **options: Any
+) -> Iterator[World]:
+    """Everything, ready. Skips where it cannot be had. kernel: lines for the table [kernel]."""
+    if tier:
+        require_tier()
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(open_lab(net))
+        site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tux-site-")))
+        site.chmod(0o755)
+        plain = stack.enter_context(lab.serve(site, tier=False))
+        reference = Reference(lab, tcp_address(plain))
+        catalogue = Catalogue(site, net, reference)
+        for request in catalogue.all:
+            reference.answer(request)
+        hits = "" if "hits" in kernel else f"hits = {HITS}\n"
+        server = stack.enter_context(lab.serve(site, tier=tier, kernel=hits + kernel, stops=stops, **options))
+        world = World(lab, site, server, tcp_address(server), reference, catalogue, tier)
+        if warm:
+            world.warm()
+        yield world
+
+
+def tcp_address(server: tux.Server) -> Address:
+    address = address_of(server)
+    assert isinstance(address, tuple)
+    return address
+
+
+WIRE: Final = Net(Shape.WIRE, offloads=False)
+"""With a wire, and packets as on a cable."""
