@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +24,7 @@ def answer(body: bytes = b"hello", status: int = 200) -> bytes:
     return b"HTTP/1.1 %d X\r\nDate: %b\r\n\r\n%b" % (status, bytes(29), body)
 
 
-def datagram(head: bytes = HEAD, text: bytes | None = None, **fields: Any) -> bytes:
+def datagram(head: bytes = HEAD, text: bytes | None = None, **fields: int) -> bytes:
     """What an honest worker sends to publish `text` for `head`, but for the fields that are given."""
     text = answer() if text is None else text
     start = text.find(b"Date: ")
@@ -45,7 +43,8 @@ def datagram(head: bytes = HEAD, text: bytes | None = None, **fields: Any) -> by
         "sum": folded_sum(text),
         "status": 200,
     }
-    return MESSAGE.pack(**(values | fields)) + head + text
+    changed = {name.replace("key_", "key."): value for name, value in fields.items()}
+    return MESSAGE.pack(**(values | changed)) + head + text
 
 
 def read(data: bytes) -> Publish | Retire:
@@ -54,7 +53,7 @@ def read(data: bytes) -> Publish | Retire:
 
 class TestMessages:
     def test_publish(self) -> None:
-        found = read(datagram(**{"key.listener": 2}))
+        found = read(datagram(key_listener=2))
         key = LAYOUTS["tux_kernel_key"].pack(lo=1, hi=2, length=len(HEAD), listener=2)
         assert found == Publish(3, 9, key, HEAD, answer(), 5, 22, folded_sum(answer()), 200)
 
@@ -90,9 +89,9 @@ class TestMessages:
             (datagram(answer_length=2**32 - 1), "bytes with a head of"),
             (datagram(b""), "a head of 0 bytes"),
             (datagram(b"G" * 2049), "a head of 2049 bytes"),
-            (datagram(**{"key.length": len(HEAD) - 1}), "in the key"),
-            (datagram(**{"key.listener": 1}), "listener 1"),
-            (datagram(**{"key.listener": 2**32 - 1}), "listener"),
+            (datagram(key_length=len(HEAD) - 1), "in the key"),
+            (datagram(key_listener=1), "listener 1"),
+            (datagram(key_listener=2**32 - 1), "listener"),
             (datagram(text=b""), "an answer of 0 bytes"),
             (datagram(text=answer(b"x" * MAX_ANSWER)), "an answer of"),
             (datagram(status=500, text=answer(status=500)), "status 500"),
@@ -183,7 +182,7 @@ class FakeArea:
 
 def wish(cell: int = 0, *, key: int = 1, size: int = 100, version: int = 1, body: bytes = b"") -> Publish:
     found = parse(
-        datagram(text=answer(body.ljust(size, b"x")), cell=cell, version=version, **{"key.lo": key}),
+        datagram(text=answer(body.ljust(size, b"x")), cell=cell, version=version, key_lo=key),
         LAYOUTS,
         listeners={0},
         max_answer=MAX_ANSWER,
