@@ -290,8 +290,8 @@ class Layout:
         return value
 
     def write(self, buffer: Writable, name: str, value: Value, offset: int = 0) -> None:
-        """Set a member, and nothing beside it. Bytes may be shorter than their member: zeros follow. BtfError: the value
-        does not fit; struct.error: the buffer is too short."""
+        """Set a member, and nothing beside it. Bytes may be shorter than their member: zeros follow. BtfError: it does
+        not fit; struct.error: the buffer is too short."""
         field = self.field(name)
         where = f"struct {self.name}: {name}"
         if isinstance(value, bytes):
