@@ -6,10 +6,24 @@
 #include "open.h"
 #include "translate.h"
 
+/* Numbers are compared modulo 2^32, so one that is remembered must not fall half of that behind. No window is so large that
+ * something as old as FAR_BYTES could still be on its way. */
+#define FAR_BYTES (1u << 30)
+
+INLINE void forget_answer(struct tux_kernel_conn *conn)
+{
+    conn->answer_seq = conn->out_next - FAR_BYTES / 2u;
+    conn->answer_pos = conn->answer_seq - conn->d_out;
+    conn->answer_len = 0;
+}
+
 INLINE int egress(struct __sk_buff *skb)
 {
     struct packet p;
-    if (skb->mark == TUX_KERNEL_MARK) { /* an answer, from the ingress program */
+    struct tux_kernel_control *ctl = FIRST(control);
+    if (!ctl)
+        return TC_ACT_UNSPEC;
+    if (skb->mark != 0 && skb->mark == ctl->mark) { /* an answer, from the ingress program */
         skb->mark = 0;
         return TC_ACT_UNSPEC;
     }
@@ -53,6 +67,9 @@ INLINE int egress(struct __sk_buff *skb)
         __u32 end = seq + p.payload_len + (p.flags & TCP_FIN ? 1 : 0);
         if (seq_after(end, conn->out_next))
             conn->out_next = end;
+        if (conn->state & TUX_KERNEL_ANSWERED && !(conn->state & TUX_KERNEL_PENDING) &&
+            conn->out_next - conn->answer_seq > FAR_BYTES)
+            forget_answer(conn);
         if (p.flags & TCP_FIN)
             conn->state |= TUX_KERNEL_SERVER_FIN;
         if (p.flags & TCP_RST)

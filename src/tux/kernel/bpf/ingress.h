@@ -8,7 +8,6 @@
 #include "reply.h"
 #include "translate.h"
 
-#define ESTABLISHED_STATE 1u /* enum tcp_state: BPF_TCP_ESTABLISHED */
 #define USED_NS 1000000000ull /* how exactly the time of an answer's last use is known */
 
 /* Everything an answer needs, found before the lock is taken. */
@@ -66,30 +65,6 @@ INLINE int has_shape(const struct __sk_buff *skb, const struct packet *p, const 
            (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex;
 }
 
-INLINE int is_established(struct __sk_buff *skb, const struct packet *p)
-{
-    struct bpf_sock_tuple tuple = {};
-    struct bpf_sock *sk;
-    if (p->v6) {
-        __builtin_memcpy(tuple.ipv6.saddr, p->tuple.remote, 16);
-        __builtin_memcpy(tuple.ipv6.daddr, p->tuple.local, 16);
-        tuple.ipv6.sport = p->tuple.remote_port;
-        tuple.ipv6.dport = p->tuple.local_port;
-        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
-    } else {
-        tuple.ipv4.saddr = p->tuple.remote[3];
-        tuple.ipv4.daddr = p->tuple.local[3];
-        tuple.ipv4.sport = p->tuple.remote_port;
-        tuple.ipv4.dport = p->tuple.local_port;
-        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
-    }
-    if (!sk)
-        return 0;
-    int established = sk->state == ESTABLISHED_STATE;
-    bpf_sk_release(sk);
-    return established;
-}
-
 /* The head into the scratch, in whole words, and its key. */
 INLINE int read_key(struct __sk_buff *skb, const struct packet *p, const struct tux_kernel_control *ctl,
                     __u32 listener, struct tux_kernel_key *key)
@@ -145,12 +120,10 @@ INLINE int date_of(const struct tux_kernel_control *ctl, __u64 now, __u64 *secon
 
 /* Find what answers this request. 0: all is there, `*reason` untouched; else the counter of why not. */
 INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const struct options *o,
-                       const struct tux_kernel_conn *conn, struct tux_kernel_counters *count, __u64 now,
-                       struct candidate *c, int *by_device, __u8 *established)
+                       const struct tux_kernel_control *ctl, const struct tux_kernel_conn *conn,
+                       struct tux_kernel_counters *count, __u64 now, struct candidate *c, int *by_device,
+                       __u8 *established)
 {
-    struct tux_kernel_control *ctl = FIRST(control);
-    if (!ctl)
-        return 0;
     if (!ctl->answering || now - ctl->heartbeat_ns > TUX_KERNEL_HEARTBEAT_NS) {
         count->pass_quiet++;
         return 0;
@@ -219,7 +192,7 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         return 0;
     }
     if (!(conn->state & TUX_KERNEL_ESTABLISHED)) {
-        if (!is_established(skb, p)) {
+        if (socket_state(skb, &p->tuple) != BPF_TCP_ESTABLISHED) {
             count->pass_state++;
             return 0;
         }
@@ -287,41 +260,31 @@ INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __
     }
 }
 
-/* The stack, too, hears what the client has acknowledged: otherwise it would send it again. The request's packet becomes
- * an acknowledgement without data. */
-INLINE int pass_ack(struct __sk_buff *skb, const struct packet *p, struct header *h, struct reply *r,
-                    const struct outcome *out, __u8 flags)
+/* The request's packet, turned round before, becomes one for the stack, without data. */
+INLINE int pass_empty(struct __sk_buff *skb, const struct packet *p, const struct options *o, struct tux_kernel_scratch *work,
+                      __u32 seq, __u8 flags)
 {
-    __u32 header = p->payload_off;
-    swap_ends(h, p->v6);
-    if (bpf_skb_change_tail(skb, header, 0))
-        return TC_ACT_SHOT;
-    r->seq = out->seq;
-    r->ack = out->ack;
-    r->payload_len = 0;
-    r->payload_sum = 0;
+    struct reply *r = &work->reply;
+    swap_ends(&work->header, p->v6);
+    r->seq = seq;
+    r->ack = work->outcome.ack;
     r->window = p->window;
-    r->flags = flags;
-    if (store_header(skb, p, h, r))
-        return TC_ACT_SHOT;
-    return TC_ACT_UNSPEC;
+    r->tsval = load32(o->bytes, o->timestamp_at);
+    r->tsecr = load32(o->bytes, o->timestamp_at + 4u);
+    return build_empty(skb, p, &work->header, r, flags) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* The client asks again for an answer whose bytes are gone (120 s later at the least): nobody can fill the hole. */
-INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, struct header *h, struct reply *r,
-                      struct outcome *out)
+INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, const struct options *o, struct tux_kernel_scratch *work,
+                      __u32 own_mark)
 {
     __u32 mark = skb->mark;
-    r->payload_len = 0;
-    r->payload_sum = 0;
-    r->flags = TCP_RST | TCP_ACK;
-    if (bpf_skb_change_tail(skb, p->payload_off, 0) || store_header(skb, p, h, r))
+    if (build_empty(skb, p, &work->header, &work->reply, TCP_RST | TCP_ACK))
         return TC_ACT_SHOT;
-    skb->mark = TUX_KERNEL_MARK;
+    skb->mark = own_mark;
     bpf_clone_redirect(skb, skb->ifindex, 0);
     skb->mark = mark;
-    out->seq = out->stack_next;
-    return pass_ack(skb, p, h, r, out, TCP_RST | TCP_ACK);
+    return pass_empty(skb, p, o, work, work->outcome.stack_next, TCP_RST | TCP_ACK);
 }
 
 INLINE int ingress(struct __sk_buff *skb)
@@ -331,7 +294,8 @@ INLINE int ingress(struct __sk_buff *skb)
         return TC_ACT_UNSPEC;
     struct tux_kernel_counters *count = FIRST(counters);
     struct tux_kernel_scratch *work = FIRST(scratch);
-    if (!count || !work)
+    struct tux_kernel_control *ctl = FIRST(control);
+    if (!count || !work || !ctl)
         return TC_ACT_UNSPEC;
     struct options *o = &work->options;
     struct reply *r = &work->reply;
@@ -339,7 +303,7 @@ INLINE int ingress(struct __sk_buff *skb)
     struct header *h = &work->header;
     if (p.flags & TCP_SYN) {
         if (!(p.flags & TCP_ACK))
-            open_syn(skb, &p, o);
+            open_syn(skb, &p, o, count);
         return TC_ACT_UNSPEC;
     }
     struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p.tuple);
@@ -351,7 +315,7 @@ INLINE int ingress(struct __sk_buff *skb)
     int by_device = 0, is_candidate = 0;
     __u8 established = 0;
     if (p.payload_len > 0)
-        is_candidate = find_answer(skb, &p, o, conn, count, now, &c, &by_device, &established);
+        is_candidate = find_answer(skb, &p, o, ctl, conn, count, now, &c, &by_device, &established);
     if (is_candidate && c.logging) {
         c.record = bpf_ringbuf_reserve(&records, sizeof *c.record, 0);
         if (!c.record) {
@@ -450,26 +414,26 @@ INLINE int ingress(struct __sk_buff *skb)
     struct tux_kernel_date *date = bpf_map_lookup_elem(&dates, &index);
     if (out->verdict == VERDICT_RESEND)
         by_device = checksum_by_device(skb, &p);
-    if (!answer || !date || by_device < 0 || !o->standard || !p.plain || load_header(skb, h, p.v6, r->timestamps)) {
+    if (!answer || !date || by_device < 0 || !p.plain || (r->timestamps && !o->timestamp_at) ||
+        load_header(skb, h, p.v6)) {
         count->answer_lost++;
         return TC_ACT_SHOT;
     }
     swap_ends(h, p.v6);
-    if (r->timestamps)
-        echo_timestamp(h, p.v6);
+    r->tsecr = load32(o->bytes, o->timestamp_at);
     r->by_device = by_device == 1;
     r->flags = TCP_ACK | TCP_PSH;
     if (answer->id != out->answer_id || date->second != out->answer_second || answer->length != r->payload_len) {
         count->version_gone++;
-        return reset_both(skb, &p, h, r, out);
+        return reset_both(skb, &p, o, work, ctl->mark);
     }
     r->payload_sum = answer_sum(answer, date);
     __u32 mark = skb->mark;
-    if (send_answer(skb, &p, h, r, out->answer_chunk, answer->date_offset, date)) {
+    if (build_answer(skb, &p, h, r, out->answer_chunk, answer->date_offset, date)) {
         count->answer_lost++;
         return TC_ACT_SHOT;
     }
-    skb->mark = TUX_KERNEL_MARK;
+    skb->mark = ctl->mark;
     if (out->verdict == VERDICT_RESEND)
         count->resent++;
     else
@@ -477,10 +441,11 @@ INLINE int ingress(struct __sk_buff *skb)
     count->answered_bytes += r->payload_len;
     if (!out->tell_stack)
         return (int)bpf_redirect(skb->ifindex, 0);
+    /* The stack, too, hears what the client has acknowledged with its request: otherwise it would send it again. */
     count->stack_acks++;
     bpf_clone_redirect(skb, skb->ifindex, 0);
     skb->mark = mark;
-    return pass_ack(skb, &p, h, r, out, TCP_ACK);
+    return pass_empty(skb, &p, o, work, out->seq, TCP_ACK);
 }
 
 #endif

@@ -9,8 +9,9 @@
 
 #define TUX_KERNEL_MAX_HEAD_BYTES 2048u  /* head of a request: a browser's has 500 to 1,500 with cookies; also the scratch */
 #define TUX_KERNEL_CHUNK_BYTES 4096u     /* answers lie in chunks of this size: small ones do not waste much */
-#define TUX_KERNEL_MAX_CHUNKS 16u        /* ... in a row: one IP packet holds no more than 64 KiB */
-#define TUX_KERNEL_MAX_ANSWER_BYTES (TUX_KERNEL_CHUNK_BYTES * TUX_KERNEL_MAX_CHUNKS)
+#define TUX_KERNEL_MAX_CHUNKS 4u         /* ... in a row */
+#define TUX_KERNEL_MAX_ANSWER_BYTES 15872u /* bpf_skb_change_tail makes no packet larger than 16,064 bytes with its headers
+                                            (SKB_MAX_ALLOC with pages of 4 KiB) */
 #define TUX_KERNEL_SLOTS 65536u          /* per worker; power of two: more than its connections, so that few share one */
 #define TUX_KERNEL_CELLS 4096u           /* published answers per worker */
 #define TUX_KERNEL_WORKERS 256u          /* workers of one server */
@@ -18,7 +19,6 @@
 #define TUX_KERNEL_DATES 256u            /* seconds whose Date is at hand: as long as an answer may be retransmitted */
 #define TUX_KERNEL_DATE_BYTES 29u        /* "Tue, 24 Nov 2026 21:00:00 GMT" */
 #define TUX_KERNEL_HEARTBEAT_NS 750000000ull /* the supervisor's heart beats each 250 ms; after three missed ones: quiet */
-#define TUX_KERNEL_MARK 0x54757821u      /* skb->mark of an answer on its way from the ingress to the egress program */
 
 /* The key of a head: see head_key.h. */
 struct tux_kernel_key {
@@ -79,7 +79,8 @@ struct tux_kernel_control {
     uint32_t answering;   /* 0: nothing new is answered */
     uint32_t logging;     /* a record for each answer */
     uint32_t pid;         /* of the supervisor */
-    uint32_t reserved;
+    uint32_t mark;        /* skb->mark of an answer between the two programs: random, so that two servers on one
+                             interface do not take each other's; not 0 */
 };
 
 struct tux_kernel_date {

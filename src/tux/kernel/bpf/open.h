@@ -14,8 +14,55 @@ INLINE __u32 load16(const __u8 *bytes, __u32 at)
     return (__u32)bytes[at & 63u] << 8 | bytes[(at + 1u) & 63u];
 }
 
-INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct options *o)
+/* State of the stack's socket for this connection (BPF_TCP_...), 0 when there is none: it is gone, or its listener alone
+ * would take the packet. */
+INLINE int socket_state(struct __sk_buff *skb, const struct tux_kernel_tuple *key)
 {
+    struct bpf_sock_tuple tuple = {};
+    struct bpf_sock *sk;
+    if (key->local[0] == 0 && key->local[1] == 0 && key->local[2] == NET32(0xffff)) {
+        tuple.ipv4.saddr = key->remote[3];
+        tuple.ipv4.daddr = key->local[3];
+        tuple.ipv4.sport = key->remote_port;
+        tuple.ipv4.dport = key->local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+    } else {
+        __builtin_memcpy(tuple.ipv6.saddr, key->remote, 16);
+        __builtin_memcpy(tuple.ipv6.daddr, key->local, 16);
+        tuple.ipv6.sport = key->remote_port;
+        tuple.ipv6.dport = key->local_port;
+        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
+    }
+    if (!sk)
+        return 0;
+    int state = (int)sk->state;
+    bpf_sk_release(sk);
+    return state == BPF_TCP_LISTEN ? 0 : state;
+}
+
+/* The entry belongs to a connection that is no more: delete it. Who makes an entry dead deletes it, and until then nobody
+ * makes another one under its key. 0: somebody else is at it. */
+INLINE int open_forget(struct tux_kernel_conn *conn, const struct tux_kernel_tuple *key,
+                       struct tux_kernel_counters *count)
+{
+    bpf_spin_lock(&conn->lock);
+    __u32 was_dead = conn->state & TUX_KERNEL_DEAD;
+    conn->state |= TUX_KERNEL_DEAD;
+    bpf_spin_unlock(&conn->lock);
+    if (was_dead)
+        return 0;
+    bpf_map_delete_elem(&conns, key);
+    count->closed++;
+    return 1;
+}
+
+INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct options *o,
+                     struct tux_kernel_counters *count)
+{
+    /* The same ends again: if the old connection is gone, what is said about this one must not be renumbered. */
+    struct tux_kernel_conn *old = bpf_map_lookup_elem(&conns, &p->tuple);
+    if (old && socket_state(skb, &p->tuple) == 0)
+        open_forget(old, &p->tuple, count);
     read_options(skb, p, o);
     struct tux_kernel_syn syn = {.mss = p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4};
     if (o->mss_at)
@@ -31,96 +78,75 @@ INLINE int is_link_local(const __u32 address[4])
     return (address[0] & NET32(0xffc00000)) == NET32(0xfe800000);
 }
 
-INLINE void open_synack(struct __sk_buff *skb, const struct packet *p, struct options *o,
-                        struct tux_kernel_counters *count)
+/* Fill in what is known of a connection whose SYN-ACK this is. 0: it is not one of ours, or one to be left alone. */
+INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const struct options *o,
+                         struct tux_kernel_counters *count, struct tux_kernel_conn *fresh)
 {
     struct bpf_sock *sk = skb->sk;
     if (!sk)
-        return; /* a SYN cookie: no socket yet */
+        return 0; /* a SYN cookie: no socket yet */
     __u64 cookie = bpf_get_socket_cookie(skb);
     struct bpf_sock *listener = bpf_get_listener_sock(sk);
     if (!listener || cookie == 0)
-        return;
+        return 0;
     struct tux_kernel_listener *own = bpf_sk_storage_get(&listeners, listener, 0, 0);
     if (!own)
-        return; /* somebody else's socket on the same port number */
-    read_options(skb, p, o);
+        return 0; /* somebody else's socket on the same port number */
     struct tux_kernel_syn *syn = bpf_map_lookup_elem(&syns, &p->tuple);
     if (!syn) {
         count->open_unknown++;
-        return;
-    }
-    if (o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote)) {
-        count->open_options++;
-        return;
+        return 0;
     }
     __u32 server_mss = o->mss_at ? load16(o->bytes, o->mss_at) : (p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4);
     __u32 mss = syn->mss < server_mss ? syn->mss : server_mss;
     __u8 server_scale = o->wscale_at ? o->bytes[o->wscale_at & 63u] : 0;
-    if (server_scale > MAX_WSCALE || syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
+    if (o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) || server_scale > MAX_WSCALE ||
+        syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
         count->open_options++;
-        return;
+        return 0;
     }
     __u64 now = bpf_ktime_get_boot_ns();
-    struct tux_kernel_conn fresh = {
-        .cookie = cookie,
-        .opened_ns = now,
-        .last_ns = now,
-        .passed_ns = now,
-        .irs = p->ack,
-        .iss = p->seq + 1,
-        .in_next = p->ack,
-        .out_next = p->seq + 1,
-        .una = p->seq + 1,
-        .flow = p->flow,
-        .worker = own->worker,
-        .listener = own->listener,
-        .ifindex = skb->ifindex,
-        .mss = mss,
-        .window = (__u16)(p->window >> server_scale),
-        .wscale = o->wscale_at ? syn->wscale : 0,
-        .ttl = p->ttl,
-        .tos = p->tos & 0xfc,
-    };
+    fresh->cookie = cookie;
+    fresh->opened_ns = fresh->last_ns = fresh->passed_ns = now;
+    fresh->irs = fresh->in_next = p->ack;
+    fresh->iss = fresh->out_next = fresh->una = p->seq + 1;
+    fresh->flow = p->flow;
+    fresh->worker = own->worker;
+    fresh->listener = own->listener;
+    fresh->ifindex = skb->ifindex;
+    fresh->mss = mss;
+    fresh->window = (__u16)(p->window >> server_scale);
+    fresh->wscale = o->wscale_at ? syn->wscale : 0;
+    fresh->ttl = p->ttl;
+    fresh->tos = p->tos & 0xfc;
     if (o->timestamp_at) {
-        fresh.state = TUX_KERNEL_TIMESTAMPS;
-        fresh.mss -= STANDARD_TIMESTAMP_BYTES;
-        fresh.ts_base = fresh.ts_last = load32(o->bytes, o->timestamp_at);
+        fresh->state = TUX_KERNEL_TIMESTAMPS;
+        fresh->mss -= STANDARD_TIMESTAMP_BYTES;
+        fresh->ts_base = fresh->ts_last = load32(o->bytes, o->timestamp_at);
     }
-    struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p->tuple);
-    if (!conn) {
-        if (bpf_map_update_elem(&conns, &p->tuple, &fresh, BPF_NOEXIST))
-            count->open_full++;
-        else
-            count->opened++;
+    return 1;
+}
+
+/* A repeated SYN-ACK changes nothing; another one begins a new connection between the same ends. The entry of the old one
+ * is deleted, not overwritten: whoever holds it sees that it is dead. */
+INLINE void open_synack(struct __sk_buff *skb, const struct packet *p, struct options *o,
+                        struct tux_kernel_counters *count)
+{
+    struct tux_kernel_conn *old = bpf_map_lookup_elem(&conns, &p->tuple);
+    if (old) {
+        if (old->iss == p->seq + 1)
+            return;
+        if (!open_forget(old, &p->tuple, count))
+            return;
+    }
+    struct tux_kernel_conn fresh = {};
+    read_options(skb, p, o);
+    if (!open_describe(skb, p, o, count, &fresh))
         return;
-    }
-    /* A repeated SYN-ACK changes nothing; another one begins a new connection between the same ends. One that is about to
-     * be deleted stays so, and the new connection is not accelerated. */
-    bpf_spin_lock(&conn->lock);
-    if (!(conn->state & TUX_KERNEL_DEAD) && conn->iss != fresh.iss) {
-        conn->state = fresh.state;
-        conn->cookie = fresh.cookie;
-        conn->opened_ns = conn->last_ns = conn->passed_ns = now;
-        conn->answer_id = 0;
-        conn->answer_second = 0;
-        conn->irs = conn->in_next = fresh.irs;
-        conn->iss = conn->out_next = conn->una = fresh.iss;
-        conn->d_in = conn->d_out = 0;
-        conn->request_seq = conn->request_len = 0;
-        conn->answer_seq = conn->answer_len = conn->answer_chunk = conn->answer_pos = 0;
-        conn->ts_base = conn->ts_last = fresh.ts_base;
-        conn->flow = fresh.flow;
-        conn->worker = fresh.worker;
-        conn->listener = fresh.listener;
-        conn->ifindex = fresh.ifindex;
-        conn->mss = fresh.mss;
-        conn->window = fresh.window;
-        conn->wscale = fresh.wscale;
-        conn->ttl = fresh.ttl;
-        conn->tos = fresh.tos;
-    }
-    bpf_spin_unlock(&conn->lock);
+    if (bpf_map_update_elem(&conns, &p->tuple, &fresh, BPF_NOEXIST))
+        count->open_full++;
+    else
+        count->opened++;
 }
 
 #endif

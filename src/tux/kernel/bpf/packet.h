@@ -93,6 +93,8 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
             return 0;
         l4 = ETHERNET_BYTES + header;
         ip_payload = NET16(*(__u16 *)(ip + 2));
+        if (ip_payload == 0) /* more than 64 KiB in one (BIG TCP) */
+            ip_payload = skb->len - ETHERNET_BYTES;
         if (ip_payload < header)
             return 0;
         ip_payload -= header;
@@ -130,6 +132,8 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
     __u32 header = (tcp[12] >> 4) * 4u;
     if (header < TCP_BYTES || l4 + header > skb->len || ip_payload < header)
         return 0;
+    if (tcp[12] & 15) /* reserved, or AccECN */
+        p->plain = 0;
     p->option_len = (__u8)(header - TCP_BYTES);
     p->payload_off = l4 + header;
     p->payload_len = ip_payload - header;

@@ -4,35 +4,11 @@
 #ifndef TUX_KERNEL_REAP_H
 #define TUX_KERNEL_REAP_H
 
-#include "packet.h"
+#include "open.h"
 
 #define REAP_KEYS 32u                  /* a run */
 #define REAP_ENDED_NS 1000000000ull    /* after the last packet of a connection that ended */
 #define REAP_IDLE_NS 120000000000ull   /* ... of one whose end nobody saw */
-
-INLINE int socket_exists(struct __sk_buff *skb, const struct tux_kernel_tuple *key)
-{
-    struct bpf_sock_tuple tuple = {};
-    struct bpf_sock *sk;
-    if (key->local[0] == 0 && key->local[1] == 0 && key->local[2] == NET32(0xffff)) {
-        tuple.ipv4.saddr = key->remote[3];
-        tuple.ipv4.daddr = key->local[3];
-        tuple.ipv4.sport = key->remote_port;
-        tuple.ipv4.dport = key->local_port;
-        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
-    } else {
-        __builtin_memcpy(tuple.ipv6.saddr, key->remote, 16);
-        __builtin_memcpy(tuple.ipv6.daddr, key->local, 16);
-        tuple.ipv6.sport = key->remote_port;
-        tuple.ipv6.dport = key->local_port;
-        sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
-    }
-    if (!sk)
-        return 0;
-    int listening = sk->state == BPF_TCP_LISTEN; /* found for want of a connection */
-    bpf_sk_release(sk);
-    return !listening;
-}
 
 INLINE int reap(struct __sk_buff *skb)
 {
@@ -46,13 +22,13 @@ INLINE int reap(struct __sk_buff *skb)
         if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + i * sizeof key, &key, sizeof key))
             break;
         struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &key);
-        if (!conn || socket_exists(skb, &key))
+        if (!conn || socket_state(skb, &key) != 0)
             continue;
         __u32 fins = TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_SERVER_FIN;
         int dead = 0;
         bpf_spin_lock(&conn->lock);
         int ended = (conn->state & fins) == fins || conn->state & TUX_KERNEL_RESET;
-        if (now - conn->last_ns > (ended ? REAP_ENDED_NS : REAP_IDLE_NS) && now > conn->last_ns) {
+        if (!(conn->state & TUX_KERNEL_DEAD) && now - conn->last_ns > (ended ? REAP_ENDED_NS : REAP_IDLE_NS) && now > conn->last_ns) {
             conn->state |= TUX_KERNEL_DEAD;
             dead = 1;
         }

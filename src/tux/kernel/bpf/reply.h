@@ -72,8 +72,11 @@ INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct h
     *(__u16 *)(tcp + 14) = NET16(r->window);
     *(__u16 *)(tcp + TCP_CHECK_OFFSET) = 0;
     *(__u16 *)(tcp + 18) = 0;
-    if (r->timestamps)
+    if (r->timestamps) {
+        *(__u32 *)(tcp + 20) = NET32(0x0101080a); /* NOP NOP, kind 8, 10 bytes */
         *(__u32 *)(tcp + 24) = NET32(r->tsval);
+        *(__u32 *)(tcp + 28) = NET32(r->tsecr);
+    }
     __u64 sum = pseudo_header(p, tcp_len);
     if (r->by_device) {
         *(__u16 *)(tcp + TCP_CHECK_OFFSET) = fold(sum);
@@ -92,13 +95,10 @@ INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct h
                          : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES, 0);
 }
 
-INLINE long load_header(struct __sk_buff *skb, struct header *h, int v6, int timestamps)
+INLINE long load_header(struct __sk_buff *skb, struct header *h, int v6)
 {
-    if (v6)
-        return timestamps ? bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + STANDARD_BYTES)
-                          : bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES);
-    return timestamps ? bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + STANDARD_BYTES)
-                      : bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES);
+    return v6 ? bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES)
+              : bpf_skb_load_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES);
 }
 
 INLINE void swap_bytes(__u8 *a, __u8 *b, __u32 n)
@@ -122,13 +122,6 @@ INLINE void swap_ends(struct header *h, int v6)
         swap_bytes(ip + 12, ip + 16, 4);
         swap_bytes(ip + IPV4_BYTES, ip + IPV4_BYTES + 2, 2);
     }
-}
-
-/* The timestamp that the client sent goes back to it, and its place is free for ours. */
-INLINE void echo_timestamp(struct header *h, int v6)
-{
-    __u8 *tcp = h->bytes + ETHERNET_BYTES + (v6 ? IPV6_BYTES : IPV4_BYTES);
-    __builtin_memcpy(tcp + 28, tcp + 24, 4);
 }
 
 /* Copy an answer's chunks behind the header. */
@@ -161,17 +154,30 @@ INLINE __u32 answer_sum(const struct tux_kernel_answer *answer, const struct tux
     return answer->sum + sum;
 }
 
-/* Build the answer in place of the request and send a packet with it; `keep`: the request's packet is still needed and has
- * its header and nothing else afterwards. 0, or an error: then nothing was sent. */
-INLINE long send_answer(struct __sk_buff *skb, const struct packet *p, struct header *h, const struct reply *r,
-                        __u32 first_chunk, __u32 date_offset, const struct tux_kernel_date *date)
+INLINE __u32 header_bytes(const struct reply *r)
 {
-    __u32 header = ETHERNET_BYTES + (r->v6 ? IPV6_BYTES : IPV4_BYTES) + (r->timestamps ? STANDARD_BYTES : TCP_BYTES);
-    if (bpf_skb_change_tail(skb, header + r->payload_len, 0))
+    return ETHERNET_BYTES + (r->v6 ? IPV6_BYTES : IPV4_BYTES) + (r->timestamps ? STANDARD_BYTES : TCP_BYTES);
+}
+
+/* Build the answer in place of the request. Not 0: it cannot be sent. */
+INLINE long build_answer(struct __sk_buff *skb, const struct packet *p, struct header *h, const struct reply *r,
+                         __u32 first_chunk, __u32 date_offset, const struct tux_kernel_date *date)
+{
+    __u32 header = header_bytes(r);
+    if (bpf_skb_change_tail(skb, header + r->payload_len, 0) ||
+        store_payload(skb, header, first_chunk, r->payload_len) ||
+        bpf_skb_store_bytes(skb, header + date_offset, date->text, TUX_KERNEL_DATE_BYTES, 0))
         return -1;
-    if (store_payload(skb, header, first_chunk, r->payload_len))
-        return -1;
-    if (bpf_skb_store_bytes(skb, header + date_offset, date->text, TUX_KERNEL_DATE_BYTES, 0))
+    return store_header(skb, p, h, r);
+}
+
+/* Build a segment without data in place of the request. */
+INLINE long build_empty(struct __sk_buff *skb, const struct packet *p, struct header *h, struct reply *r, __u8 flags)
+{
+    r->payload_len = 0;
+    r->payload_sum = 0;
+    r->flags = flags;
+    if (bpf_skb_change_tail(skb, header_bytes(r), 0))
         return -1;
     return store_header(skb, p, h, r);
 }

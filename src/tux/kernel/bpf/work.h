@@ -35,7 +35,7 @@ struct options {
     __u8 len, at;    /* while they are read. In memory the verifier does not follow their values through the loop */
 };
 
-/* The first bytes of the packet: Ethernet, IP without options, TCP with no or the standard options. */
+/* The first bytes of the packet: Ethernet, IP without options, TCP; then room for the standard options. */
 struct header {
     __u8 bytes[MAX_HEADER_BYTES];
 };
@@ -43,7 +43,7 @@ struct header {
 /* All that a header needs; numbers in host order. */
 struct reply {
     __u32 seq, ack;
-    __u32 tsval;
+    __u32 tsval, tsecr;
     __u32 payload_len;
     __u32 payload_sum;
     __u32 ifindex;
