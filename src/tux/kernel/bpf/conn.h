@@ -22,7 +22,9 @@ enum tux_kernel_state {
  * the answers (d_out bytes). All members below the lock change under it. Members without a note are in the client's space. */
 struct tux_kernel_conn {
     struct bpf_spin_lock lock;
+    struct tux_kernel_tuple tuple; /* its key: the memory of a deleted entry may hold another one at once */
     __u32 state;            /* enum tux_kernel_state */
+    __u32 padding;
     __u64 cookie;           /* SO_COOKIE of the socket */
     __u64 opened_ns;        /* of the SYN-ACK that ts_base belongs to */
     __u64 last_ns;          /* last packet, either way */
@@ -71,5 +73,16 @@ struct tux_kernel_syn {
     __u8 wscale;
     __u8 reserved;
 };
+
+/* Under the lock: is this still the entry that was looked up, or was it deleted meanwhile? */
+INLINE int is_entry_of(const struct tux_kernel_conn *conn, const struct tux_kernel_tuple *tuple)
+{
+    __u32 differ = 0;
+    for (__u32 i = 0; i < 4; i++)
+        differ |= (conn->tuple.local[i] ^ tuple->local[i]) | (conn->tuple.remote[i] ^ tuple->remote[i]);
+    differ |= (__u32)(conn->tuple.local_port ^ tuple->local_port);
+    differ |= (__u32)(conn->tuple.remote_port ^ tuple->remote_port);
+    return differ == 0 && !(conn->state & TUX_KERNEL_DEAD);
+}
 
 #endif

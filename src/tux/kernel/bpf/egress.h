@@ -50,7 +50,7 @@ INLINE int egress(struct __sk_buff *skb)
     __u32 seq, ack;
 
     bpf_spin_lock(&conn->lock);
-    if (conn->state & TUX_KERNEL_DEAD) {
+    if (!is_entry_of(conn, &p.tuple)) {
         bpf_spin_unlock(&conn->lock);
         return TC_ACT_UNSPEC;
     }

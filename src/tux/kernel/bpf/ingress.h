@@ -328,7 +328,7 @@ INLINE int ingress(struct __sk_buff *skb)
     __builtin_memset(r, 0, sizeof *r);
     r->v6 = p.v6;
     bpf_spin_lock(&conn->lock);
-    if (conn->state & TUX_KERNEL_DEAD) {
+    if (!is_entry_of(conn, &p.tuple)) {
         bpf_spin_unlock(&conn->lock);
         if (c.record)
             bpf_ringbuf_discard(c.record, BPF_RB_NO_WAKEUP);

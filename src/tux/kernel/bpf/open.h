@@ -46,10 +46,11 @@ INLINE int open_forget(struct tux_kernel_conn *conn, const struct tux_kernel_tup
                        struct tux_kernel_counters *count)
 {
     bpf_spin_lock(&conn->lock);
-    __u32 was_dead = conn->state & TUX_KERNEL_DEAD;
-    conn->state |= TUX_KERNEL_DEAD;
+    int ours = is_entry_of(conn, key);
+    if (ours)
+        conn->state |= TUX_KERNEL_DEAD;
     bpf_spin_unlock(&conn->lock);
-    if (was_dead)
+    if (!ours)
         return 0;
     bpf_map_delete_elem(&conns, key);
     count->closed++;
@@ -106,6 +107,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
         return 0;
     }
     __u64 now = bpf_ktime_get_boot_ns();
+    fresh->tuple = p->tuple;
     fresh->cookie = cookie;
     fresh->opened_ns = fresh->last_ns = fresh->passed_ns = now;
     fresh->irs = fresh->in_next = p->ack;
