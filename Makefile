@@ -128,8 +128,13 @@ $(VENV)/.lint: $(VENV)/.created pyproject.toml
 $(VENV)/.fuzz: $(VENV)/.created pyproject.toml
 	$(call pip-group,fuzz)
 
+# Once: a machine that cannot have it is not asked each time.
+$(VENV)/.bpf: $(VENV)/.created
+	@tools/setup.sh bpf
+	@touch $@
+
 # Not an editable install: what is tested is what users get. The lock is for two makes at once.
-$(VENV)/.installed: $(VENV)/.build $(SOURCES)
+$(VENV)/.installed: $(VENV)/.build $(VENV)/.bpf $(SOURCES)
 	@flock $(VENV) $(PIP) --no-deps --no-build-isolation --force-reinstall --config-settings=build-dir=build/py .
 	@touch $@
 

@@ -13,12 +13,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from tools import fetch_peers, native
+from tux.kernel import load
 
 
 def _sanitizers() -> str:
@@ -50,6 +52,26 @@ def _netns() -> str:
     return "" if done.returncode == 0 else f"no network namespaces: {done.stderr.strip()}"
 
 
+def _bpf() -> str:
+    return "" if native.can_compile_bpf() else "no compiler for eBPF (Debian: clang)"
+
+
+ATTACH: Final = """
+from tux.kernel import attach, load, sys_bpf
+fd = sys_bpf.prog_load(sys_bpf.SCHED_CLS, load.NOTHING)
+attach.attach(fd, 1, "egress").detach()
+"""
+"""Attaches to `lo`: for a namespace of its own."""
+
+
+def _kernel() -> str:
+    reason = _root() or _netns() or load.can_load()
+    if reason:
+        return reason
+    done = subprocess.run(["unshare", "--net", sys.executable, "-c", ATTACH], capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
+
+
 def _ipv6() -> str:
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -60,8 +82,10 @@ def _ipv6() -> str:
 
 
 FEATURES: Final[dict[str, Callable[[], str]]] = {
+    "bpf": _bpf,
     "fuzz": _fuzz,
     "ipv6": _ipv6,
+    "kernel": _kernel,
     "netns": _netns,
     "peers": _peers,
     "root": _root,

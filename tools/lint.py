@@ -32,6 +32,8 @@ C_WARNINGS: Final = (
 )
 """For the C programs that the build does not know: those of the benchmarks."""
 
+BPF_WARNINGS: Final = ("-Werror", "-Wall", "-Wextra", "-Wpointer-arith", "-Wstrict-prototypes", "-Wundef", "-Wvla")
+
 
 def ruff() -> str:
     """Python: rules."""
@@ -74,6 +76,14 @@ def c_programs() -> str:
     return said
 
 
+def c_bpf() -> str:
+    """The eBPF programs compile without a warning, where there is a clang."""
+    if shutil.which("clang") is None:
+        print("lint: no clang: the eBPF programs are not compiled", file=sys.stderr)
+        return ""
+    return _run("clang", *native.BPF_FLAGS, *BPF_WARNINGS, "-fsyntax-only", "src/tux/kernel/bpf/tier.bpf.c")
+
+
 def engine_alone() -> str:
     """The engine knows nothing of Python."""
     said = ""
@@ -93,6 +103,7 @@ CHECKS: Final[Sequence[Callable[[], str]]] = (
     c_programs,
     c_gcc,
     c_clang,
+    c_bpf,
 )
 
 

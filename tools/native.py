@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,20 @@ CACHE: Final = ROOT / ".cache"
 
 TEST_SECONDS: Final = 120
 """A C test that takes longer hangs. The slowest takes a few seconds under ThreadSanitizer."""
+
+
+BPF_FLAGS: Final = (
+    "-target",
+    "bpf",
+    "-std=gnu11",
+    "-O2",
+    "-g",
+    "-mcpu=v3",
+    "-ffreestanding",
+    "-isystem",
+    f"/usr/include/{platform.machine()}-linux-gnu",
+)
+"""For clang, as the build has them: eBPF. The last is where Debian has asm/types.h."""
 
 
 class BuildError(Exception):
@@ -75,6 +90,14 @@ def build(name: str) -> Path:
     return folder
 
 
+def compile_bpf(source: Path, target: Path, *options: str) -> None:
+    """Compile a C file for eBPF, without warnings. BuildError: it does not compile."""
+    command = ["clang", *BPF_FLAGS, "-Wall", "-Wextra", "-Werror", *options, "-c", str(source), "-o", str(target)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise BuildError(f"clang failed:\n{done.stderr}")
+
+
 def tests() -> list[str]:
     """Names of the C tests: one program each, tests/c/NAME.c."""
     return sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
@@ -112,6 +135,14 @@ def can_sanitize() -> bool:
 def can_fuzz() -> bool:
     """clang has the runtime of libFuzzer."""
     return _links("clang", "-fsanitize=fuzzer,address")
+
+
+def can_compile_bpf() -> bool:
+    """There is a clang that knows eBPF."""
+    if shutil.which("clang") is None:
+        return False
+    command = ["clang", "-target", "bpf", "-x", "c", "-c", "/dev/null", "-o", "/dev/null"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager

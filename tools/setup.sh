@@ -4,6 +4,8 @@
 # one line names them.
 #
 #   tools/setup.sh venv    .venv, with a Python >= 3.11 that has its C headers; a C compiler
+#   tools/setup.sh bpf     a compiler for eBPF: clang, or else the Python package ziglang in .venv; it may be missing: the
+#                          build then leaves the kernel tier out
 #   tools/setup.sh clang   clang with the runtime of libFuzzer; it may be missing: fuzzing in C is then skipped
 #   tools/setup.sh lists   apt's package lists, from which the peers of tests and benchmarks are found
 #
@@ -91,6 +93,19 @@ need_venv() {
     "$python" -m venv .venv
 }
 
+compiles_bpf() {
+    printf 'int f(void) { return 0; }\n' | clang -target bpf -c -x c - -o /dev/null 2>/dev/null ||
+        .venv/bin/python -c 'import ziglang' 2>/dev/null
+}
+
+want_bpf() {
+    compiles_bpf && return
+    apt_install clang || true
+    compiles_bpf && return
+    .venv/bin/python -m pip --quiet install ziglang >&2 || true
+    compiles_bpf || say "no compiler for eBPF (apt-get install clang): the kernel tier is left out"
+}
+
 links_fuzzer() {
     local out status=0
     out=$(mktemp) || return 1
@@ -117,7 +132,8 @@ want_lists() {
 
 case "${1:-}" in
 venv) need_venv ;;
+bpf) want_bpf ;;
 clang) want_clang ;;
 lists) want_lists ;;
-*) fail "usage: tools/setup.sh venv|clang|lists" ;;
+*) fail "usage: tools/setup.sh venv|bpf|clang|lists" ;;
 esac
