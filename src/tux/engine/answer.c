@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Answers: finding a remembered plan that still holds, composing what the engine adds to it, and sending. */
 #include "core.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -37,6 +38,7 @@ static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signatur
         return TUX_PLAN_FOUND;
     case 0:
         tux_count(&engine->stats.changed, 1);
+        tux_kernel_retire(engine, plan);
         return forgotten(engine, signature);
     default:
         return TUX_PLAN_MUST_BLOCK;
@@ -281,6 +283,7 @@ enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
         }
         sent = 0;
     }
+    conn->sent += (uint32_t)sent;
     if (batch->piece > 0) { /* what is left of the file stays the file's: a mapping is read by the kernel only */
         batch->n_iov--;
         batch->bytes -= batch->piece;
@@ -340,6 +343,7 @@ static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn
     ssize_t sent = send(conn->fd, piece, length, MSG_NOSIGNAL | (conn->file_left > length ? MSG_MORE : 0));
     if (sent < 0)
         return blocked(engine, conn);
+    conn->sent += (uint32_t)sent;
     file_sent(conn, (uint64_t)sent);
     return TUX_STEP_AGAIN;
 }
@@ -356,6 +360,7 @@ enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn)
             break;
         }
         progress = true;
+        conn->sent += (uint32_t)sent;
         conn->out_off += (uint32_t)sent;
         if (conn->out_off == conn->out_len) {
             free(conn->out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Exchanges: requests that wait, for Python's reply or for the helper thread. */
 #include "core.h"
+#include "kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -253,17 +254,23 @@ static bool submit(struct tux_engine *engine, struct tux_plan *plan, struct tux_
     return true;
 }
 
+bool tux_ask_check(struct tux_engine *engine, struct tux_plan *plan)
+{
+    if (!plan->checking)
+        plan->checking = submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK});
+    return plan->checking;
+}
+
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
 {
     struct tux_exchange *exchange = conn->exchange;
     conn->state = TUX_CONN_WAIT;
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
     tux_count(&engine->stats.parked, 1);
-    if (!plan->checking && !submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK})) {
+    if (!tux_ask_check(engine, plan)) {
         tux_conn_close(engine, conn);
         return;
     }
-    plan->checking = true;
     exchange->asked_ms = engine->now_ms;
     exchange->next_waiting = plan->waiting;
     exchange->parked_on = plan;
@@ -311,6 +318,7 @@ static void checked(struct tux_engine *engine, struct tux_job *job)
         plan->fresh_until_ms = fresh_until_ms;
     else
         tux_count(&engine->stats.changed, 1);
+    tux_kernel_checked(engine, plan, job->same, job->begun_boot_ns);
     for (struct tux_exchange *exchange = waiting; exchange != NULL; exchange = exchange->next_waiting)
         exchange->parked_on = NULL;
     while (waiting != NULL) {

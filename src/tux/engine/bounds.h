@@ -41,6 +41,14 @@
 #define TUX_ASK_RING_BYTES (1024u * 1024u)   /* about 1,500 asks of usual size; full means 503 */
 #define TUX_REPLY_RING_BYTES (4096u * 1024u) /* must hold several bodies of TUX_SMALL_BODY_BYTES */
 
+/* -- kernel tier ------------------------------------------------------------------------------------------------ */
+#define TUX_KERNEL_RECHECK_MS 300u      /* checks of what is published are repeated this often: twice in TUX_RECHECK_MS, for
+                                           which one holds, so that a late round leaves no gap */
+#define TUX_KERNEL_LOOKS_PER_TURN 64u   /* ... with this many looks at paths in one turn of the loop: about 0.1 ms */
+#define TUX_KERNEL_UNUSED_MS 30000u     /* what nobody asked for in this time is retired: its place is for others */
+#define TUX_KERNEL_CANDIDATES 1024u     /* heads that are counted at a time; even number */
+#define TUX_KERNEL_CANDIDATE_MS 10000u  /* a head that was not seen for this time is not hot: its count begins again */
+
 /* -- files ------------------------------------------------------------------------------------------------------ */
 #define TUX_LOAD_BYTES (256u * 1024u)   /* a hot file up to here is loaded into the memo; for larger ones a look costs little */
 #define TUX_LOAD_SHARE 16u              /* ... but no more than this part of the memo */

@@ -2,6 +2,7 @@
 /* The connection state machine: one function per state, and the only place where conn->state changes are decided upon
  * (answer.c and ask.c say through their return value, or through WAIT and SEND, that they cannot go on). */
 #include "core.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@ struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_list
     engine->conns[conn->slot] = conn;
     engine->n_conns++;
     tux_count(&engine->stats.connections, 1);
+    if (listener->accelerated)
+        tux_kernel_claim(engine, conn);
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.idle_timeout_ms);
     return conn;
 }
@@ -47,6 +50,7 @@ void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn)
 {
     if (conn->state == TUX_CONN_CLOSED)
         return;
+    tux_kernel_busy(conn);
     tux_timer_cancel(&engine->wheel, &conn->timer);
     if (conn->exchange != NULL) {
         if (conn->exchange->status != 0)
@@ -63,6 +67,7 @@ void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn)
         tux_plan_unref(conn->file);
     conn->file = NULL;
     close(conn->fd); /* leaves epoll with it: no copy of the descriptor exists */
+    tux_kernel_release(conn);
     engine->conns[conn->slot] = NULL;
     engine->free_slots[engine->n_free++] = conn->slot;
     engine->n_conns--;
@@ -124,6 +129,7 @@ static ssize_t receive(struct tux_conn *conn, void *buf, size_t size, int flags)
         conn->readable = false;
         return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
     }
+    conn->received += (uint32_t)n;
     /* A short read has emptied the socket (epoll(7)); what comes later raises a new edge. */
     if ((size_t)n < size && !conn->rdhup)
         conn->readable = false;
@@ -154,6 +160,7 @@ static enum tux_step finish(struct tux_engine *engine, struct tux_conn *conn)
     if (!conn->lingers && !conn->readable)
         return TUX_STEP_CLOSE;
     drop_held(engine, conn);
+    tux_kernel_busy(conn);
     shutdown(conn->fd, SHUT_WR);
     conn->state = TUX_CONN_LINGER;
     conn->readable = true;
@@ -269,8 +276,11 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
             pos += head->length;
             break;
         }
+        uint32_t first = batch->n_iov;
         uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
         tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, 'm');
+        if (conn->kernel_slot != NULL && !conn->closing)
+            tux_kernel_hit(engine, conn, buf + pos, plan, first, bytes);
         pos += head->length;
         if (conn->closing)
             break;
@@ -316,6 +326,8 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
         if (!conn->readable) {
             if (engine->draining && len == 0 && conn->heard) /* one that is new has a moment for its request */
                 return TUX_STEP_CLOSE;
+            if (len == 0)
+                tux_kernel_rest(engine, conn);
             return TUX_STEP_WAIT;
         }
         ssize_t n = receive(conn, engine->recv + len, TUX_RECV_BYTES, 0);
@@ -456,6 +468,7 @@ void tux_conn_run(struct tux_engine *engine, struct tux_conn *conn)
 void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
 {
     enum tux_step step = TUX_STEP_CLOSE;
+    tux_kernel_busy(conn);
     if (conn->state == TUX_CONN_HEAD && conn->held_len > 0) {
         tux_count(&engine->stats.timeouts, 1);
         tux_batch_begin(&engine->batch);

@@ -24,6 +24,7 @@ struct tux_source {
 struct tux_listener {
     struct tux_source source;
     bool shared, is_unix;
+    bool accelerated; /* the kernel tier sees its connections */
     bool paused; /* not watched for a moment */
     int fd;
     uint32_t index;
@@ -96,6 +97,7 @@ struct tux_conn {
                         request, be it in this connection or in the next one in the same slot */
     uint32_t held_len, held_seen;
     uint32_t out_len, out_off;
+    uint32_t received, sent; /* bytes from and to the stack, modulo 2^32 */
     uint8_t *held;   /* bytes received and not yet consumed; held_seen of them were scanned as an incomplete head */
     uint8_t *out;    /* bytes to send, private copy */
     struct tux_plan *file; /* then this file: file_left bytes from file_off */
@@ -103,6 +105,7 @@ struct tux_conn {
     uint64_t lingered;
     struct tux_exchange *exchange;
     struct tux_listener *listener;
+    struct tux_kernel_slot *kernel_slot; /* where the kernel tier reads whether it is at rest; NULL: nowhere */
     struct tux_conn *next; /* in engine->ready or engine->graveyard */
     struct tux_timer timer;
     char peer[TUX_MAX_PEER_BYTES];
@@ -142,6 +145,7 @@ struct tux_engine {
     struct tux_roots *roots;
     struct tux_helper *helper;
     struct tux_accesslog *log;
+    struct tux_kernel *kernel; /* NULL: no kernel tier */
     struct tux_ring asks, replies;
     struct tux_wheel wheel;
     struct tux_listener *listeners;
@@ -215,6 +219,7 @@ struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn
 void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn);
 /* The exchange is complete: look again or ask. Sets state WAIT, or answers 503 when the ring is full. */
 enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
+bool tux_ask_check(struct tux_engine *engine, struct tux_plan *plan); /* by the helper thread; false: no memory */
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
 void tux_ask_replies(struct tux_engine *engine); /* take all replies */
 void tux_ask_discard_replies(struct tux_engine *engine); /* at the end: close the files that nobody takes any more */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an engine: what it is made of, and what is left when it ends. */
 #include "core.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -146,6 +147,7 @@ uint64_t tux_engine_free(struct tux_engine *engine)
     /* Order: what refers to plans first, then the plans' holders, then what is left is a leak. */
     tux_batch_begin(&engine->batch);
     tux_helper_free(engine->helper);
+    tux_kernel_free(engine);
     if (engine->memo != NULL)
         tux_memo_free(engine->memo);
     for (uint32_t i = 0; i < TUX_CANNED_COUNT; i++)

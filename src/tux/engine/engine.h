@@ -37,7 +37,7 @@ struct tux_engine_config {
     X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
     X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(accept_paused)                                \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
-    X(log_lost) X(log_error)
+    X(log_lost) X(log_error) X(published) X(publishes) X(retires)
 
 struct tux_engine_stats {
 #define TUX_STATS_FIELD(name) _Atomic uint64_t name;
@@ -67,6 +67,22 @@ int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t listener, bool
 /* Before run: the answer to an error that the engine finds by itself. Returns -ENOENT for a status it never sends. */
 int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
                       uint32_t body_len);
+
+/* What the supervisor gives to a worker for the kernel tier. Sizes of the two maps are those of kernel/bpf/layout.h. */
+struct tux_kernel_config {
+    int slots_fd, cells_fd;     /* this worker's maps: BPF arrays, or other files that can be mapped */
+    int message_fd;             /* SOCK_SEQPACKET to the supervisor */
+    uint64_t secret[2];         /* of the hash over heads */
+    const uint32_t *listeners;  /* indices of the listeners whose connections the programs see; all of them TCP */
+    uint32_t n_listeners;
+    uint32_t hits;              /* of one head, from memory, until it is published; at least 1 */
+    uint32_t max_answer_bytes;  /* head and body; larger ones are not published */
+    uint64_t unused_ms;         /* how long an answer that nobody asks for stays published; 0: TUX_KERNEL_UNUSED_MS */
+};
+
+/* Before run and after tux_engine_listen, once: work with the kernel tier. The three descriptors are the engine's from here
+ * on (closed even on failure); the maps' contents are cleared. -ENOENT: one of the listeners is not there, or not TCP. */
+int tux_engine_kernel(struct tux_engine *engine, const struct tux_kernel_config *config);
 
 /* The loop; returns 0 when drained, or -errno when it could not be set up. */
 int tux_engine_run(struct tux_engine *engine);

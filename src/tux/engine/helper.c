@@ -75,6 +75,8 @@ static void work(struct tux_helper *helper, struct tux_job *job)
     }
     if (job->kind == TUX_JOB_CHECK) {
         struct timespec now;
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        job->begun_boot_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         clock_gettime(CLOCK_MONOTONIC, &now);
         job->begun_ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
         job->same = tux_checks_repeat(job->plan, helper->roots, job->begun_ms, false) == 1;

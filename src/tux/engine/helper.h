@@ -19,6 +19,7 @@ struct tux_job {
     uint64_t conn_id;      /* WARM: who waits */
     uint64_t offset, length; /* WARM */
     uint64_t begun_ms;     /* CHECK: before the first look */
+    uint64_t begun_boot_ns; /* ... by CLOCK_BOOTTIME */
     bool same;             /* CHECK: every check held */
     struct tux_signature signature; /* LOAD: where the plan was found */
     struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */

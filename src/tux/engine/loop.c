@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The event loop: one epoll, connections edge-triggered, everything else level-triggered. */
 #include "core.h"
+#include "kernel.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -234,6 +235,8 @@ static void begin_drain(struct tux_engine *engine)
 {
     /* What is in the accept queues has been promised an answer by the kernel's handshake: take it first. */
     engine->draining = true;
+    if (engine->kernel != NULL)
+        tux_kernel_drain(engine);
     for (uint32_t i = 0; i < engine->n_listeners; i++) {
         bool more = !engine->listeners[i].shared;
         for (unsigned round = 0; more && round < TUX_DRAIN_ACCEPTS; round++)
@@ -263,6 +266,10 @@ static int wait_ms(const struct tux_engine *engine)
     }
     if (engine->accept_paused && engine->n_conns < engine->config.limits.connections) { /* else a close resumes */
         uint64_t left = engine->accept_again_ms > engine->now_ms ? engine->accept_again_ms - engine->now_ms : 0;
+        wait = left < wait ? left : wait;
+    }
+    if (engine->kernel != NULL) {
+        uint64_t left = tux_kernel_wait_ms(engine);
         wait = left < wait ? left : wait;
     }
     return wait >= UINT32_MAX ? -1 : wait > 60000 ? 60000 : (int)wait;
@@ -308,6 +315,8 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
         engine->n_conns < engine->config.limits.connections)
         tux_loop_resume_accept(engine);
     bury(engine);
+    if (engine->kernel != NULL)
+        tux_kernel_turn(engine);
     if (engine->log != NULL) {
         atomic_store_explicit(&engine->stats.log_lost, tux_accesslog_lost(engine->log), memory_order_relaxed);
         atomic_store_explicit(&engine->stats.log_error, (uint64_t)tux_accesslog_error(engine->log),

@@ -17,7 +17,9 @@
 #define TUX_PLAN_CLOSE 8u    /* the connection ends after this answer */
 #define TUX_PLAN_NO_BODY 16u /* the answer to HEAD, or 204/304: body lengths are for the head only */
 
-#define TUX_PLAN_FLAGS 31u   /* all of them */
+#define TUX_PLAN_PUBLISH 32u /* the kernel tier may answer with it, if its status and form are among those that it takes */
+
+#define TUX_PLAN_FLAGS 63u   /* all of them */
 
 /* One check: what was found at a path when the plan was decided. The path's bytes lie in the plan's block. */
 struct tux_check {
@@ -54,6 +56,7 @@ struct tux_plan {
     int64_t date_s;          /* second of the Date now written in head */
     bool checking;             /* the helper thread repeats its checks; `waiting` waits for that */
     struct tux_exchange *waiting; /* exchanges parked until a helper thread has repeated the checks */
+    uint32_t published;           /* kernel tier: index of the first head that is published with it, plus one; 0: none */
     struct tux_plan *same_next;   /* memo: chain of the content table */
 };
 
