@@ -12,6 +12,7 @@ export PIP_NO_INPUT := 1
 DIR ?= .
 LISTEN ?= 127.0.0.1:8080
 FUZZ_SECONDS ?= 60
+SOAK_REQUESTS ?= 1000000
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PYTHON ?=
@@ -52,6 +53,12 @@ test: $(VENV)/.installed $(VENV)/.test $(VENV)/.fuzz
 	@tools/setup.sh clang
 	@tools/setup.sh lists
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+## soak: random traffic through the kernel tier, SOAK_REQUESTS of it (TUX_SEED=N repeats a run)
+.PHONY: soak
+soak: $(VENV)/.installed $(VENV)/.test
+	TUX_SEED=$${TUX_SEED:-$$RANDOM} TUX_SOAK_REQUESTS=$(SOAK_REQUESTS) EXPECT_FEATURES=kernel \
+		$(BIN)/python -m pytest tests/kernel/test_traffic.py -k test_soak $(PYTEST_ARGS)
 
 ## lint: ruff, mypy, cython-lint, C warnings as errors, the repository's rules
 .PHONY: lint

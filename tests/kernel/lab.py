@@ -48,7 +48,7 @@ SETTINGS: Final = {"rx": 0x15, "tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C
 """ETHTOOL_SRXCSUM and so on of <linux/ethtool.h>: each takes a 32-bit 0 or 1."""
 
 RTO_MIN_MS: Final = 20
-"""Of the routes between the two, in place of 200: a lost packet is sent again ten times sooner, so that a test meets
+"""Of the routes over a wire, in place of 200: a lost packet is sent again ten times sooner, so that a test meets
 ten times as many losses."""
 
 COMMAND_SECONDS: Final = 30
@@ -290,6 +290,19 @@ class Lab:
         self._stack.close()
 
 
+def tcp_counters(space: Namespace) -> dict[str, int]:
+    """The kernel's counters of a namespace: "Tcp.RetransSegs", "TcpExt.PAWSEstab" and so on."""
+    found: dict[str, int] = {}
+    with space:
+        for file in ("snmp", "netstat"):
+            lines = Path(f"/proc/thread-self/net/{file}").read_text().splitlines()
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                group, _, rest = names.partition(": ")
+                pairs = zip(rest.split(), values.split()[1:], strict=True)
+                found |= {f"{group}.{name}": int(value) for name, value in pairs}
+    return found
+
+
 TUX: Final = [sys.executable, "-m", "tux"]
 
 
@@ -356,12 +369,13 @@ def _set_up(net: Net, client: Namespace, server: Namespace) -> None:
     for space, end, host in zip((client, server), ("tux-client", "tux-server"), HOSTS[net.family], strict=True):
         prefix = 24 if net.family == 4 else 64
         nodad = "nodad" if net.family == 6 else ""
+        repair = f"rto_min {RTO_MIN_MS}ms" if net.shape is Shape.WIRE else ""
         network = ipaddress.ip_network(f"{host}/{prefix}", strict=False)
         with space:
             _ip(
                 f"link set {end} mtu {net.mtu} up",
-                f"addr add {host}/{prefix} dev {end} {nodad}",
-                f"route replace {network} dev {end} rto_min {RTO_MIN_MS}ms congctl {net.congestion}",
+                f"addr add {host}/{prefix} dev {end} noprefixroute {nodad}",
+                f"route add {network} dev {end} congctl {net.congestion} {repair}",
             )
             offload(end, **_all(net.offloads))
 

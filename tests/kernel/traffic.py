@@ -351,12 +351,12 @@ def _in_groups(script: Script, wanted: Sequence[Request], rng: random.Random, mo
 class Tally:
     """What a run did."""
 
-    requests: int = 0
-    """Sent completely."""
     answers: int = 0
     """Received completely, and right."""
     hot: int = 0
-    """Of the answers, those that the tier could have given."""
+    """Of the answers, those to hot requests."""
+    due: int = 0
+    """Of the hot ones, those that fit one segment and were asked for one by one: the tier should have given most."""
     connections: int = 0
     moods: Counter[str] = field(default_factory=Counter)
     answer_bytes: int = 0
@@ -525,12 +525,14 @@ def seconds_of(date: bytes) -> int:
 class Traffic:
     """Runs scripts against a server."""
 
-    def __init__(self, lab: Lab, address: Address, reference: Reference, name: str) -> None:
-        """name: what is needed to repeat the run; it is in every error."""
+    def __init__(self, lab: Lab, address: Address, reference: Reference, name: str, largest: int) -> None:
+        """name: what is needed to repeat the run; it is in every error. largest: bytes of an answer that fits one
+        segment."""
         self._lab = lab
         self._address = address
         self._reference = reference
         self._name = name
+        self._largest = largest
         self._poll = select.epoll()
         self._open: dict[int, Connection] = {}
         self._sleeping: list[tuple[float, int, Connection]] = []
@@ -598,6 +600,9 @@ class Traffic:
         ):
             self.tally.answers += 1
             self.tally.hot += request.kind == "hot"
+            self.tally.due += (
+                request.kind == "hot" and connection.script.mood == "steady" and len(answer.text) <= self._largest
+            )
             self.tally.answer_bytes += len(answer.text)
         if connection.is_over:
             del self._open[fd]  # closing took it out of the epoll

@@ -20,7 +20,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -49,6 +49,8 @@ BUFFER_BYTES: Final = 32 << 20
 BATCH: Final = 64
 """Frames taken from one side before the other is looked at."""
 LOG_LINES: Final = 20_000
+TAKEN: Final = 20
+"""Packets of one rule whose data is kept."""
 LOG_ANSWER_LINES: Final = 2_000
 CONTROL_BYTES: Final = 1 << 22
 
@@ -80,7 +82,8 @@ class Rule:
     do: str
     """"drop", "duplicate", "corrupt", "hold" (until the next other packet of this direction has passed), "merge" (put
     the data that followed it into the same segment, as a TCP may do that sends it again), "window" (set the field to
-    `value`), "cut" (send only the first `value` bytes of its data)."""
+    `value`), "cut" (send only the first `value` bytes of its data),
+    "note" (only count it and keep its data)."""
     starts: str = ""
     """Its data begins so."""
     flags: str = ""
@@ -137,6 +140,10 @@ class Wire:
         counts = self._ask({"do": "counts"})
         assert isinstance(counts, dict)
         return counts
+
+    def taken(self, rule: int) -> list[bytes]:
+        """The data of the first packets that this rule was applied to."""
+        return [bytes.fromhex(text) for text in self._ask({"do": "taken", "rule": rule})]
 
     def log(self, port: int = 0) -> list[str]:
         """The last packets since `set`, oldest first; of the connection with this client port when one is given."""
@@ -354,6 +361,8 @@ class Side:
                 done = state.counts[f"rule {number}"]
                 if nth > 0 and (nth - 1) % rule["every"] == 0 and (not rule["times"] or done < rule["times"]):
                     state.counts[f"rule {number}"] += 1
+                    if done < TAKEN:
+                        state.taken[number].append(bytes(frame[packet.data : packet.end]))
                     return rule["do"], self._change(rule["do"], rule["value"], frame, packet)
         faults = state.faults[self.name]
         chance = state.random.random()
@@ -434,6 +443,7 @@ class State:
         self.rules: list[dict[str, Any]] = []
         self.matched: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
+        self.taken: defaultdict[int, list[bytes]] = defaultdict(list)
         self.log: deque[tuple[float, str, str, Packet, int]] = deque(maxlen=LOG_LINES)
         self._timers: list[tuple[float, int, Side, bytes | None]] = []
         self._order = itertools.count()
@@ -461,10 +471,13 @@ class State:
             self.faults, self.rules = question["faults"], question["rules"]
             self.matched.clear()
             self.counts.clear()
+            self.taken.clear()
             self.log.clear()
             return True
         if question["do"] == "counts":
             return dict(self.counts)
+        if question["do"] == "taken":
+            return [data.hex() for data in self.taken[question["rule"]]]
         return list(self._lines(question["port"]))[-LOG_ANSWER_LINES:]
 
     def _lines(self, port: int) -> Iterator[str]:

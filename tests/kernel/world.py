@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,7 +17,10 @@ import tux
 from tests.corpus.reader import Reader, Response
 from tests.e2e.client import address_of
 from tests.kernel.lab import Lab, Net, Shape, open_lab, require_tier
-from tests.kernel.traffic import MOODS, Address, Answer, Catalogue, Reference, Request, Tally, Traffic, scripts
+from tests.kernel.traffic import MOODS, Address, Answer, Catalogue, Reference, Request, Script, Tally, Traffic, scripts
+
+TIER: Final = os.environ.get("TUX_TIER") != "off"
+"""TUX_TIER=off runs the tests against a server without the tier: what fails then as well is not its fault."""
 
 HITS: Final = 2
 """How often an answer must have been asked for, so that the tests need not warm up for long."""
@@ -38,19 +43,29 @@ class World:
     catalogue: Catalogue
     has_tier: bool
 
-    def counters(self) -> dict[str, int]:
-        """Of the programs."""
-        return counters_of(self.lab.status(), self.server.pid)
+    def counters(self) -> Counter[str]:
+        """Of the programs, by name; all 0 without them."""
+        return Counter(self.lab.status()["counters"]) if self.has_tier else Counter()
 
     def answered(self) -> int:
-        """How many requests the tier has answered so far; 0 without one."""
-        return self.counters()["answered"] if self.has_tier else 0
+        """How many requests the tier has answered so far."""
+        return self.counters()["answered"]
+
+    def expect_more(self, before: Counter[str], **least: int) -> None:
+        """Each of these counters has grown by at least so much; nothing is expected without the tier."""
+        if self.has_tier:
+            now = self.counters()
+            assert all(now[name] - before[name] >= count for name, count in least.items()), now - before
 
     @property
     def eligible(self) -> list[Request]:
         """Hot requests whose answers fit one segment."""
-        largest = min(self.lab.net.mss, LARGEST)
-        return [request for request in self.catalogue.hot if len(self.reference.answer(request).text) <= largest]
+        return [r for r in self.catalogue.hot if len(self.reference.answer(r).text) <= self.largest]
+
+    @property
+    def largest(self) -> int:
+        """Bytes of an answer that fits one segment."""
+        return min(self.lab.net.mss, LARGEST)
 
     def warm(self, wanted: Sequence[Request] | None = None) -> None:
         """Ask for what is hot until the tier answers it all."""
@@ -85,11 +100,18 @@ class World:
         hot: float = 0.85,
         at_once: int = 32,
         seconds: float = 0.0,
+        drawn: Iterable[Script] | None = None,
     ) -> Tally:
-        """Random traffic. The seed and the network repeat it."""
+        """Random traffic. The seed and the network repeat it. drawn: scripts, when they are not to be drawn here."""
         name = f"{self.lab.net} seed {seed}"
-        traffic = Traffic(self.lab, self.address, self.reference, name)
-        return traffic.run(scripts(self.catalogue, seed, moods or MOODS, hot), requests, at_once, seconds)
+        traffic = Traffic(self.lab, self.address, self.reference, name, self.largest)
+        drawn = drawn or scripts(self.catalogue, seed, moods or MOODS, hot)
+        return traffic.run(drawn, requests, at_once, seconds)
+
+    @property
+    def log(self) -> Path:
+        """The access log of the server, where it has one."""
+        return self.lab.folder / "access.log"
 
 
 class Asker:
@@ -141,17 +163,19 @@ def check(response: Response, answer: Answer, request: Request) -> None:
     assert same, f"{request.data[:300]!r}\n  wanted {answer.text[:400]!r}\n  got    {text[:400]!r}"
 
 
-def counters_of(status: dict[str, Any], pid: int) -> dict[str, int]:
-    counters = status["counters"]
-    assert isinstance(counters, dict)
-    return counters
-
-
 @contextlib.contextmanager
 def open_world(
-    net: Net, *, tier: bool = True, warm: bool = True, kernel: str = "", stops: bool = True, **options: Any
+    net: Net,
+    *,
+    tier: bool = TIER,
+    warm: bool = True,
+    kernel: str = "",
+    stops: bool = True,
+    log: bool = False,
+    **options: Any,
 ) -> Iterator[World]:
-    """Everything, ready. Skips where it cannot be had. kernel: lines for the table [kernel]."""
+    """Everything, ready. Skips where it cannot be had. kernel: lines for the table [kernel]; log: it has an access log,
+    in JSON; options: of the server, and those of `Lab.serve`."""
     if tier:
         require_tier()
     with contextlib.ExitStack() as stack:
@@ -163,6 +187,8 @@ def open_world(
         catalogue = Catalogue(site, net, reference)
         for request in catalogue.all:
             reference.answer(request)
+        if log:
+            options |= {"access_log": str(lab.folder / "access.log"), "log_format": "json"}
         hits = "" if "hits" in kernel else f"hits = {HITS}\n"
         server = stack.enter_context(lab.serve(site, tier=tier, kernel=hits + kernel, stops=stops, **options))
         world = World(lab, site, server, tcp_address(server), reference, catalogue, tier)
