@@ -196,6 +196,7 @@ cdef extern from "wire.h" nogil:
         TUX_PLAN_RANGE
         TUX_PLAN_CLOSE
         TUX_PLAN_NO_BODY
+        TUX_PLAN_PUBLISH
     struct tux_ask_record:
         uint64_t id
         uint32_t listener
@@ -279,6 +280,17 @@ cdef extern from "engine.h" nogil:
     int tux_engine_listen(tux_engine *engine, int fd, uint32_t listener, bint shared)
     int tux_engine_canned(tux_engine *engine, uint16_t status, const void *head, uint32_t head_len,
                           const void *body, uint32_t body_len)
+    struct tux_kernel_config:
+        int slots_fd
+        int cells_fd
+        int message_fd
+        uint64_t secret[2]
+        const uint32_t *listeners
+        uint32_t n_listeners
+        uint32_t hits
+        uint32_t max_answer_bytes
+        uint64_t unused_ms
+    int tux_engine_kernel(tux_engine *engine, const tux_kernel_config *config)
     int tux_engine_run(tux_engine *engine)
     void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)
     void tux_engine_reopen_log(tux_engine *engine, int fd)
@@ -286,3 +298,30 @@ cdef extern from "engine.h" nogil:
     void tux_engine_read_stats(tux_engine *engine, tux_counter_entry *entries)
     const tux_ring *tux_engine_asks(tux_engine *engine)
     const tux_ring *tux_engine_replies(tux_engine *engine)
+
+
+cdef extern from "kernel.h" nogil:
+    enum:
+        TUX_KERNEL_MAX_HEAD_BYTES
+    struct tux_kernel_key:
+        uint64_t lo
+        uint64_t hi
+        uint32_t length
+    bint tux_kernel_key_of_head(const uint64_t *secret, const void *head, size_t len, uint32_t listener,
+                                tux_kernel_key *key)
+
+
+cdef extern from "kernellog.h" nogil:
+    struct tux_kernellog:
+        pass
+    struct tux_kernellog_counts:
+        uint64_t lines
+        uint64_t unknown
+    int tux_kernellog_new(int ring_fd, size_t ring_bytes, int out_fd, tux_log_format format, tux_kernellog **log)
+    void tux_kernellog_free(tux_kernellog *log)
+    int tux_kernellog_add(tux_kernellog *log, uint64_t id, uint32_t first_chunk, const void *head, size_t head_len,
+                          uint16_t status, uint64_t body_bytes)
+    void tux_kernellog_remove(tux_kernellog *log, uint32_t first_chunk, uint64_t id)
+    int tux_kernellog_drain(tux_kernellog *log, int64_t wall_offset_ns, uint32_t max_records)
+    int tux_kernellog_reopen(tux_kernellog *log, int fd)
+    tux_kernellog_counts tux_kernellog_count(const tux_kernellog *log)

@@ -21,6 +21,7 @@ EXACT: Final[int]
 RANGE: Final[int]
 CLOSE: Final[int]
 NO_BODY: Final[int]
+PUBLISH: Final[int]
 
 # Limits that configuration defaults are taken from (bounds.h): name without "TUX_MAX_"/"TUX_", lower case -> value.
 LIMITS: Final[dict[str, int]]
@@ -148,6 +149,22 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 408, 413, 414, 431, 500, 501, 503, 505): `head` as
         in Port.reply."""
+    def kernel(
+        self,
+        *,
+        slots_fd: int,
+        cells_fd: int,
+        message_fd: int,
+        secret: bytes,
+        listeners: Sequence[int],
+        hits: int,
+        max_answer_bytes: int,
+    ) -> None:
+        """Work with the kernel tier; after listen(), once. The three descriptors are the engine's from here on, also
+        after an OSError: this worker's two maps, which are cleared, and a SOCK_SEQPACKET socket to the supervisor.
+        secret: 16 bytes, the key of the hash over heads. listeners: the indices of those whose connections the programs
+        see (OSError ENOENT: not there, or not TCP). hits: of one head, from memory, until it is published (at least 1).
+        max_answer_bytes: larger answers are not published."""
     def run(self) -> None:
         """Serve until stopped and drained. OSError when the loop cannot be set up."""
     def drain(self, grace_ms: int) -> None:
@@ -158,9 +175,36 @@ class Engine:
         """After run() returned: write what is left of the access log, for at most 2 s. `log_lost` and `log_error`
         (errno) of stats() are final then."""
     def stats(self) -> dict[str, int]:
-        """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, log_lost, ..."""
+        """Counters by name: accepted, requests, hits, asks, connections, plans, memo_entries, published, ..."""
     def close(self) -> dict[str, int]:
         """Free everything after run() returned; the leak counters by name, all 0 when nothing leaked."""
+
+# -- the supervisor's part of the kernel tier ----------------------------------------------------------------------
+
+def head_key(secret: bytes, head: bytes, listener: int) -> tuple[int, int, int]:
+    """The key of a head in the kernel tier: (lo, hi, length). secret: 16 bytes. ValueError: no head is that long."""
+
+@final
+class KernelLog:
+    """The access log of the kernel tier (kernellog.h). Not thread-safe."""
+
+    def __init__(self, ring_fd: int, ring_bytes: int, out_fd: int, log_format: str) -> None:
+        """ring_fd: the BPF ring buffer of `ring_bytes` bytes; out_fd: the log. Both stay the caller's, and may be
+        closed at once. OSError: the ring cannot be mapped."""
+    def add(self, answer_id: int, first_chunk: int, head: bytes, status: int, body_bytes: int) -> None:
+        """An answer that is about to be given: before the programs can find it. ValueError: out of bounds."""
+    def remove(self, first_chunk: int, answer_id: int) -> None:
+        """No further record of it will be written; those in the ring still get their lines."""
+    def drain(self, wall_offset_ns: int, max_records: int = 65536) -> int:
+        """Write a line for each record that waits; their number. wall_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME.
+        OSError: the log cannot be written now (BlockingIOError: a pipe is full), or with EIO for good: the ring makes
+        no sense. Nothing that was taken is lost: call again."""
+    def reopen(self, fd: int) -> None:
+        """Later lines, and what could not be written, go to `fd`, which stays the caller's."""
+    def counts(self) -> dict[str, int]:
+        """`lines` so far, and `unknown`: records of answers that were not added, which have no line."""
+    def close(self) -> None:
+        """Free everything. What is not drained has no line."""
 
 # -- the parsers, for tests and tools ------------------------------------------------------------------------------
 

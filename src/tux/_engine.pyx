@@ -38,6 +38,7 @@ EXACT = TUX_PLAN_EXACT
 RANGE = TUX_PLAN_RANGE
 CLOSE = TUX_PLAN_CLOSE
 NO_BODY = TUX_PLAN_NO_BODY
+PUBLISH = TUX_PLAN_PUBLISH
 
 LIMITS = {
     "target_bytes": TUX_MAX_TARGET_BYTES,
@@ -456,6 +457,13 @@ cdef int _set_limit(tux_engine_limits *limits, str name, value) except -1:
     return 0
 
 
+cdef tux_log_format _log_format(str name) except *:
+    formats = {"common": TUX_LOG_COMMON, "combined": TUX_LOG_COMBINED, "json": TUX_LOG_JSON}
+    if name not in formats:
+        raise ValueError(f"log_format: one of {', '.join(formats)} expected, got {name!r}")
+    return formats[name]
+
+
 cdef class Engine:
     cdef tux_engine *engine
     cdef readonly Port port
@@ -470,9 +478,6 @@ cdef class Engine:
             raise RuntimeError("an engine is initialised once")
         if len(key) != 16:
             raise ValueError(f"key: 16 bytes expected, got {len(key)}")
-        formats = {"common": TUX_LOG_COMMON, "combined": TUX_LOG_COMBINED, "json": TUX_LOG_JSON}
-        if log_format not in formats:
-            raise ValueError(f"log_format: one of {', '.join(formats)} expected, got {log_format!r}")
         tux_engine_defaults(&config)
         memcpy(config.sign.key, PyBytes_AS_STRING(key), 16)
         for name in significant:
@@ -483,7 +488,7 @@ cdef class Engine:
         for name, value in (limits or {}).items():
             _set_limit(&config.limits, name, value)
         config.log_fd = log_fd
-        config.log_format = formats[log_format]
+        config.log_format = _log_format(log_format)
         kept = [bytes(root) for root in roots]  # their memory must outlive the call
         paths = <const char **> calloc(len(kept) + 1, sizeof(char *))
         if paths is NULL:
@@ -528,6 +533,35 @@ cdef class Engine:
         if error < 0:
             raise OSError(-error, os.strerror(-error))
 
+    def kernel(self, *, int slots_fd, int cells_fd, int message_fd, bytes secret not None, listeners, uint32_t hits,
+               uint32_t max_answer_bytes):
+        cdef tux_kernel_config config
+        cdef uint32_t *indices
+        cdef int error
+        self._open()
+        if len(secret) != 16:
+            raise ValueError(f"secret: 16 bytes expected, got {len(secret)}")
+        memset(&config, 0, sizeof(config))
+        config.slots_fd = slots_fd
+        config.cells_fd = cells_fd
+        config.message_fd = message_fd
+        config.hits = hits
+        config.max_answer_bytes = max_answer_bytes
+        memcpy(config.secret, PyBytes_AS_STRING(secret), 16)
+        indices = <uint32_t *> calloc(len(listeners) + 1, sizeof(uint32_t))
+        if indices is NULL:
+            raise MemoryError
+        try:
+            for i, index in enumerate(listeners):
+                indices[i] = index
+            config.listeners = indices
+            config.n_listeners = len(listeners)
+            error = tux_engine_kernel(self.engine, &config)
+        finally:
+            free(indices)
+        if error < 0:
+            raise OSError(-error, f"kernel tier: {os.strerror(-error)}")
+
     def run(self):
         self._open()
         cdef int error
@@ -562,6 +596,77 @@ cdef class Engine:
         self.engine = NULL
         self.port.engine = None
         return {"objects": leaked, "plans": tux_plans_alive}
+
+
+# -- the supervisor's part of the kernel tier -----------------------------------------------------------------------
+
+
+def head_key(bytes secret not None, bytes head not None, uint32_t listener):
+    cdef tux_kernel_key key
+    cdef uint64_t words[2]
+    if len(secret) != 16:
+        raise ValueError(f"secret: 16 bytes expected, got {len(secret)}")
+    memcpy(words, PyBytes_AS_STRING(secret), 16)
+    if not tux_kernel_key_of_head(words, PyBytes_AS_STRING(head), len(head), listener, &key):
+        raise ValueError(f"a head of {len(head)} bytes (1 to {TUX_KERNEL_MAX_HEAD_BYTES})")
+    return key.lo, key.hi, key.length
+
+
+cdef class KernelLog:
+    cdef tux_kernellog *log
+
+    def __init__(self, int ring_fd, size_t ring_bytes, int out_fd, str log_format not None):
+        if self.log is not NULL:
+            raise RuntimeError("a log is initialised once")
+        cdef int error = tux_kernellog_new(ring_fd, ring_bytes, out_fd, _log_format(log_format), &self.log)
+        if error < 0:
+            raise OSError(-error, f"log of the kernel tier: {os.strerror(-error)}")
+
+    def __dealloc__(self):
+        tux_kernellog_free(self.log)
+
+    cdef int _open(self) except -1:
+        if self.log is NULL:
+            raise RuntimeError("the log is closed")
+        return 0
+
+    def add(self, uint64_t answer_id, uint32_t first_chunk, bytes head not None, uint16_t status, uint64_t body_bytes):
+        self._open()
+        cdef int error = tux_kernellog_add(
+            self.log, answer_id, first_chunk, PyBytes_AS_STRING(head), len(head), status, body_bytes
+        )
+        if error == -_errno.EINVAL:
+            raise ValueError(f"chunk {first_chunk}, or a head of {len(head)} bytes: out of bounds")
+        if error < 0:
+            raise MemoryError
+
+    def remove(self, uint32_t first_chunk, uint64_t answer_id):
+        self._open()
+        tux_kernellog_remove(self.log, first_chunk, answer_id)
+
+    def drain(self, int64_t wall_offset_ns, uint32_t max_records=65536):
+        cdef int taken
+        self._open()
+        with nogil:
+            taken = tux_kernellog_drain(self.log, wall_offset_ns, max_records)
+        if taken < 0:
+            raise OSError(-taken, os.strerror(-taken))
+        return taken
+
+    def reopen(self, int fd):
+        self._open()
+        cdef int error = tux_kernellog_reopen(self.log, fd)
+        if error < 0:
+            raise OSError(-error, os.strerror(-error))
+
+    def counts(self):
+        self._open()
+        cdef tux_kernellog_counts counts = tux_kernellog_count(self.log)
+        return {"lines": counts.lines, "unknown": counts.unknown}
+
+    def close(self):
+        tux_kernellog_free(self.log)
+        self.log = NULL
 
 
 # -- the parsers ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Sequence
 
 ABSENT, FILE, FOLDER, SPECIAL, DENIED, ESCAPE, ERROR = range(7)
-REMEMBER, EXACT, RANGE, CLOSE, NO_BODY = 1, 2, 4, 8, 16
+REMEMBER, EXACT, RANGE, CLOSE, NO_BODY, PUBLISH = 1, 2, 4, 8, 16, 32
 LIMITS = {"small_body_bytes": 65536}
 SIGNIFICANT_BY_DEFAULT = frozenset(
     (

@@ -22,7 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     length: int = 0
     """Bytes of the body in `file`."""
     flags: int = 0
-    """REMEMBER, EXACT, RANGE, CLOSE, NO_BODY of `tux._engine`."""
+    """REMEMBER, EXACT, RANGE, CLOSE, NO_BODY, PUBLISH of `tux._engine`."""
     ttl_ms: int = -1
     """How long it may be replayed, in milliseconds; -1: as long as its checks hold."""
     checks: tuple[Found, ...] = ()

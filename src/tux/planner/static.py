@@ -93,6 +93,7 @@ class StaticPlanner:
 
     def plan(self, view: View, path: bytes) -> Plan:
         """The answer to a request for `path`, the decoded and normalised path of its target."""
+        view.publish = True  # which statuses the kernel tier takes, the engine knows
         if view.expect_other:
             return error_plan(view, 417)
         if view.method not in ("GET", "HEAD"):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from tux._engine import EXACT, RANGE, REMEMBER
+from tux._engine import EXACT, PUBLISH, RANGE, REMEMBER
 
 SETTLE_NS = 2_000_000_000
 """A file that changed less than 2 s ago may change again within one tick of its file system's clock, unnoticed."""
@@ -73,6 +73,7 @@ class View:
         "minor",
         "path",
         "plain_range",
+        "publish",
         "ttl_ms",
     )
 
@@ -95,6 +96,8 @@ class View:
         """The request has one plain range; that is covered, its numbers only by the exact signature."""
         self.ttl_ms = -1
         """How long a plan that read what was read so far may be replayed, in milliseconds; -1: no limit."""
+        self.publish = False
+        """Whether a remembered answer may be given by the kernel tier, too. It is the origin's to say so."""
 
     # -- the request --------------------------------------------------------------------------------------------
 
@@ -158,12 +161,14 @@ class View:
         self._uncovered_read = True
 
     def flags(self, flags: int = 0) -> int:
-        """`flags` of a plan (RANGE, CLOSE, NO_BODY) with REMEMBER and EXACT as what was read allows.
+        """`flags` of a plan (RANGE, CLOSE, NO_BODY) with REMEMBER, EXACT and PUBLISH as what was read allows.
 
         The numbers of a plain range do not matter to a RANGE template: the engine fills them in.
         """
         if self._uncovered_read or not self._signed:
             return flags
+        if self.publish:
+            flags |= PUBLISH
         if self._query_read or (self._range_read and self.plain_range and not flags & RANGE):
             return flags | REMEMBER | EXACT
         return flags | REMEMBER

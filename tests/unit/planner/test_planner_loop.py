@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.planner.world import NOW_NS, Ask, World
-from tux._engine import CLOSE, NO_BODY, REMEMBER, Found, RouteTable
+from tux._engine import CLOSE, NO_BODY, PUBLISH, REMEMBER, Found, RouteTable
 from tux.http.errors import error_head
 from tux.planner.loop import ENGINE_ERRORS, MAX_BATCH, Planner, canned_answers
 from tux.planner.rules import DenyRule, StaticRule
@@ -128,6 +128,10 @@ def test_routes(planner: Planner, port: FakePort, host: str, target: str, status
     assert planner.serve_pending() == 1
     assert port.replies[7]["status"] == status
     assert port.replies[7]["flags"] & REMEMBER
+    if status == 200:
+        assert port.replies[7]["flags"] & PUBLISH
+    if status in (400, 403):
+        assert not port.replies[7]["flags"] & PUBLISH, "of static files only"
 
 
 def test_replies(planner: Planner, port: FakePort) -> None:
@@ -135,7 +139,7 @@ def test_replies(planner: Planner, port: FakePort) -> None:
     assert planner.serve_pending() == 3
     small, head, large = (port.replies[ask_id] for ask_id in (1, 2, 3))
     assert (small["body"], small["body_len"], small["file"]) == (b"home", -1, None)
-    assert (head["body"], head["file"], head["flags"]) == (b"", None, REMEMBER | NO_BODY)
+    assert (head["body"], head["file"], head["flags"]) == (b"", None, REMEMBER | NO_BODY | PUBLISH)
     assert large["body"] == b""
     assert large["body_len"] == 10
     assert large["file"] is not None

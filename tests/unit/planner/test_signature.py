@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.planner.world import NOW_NS, Ask, World
-from tux._engine import EXACT, RANGE, REMEMBER, SIGNIFICANT_BY_DEFAULT
+from tux._engine import EXACT, PUBLISH, RANGE, REMEMBER, SIGNIFICANT_BY_DEFAULT
 from tux.http.dates import format_date
 from tux.planner.plan import Plan
 
@@ -116,4 +116,4 @@ def test_equal_signature_implies_equal_answer(site: World, pair: tuple[Ask, Ask]
 def test_static_files_are_found_whatever_the_query(site: World) -> None:
     """The property above would also hold if nothing were ever remembered; these must be, under the path alone."""
     for target in ("/a.css?x", "/b.bin?y", "/docs/?z", "/missing?q=random"):
-        assert site.ask(target).flags == REMEMBER
+        assert site.ask(target).flags == REMEMBER | PUBLISH

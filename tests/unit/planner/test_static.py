@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.planner.world import NOW_NS, NOW_S, Answer, Ask, World
-from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NO_BODY, RANGE, REMEMBER
+from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NO_BODY, PUBLISH, RANGE, REMEMBER
 from tux.http.dates import format_date
 from tux.planner.rules import CacheRule, HeaderRule
 
 Write = Callable[..., Path]
+
+KEPT = REMEMBER | PUBLISH
+"""What the memo keeps, the kernel tier may give, too: all that these planners read is in the head."""
 
 
 def checks_of(answer: Answer) -> list[tuple[bytes, int]]:
@@ -47,7 +50,7 @@ def test_a_file(world: World, write: Write) -> None:
         "last-modified": "Fri, 15 Jan 2027 07:00:00 GMT",
         "content-length": "7",
     }
-    assert answer.flags == REMEMBER
+    assert answer.flags == KEPT
     assert answer.plan.ttl_ms == -1
     assert checks_of(answer) == [(b"a/notes.pdf", FILE)]
 
@@ -74,7 +77,7 @@ def test_a_large_file_is_sent_from_its_descriptor(world: World, write: Write) ->
     assert (answer.plan.body, answer.plan.offset, answer.plan.length) == (b"", 0, 5)
     assert answer.body == b"12345"
     assert answer.fields["etag"] == f'"5-{file.stat().st_mtime_ns:x}"'
-    assert answer.flags == REMEMBER
+    assert answer.flags == KEPT
 
 
 def test_the_tag_follows_the_content_not_the_inode(world: World, write: Write) -> None:
@@ -92,17 +95,17 @@ def test_head_is_get_without_the_body(world: World, write: Write) -> None:
     for path in ("/a.txt", "/big.bin"):
         get, head = world.ask(path), world.ask(path, "HEAD")
         assert head.plan.head == get.plan.head
-        assert head.flags == REMEMBER | NO_BODY
+        assert head.flags == KEPT | NO_BODY
     missing, head = world.ask("/missing"), world.ask("/missing", "HEAD")
     assert head.plan.head == missing.plan.head
-    assert head.flags == REMEMBER | NO_BODY
+    assert head.flags == KEPT | NO_BODY
 
 
 @pytest.mark.parametrize("age_s", [0, 1.9, -5])
 def test_a_file_that_just_changed_is_remembered_briefly(world: World, write: Write, age_s: float) -> None:
     write("a.bin", age_s=age_s)
     answer = world.ask("/a.bin")
-    assert answer.flags == REMEMBER
+    assert answer.flags == KEPT
     assert answer.plan.ttl_ms == 1000
     assert answer.fields["last-modified"] == format_date(min(NOW_S, int(NOW_S - age_s))), "never later than now"
 
@@ -120,7 +123,7 @@ def test_times_before_1970(world: World, write: Write) -> None:
 def test_options(world: World) -> None:
     answer = world.ask("/whatever", "OPTIONS")
     assert (answer.status, answer.fields) == (204, {"server": "tux", "allow": "GET, HEAD, OPTIONS"})
-    assert answer.flags == REMEMBER | NO_BODY
+    assert answer.flags == KEPT | NO_BODY
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "MKCOL", "QUERY"])
@@ -205,18 +208,18 @@ def test_a_file_is_no_folder(world: World, write: Write) -> None:
 @pytest.mark.parametrize(
     ("target", "location", "flags"),
     [
-        ("/docs", "docs/", REMEMBER | EXACT),
-        ("//docs", "docs/", REMEMBER | EXACT),
-        ("/docs?a=1&b=%20", "docs/?a=1&b=%20", REMEMBER | EXACT),
-        ("/docs?", "docs/?", REMEMBER | EXACT),
-        ("/docs?<\xe9\\", "docs/?%3C%E9%5C", REMEMBER | EXACT),
-        ("/docs/sub", "sub/", REMEMBER | EXACT),
-        ("/docs/x/../sub", "sub/", REMEMBER | EXACT),
-        ("/d%6Fcs", "docs/", REMEMBER | EXACT),
-        ("/a%20b", "a%20b/", REMEMBER | EXACT),
-        ("/javascript:alert", "javascript%3Aalert/", REMEMBER | EXACT),
-        ("/%0d%0aSet-Cookie:x", "%0D%0ASet-Cookie%3Ax/", REMEMBER | EXACT),
-        ("/\\evil.example", "%5Cevil.example/", REMEMBER | EXACT),
+        ("/docs", "docs/", KEPT | EXACT),
+        ("//docs", "docs/", KEPT | EXACT),
+        ("/docs?a=1&b=%20", "docs/?a=1&b=%20", KEPT | EXACT),
+        ("/docs?", "docs/?", KEPT | EXACT),
+        ("/docs?<\xe9\\", "docs/?%3C%E9%5C", KEPT | EXACT),
+        ("/docs/sub", "sub/", KEPT | EXACT),
+        ("/docs/x/../sub", "sub/", KEPT | EXACT),
+        ("/d%6Fcs", "docs/", KEPT | EXACT),
+        ("/a%20b", "a%20b/", KEPT | EXACT),
+        ("/javascript:alert", "javascript%3Aalert/", KEPT | EXACT),
+        ("/%0d%0aSet-Cookie:x", "%0D%0ASet-Cookie%3Ax/", KEPT | EXACT),
+        ("/\\evil.example", "%5Cevil.example/", KEPT | EXACT),
     ],
 )
 def test_a_folder_without_its_slash(world: World, target: str, location: str, flags: int) -> None:
@@ -246,7 +249,7 @@ def test_a_root_below_a_prefix(world: World, write: Write) -> None:
 
 def test_absent(world: World) -> None:
     answer = world.ask("/missing.png")
-    assert (answer.status, answer.flags) == (404, REMEMBER)
+    assert (answer.status, answer.flags) == (404, KEPT)
     assert checks_of(answer) == [(b"missing.png", ABSENT)]
     assert answer.fields["content-type"] == "text/html; charset=utf-8"
     assert b"missing" not in answer.body
@@ -320,7 +323,7 @@ def test_links_out_of_the_root_are_named_in_the_log_once(
             for _ in range(2):
                 answer = world.ask(path)
                 assert answer.status == 404
-                assert answer.flags == REMEMBER
+                assert answer.flags == KEPT
                 assert b"secret" not in answer.body
     named = [record.getMessage().split("'")[1] for record in caplog.records]
     assert named == ["sub/abs", "rel\\n", "loop", "passwd"]
@@ -360,7 +363,7 @@ def unprivileged_world() -> Iterator[World]:
 @pytest.mark.parametrize("path", ["/a.txt", "/d/", "/d/x"])
 def test_unreadable(unprivileged_world: World, path: str) -> None:
     answer = unprivileged_world.ask(path)
-    assert (answer.status, answer.flags) == (403, REMEMBER)
+    assert (answer.status, answer.flags) == (403, KEPT)
     assert b"secret" not in answer.body
 
 
@@ -406,7 +409,7 @@ def test_not_modified(world: World, write: Write) -> None:
             "cache-control": "max-age=60",
             "x-a": "b",
         }
-        assert answer.flags == REMEMBER | NO_BODY
+        assert answer.flags == KEPT | NO_BODY
         assert checks_of(answer) == checks_of(full)
         assert world.ask("/a.bin", "HEAD", **fields).plan.head == answer.plan.head
 
@@ -426,7 +429,7 @@ def test_preconditions(world: World, write: Write) -> None:
     for fields in ({"if_match": '"other"'}, {"if_unmodified_since": format_date(NOW_S - 3601)}):
         answer = world.ask("/a.bin", **fields)
         assert (answer.status, answer.fields["etag"]) == (412, full.fields["etag"])
-        assert answer.flags == REMEMBER
+        assert answer.flags == KEPT
 
 
 def test_conditions_are_about_what_exists(world: World) -> None:
@@ -455,7 +458,7 @@ def test_a_plain_range_is_a_template(world: World, write: Write) -> None:
             other = world.ask("/a.bin", range=value)
             assert other.plan.head == one.plan.head
         assert one.status == 206
-        assert one.flags == REMEMBER | RANGE
+        assert one.flags == KEPT | RANGE
         assert one.body == CONTENT, "the whole representation"
         assert one.fields["content-type"] == "application/octet-stream"
         assert one.fields["etag"] == world.ask("/a.bin").fields["etag"]
@@ -465,7 +468,7 @@ def test_an_unsatisfiable_range(world: World, write: Write) -> None:
     write("a.bin", CONTENT)
     answer = world.ask("/a.bin", range="bytes=100-")
     assert (answer.status, answer.fields["content-range"]) == (416, "bytes */100")
-    assert answer.flags == REMEMBER | EXACT, "other numbers, other answer"
+    assert answer.flags == KEPT | EXACT, "other numbers, other answer"
 
 
 @pytest.mark.parametrize("small", [65536, 10])
@@ -475,7 +478,7 @@ def test_one_part_in_other_words(world: World, write: Write, small: int) -> None
     answer = world.ask("/a.bin", range="Bytes = 10-19, 15-29")
     assert (answer.status, answer.fields["content-range"]) == (206, "bytes 10-29/100")
     assert answer.body == CONTENT[10:30]
-    assert answer.flags == REMEMBER
+    assert answer.flags == KEPT
 
 
 @pytest.mark.parametrize("small", [65536, 10])
@@ -493,7 +496,7 @@ def test_several_parts(world: World, write: Write, small: int) -> None:
     for part, (span, content) in zip(parts, expected, strict=True):
         head = f"\r\nContent-Type: application/pdf\r\nContent-Range: bytes {span}/100\r\n\r\n".encode()
         assert part == head + content
-    assert answer.flags == (REMEMBER if small > 100 else 0), "the memo holds small bodies only"
+    assert answer.flags == (KEPT if small > 100 else 0), "the memo holds small bodies only"
     assert world.ask("/a.pdf", range="bytes=90-,0-9").plan.body == answer.plan.body
 
 
@@ -535,9 +538,9 @@ def test_ranges_that_are_ignored(world: World, write: Write) -> None:
         answer = world.ask("/a.bin", range=value)
         assert (answer.status, answer.body) == (200, CONTENT)
     empty = world.ask("/empty.bin", range="bytes=0-")
-    assert (empty.status, empty.flags) == (200, REMEMBER), "whatever the numbers"
+    assert (empty.status, empty.flags) == (200, KEPT), "whatever the numbers"
     head = world.ask("/a.bin", "HEAD", range="bytes=0-1")
-    assert (head.status, head.fields["content-length"], head.flags) == (200, "100", REMEMBER | NO_BODY)
+    assert (head.status, head.fields["content-length"], head.flags) == (200, "100", KEPT | NO_BODY)
 
 
 def test_if_range(world: World, write: Write) -> None:
@@ -611,7 +614,7 @@ def test_side_files(world: World, sides: Write, accept: str | None, coding: str 
     assert answer.fields["content-type"] == "text/css; charset=utf-8"
     assert answer.fields["vary"] == "Accept-Encoding", "whatever the variant"
     assert [path for path, _ in checks_of(answer)] == [b"a.css", b"a.css.br", b"a.css.zst", b"a.css.gz"]
-    assert answer.flags == REMEMBER
+    assert answer.flags == KEPT
 
 
 def test_each_variant_has_its_own_validators(world: World, sides: Write) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.planner.world import NOW_NS, NOW_S, Ask
-from tux._engine import CLOSE, EXACT, NO_BODY, RANGE, REMEMBER, SIGNIFICANT_BY_DEFAULT
+from tux._engine import CLOSE, EXACT, NO_BODY, PUBLISH, RANGE, REMEMBER, SIGNIFICANT_BY_DEFAULT
 from tux.planner.view import CLOCK_TTL_MS, View
 
 
@@ -75,6 +75,14 @@ def test_rules_may_make_a_field_significant() -> None:
     view = view_of(PLAIN, frozenset(("cookie",)))
     assert view.field("cookie") == "c"
     assert view.flags() == REMEMBER
+
+
+def test_only_what_is_remembered_can_be_published() -> None:
+    view = view_of(PLAIN)
+    view.publish = True
+    assert view.flags() == REMEMBER | PUBLISH
+    view.forget()
+    assert view.flags() == 0
 
 
 def test_reading_the_time_limits_the_life_of_a_plan() -> None:
