@@ -259,7 +259,7 @@ def test_reopen(ring: Ring, tmp_path: Path) -> None:
         assert os.pread(fd, 100, 0).startswith(b"::1 - - [")
         os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        log.reopen(old)
+        log.reopen(-1)
 
 
 def test_misuse(ring: Ring) -> None:
