@@ -327,7 +327,7 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
             if (engine->draining && len == 0 && conn->heard) /* one that is new has a moment for its request */
                 return TUX_STEP_CLOSE;
             if (len == 0)
-                tux_kernel_rest(engine, conn);
+                tux_kernel_rest(engine, conn, 0);
             return TUX_STEP_WAIT;
         }
         ssize_t n = receive(conn, engine->recv + len, TUX_RECV_BYTES, 0);

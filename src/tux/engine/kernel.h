@@ -38,18 +38,20 @@ void tux_kernel_claim(struct tux_engine *engine, struct tux_conn *conn);
 /* After its descriptor was closed. */
 void tux_kernel_release(struct tux_conn *conn);
 
-/* The connection waits for a request: nothing of it is held, everything for it has been handed to the stack.
+/* All that was received is answered once `sending` more bytes have been sent: nothing of it is held, and nothing else is
+ * to be sent. Written before they are sent, because the client's next request may be faster than the return from send(2);
+ * until all of them have left the counts differ.
  *
  * Why equal marks suffice. The program counts, under its lock, the bytes that it let pass to the stack and from it. If it
  * has let pass to the stack just as many as were received here when the marks were written, then there is nothing that the
  * engine could work on or the stack could hold for it; and if as many came out of the stack as were sent, then every answer
  * has left. Neither count ever goes back, so equality with old marks means that nothing happened since. What the engine
  * sends without being asked would change that: then the marks are taken back first (tux_kernel_busy). */
-static inline void tux_kernel_rest(const struct tux_engine *engine, struct tux_conn *conn)
+static inline void tux_kernel_rest(const struct tux_engine *engine, struct tux_conn *conn, uint32_t sending)
 {
     if (conn->kernel_slot == NULL || engine->draining)
         return;
-    uint64_t marks = conn->received | (uint64_t)conn->sent << 32;
+    uint64_t marks = conn->received | (uint64_t)(conn->sent + sending) << 32;
     if (conn->kernel_slot->marks != marks) /* written by this thread alone */
         tux_kernel_mark(conn, marks);
 }
