@@ -27,7 +27,8 @@ if TYPE_CHECKING or __package__:
     from tux.kernel import btf
     from tux.kernel import object as flat
 else:
-    import btf  # a script finds what is beside it
+    sys.path.insert(0, str(Path(__file__).parent))  # as for every script, but where PYTHONSAFEPATH forbids it
+    import btf
     import object as flat
 
 HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
