@@ -119,7 +119,9 @@ class Map:
 
     def mmap(self) -> mmap.mmap:
         """The values of an array with BPF_F_MMAPABLE, shared with the programs: value i at i * stride. Whole pages.
-        OSError: it is no such map."""
+        BpfError: it is no such map."""
+        if not self.flags & sys_bpf.MMAPABLE:
+            raise sys_bpf.BpfError(errno.EOPNOTSUPP, f"map the memory of {self.name}")
         length = (self.stride * self.max_entries + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
         return mmap.mmap(self.fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 

@@ -84,11 +84,15 @@ DEVICE_MTU: Final = 64 * 1024 + 256
 """Room for a packet that a test run gives back: the largest, and its link header."""
 
 
+ENOTSUPP: Final = 524
+"""An error number of the kernel's own that bpf(2) lets out; libc has no text for it."""
+
+
 class BpfError(OSError):
     """A bpf(2) call failed. The text says what was attempted, and why it failed."""
 
     def __init__(self, number: int, attempt: str) -> None:
-        super().__init__(number, os.strerror(number))
+        super().__init__(number, os.strerror(errno.EOPNOTSUPP if number == ENOTSUPP else number))
         self.attempt = attempt
 
     def __str__(self) -> str:
@@ -391,7 +395,9 @@ class LinkInfo(NamedTuple):
     attach_type: int
 
 
-def _info(fd: int, size: int) -> bytes:
+def _info(fd: int, kind: str, size: int) -> bytes:
+    if kind_of(fd) != kind:
+        raise BpfError(errno.EINVAL, f"use what is no {kind} as one")
     room = _Room(size)
     call(Command.OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, size, room.address), "ask about a descriptor")
     return room.content()
@@ -399,19 +405,19 @@ def _info(fd: int, size: int) -> bytes:
 
 def prog_info(fd: int) -> ProgramInfo:
     """BpfError: it is no program."""
-    kind, number, tag, _, translated, _, _, _, _, _, _, name = struct.unpack("=II8sIIQQQIIQ16s", _info(fd, 80))
+    kind, number, tag, _, translated, _, _, _, _, _, _, name = struct.unpack("=II8sIIQQQIIQ16s", _info(fd, "prog", 80))
     return ProgramInfo(kind, number, tag, _text(name), translated)
 
 
 def map_info(fd: int) -> MapInfo:
     """BpfError: it is no map."""
-    kind, number, key, value, entries, flags, name = struct.unpack("=IIIIII16s", _info(fd, 40))
+    kind, number, key, value, entries, flags, name = struct.unpack("=IIIIII16s", _info(fd, "map", 40))
     return MapInfo(kind, number, key, value, entries, flags, _text(name))
 
 
 def link_info(fd: int) -> LinkInfo:
     """BpfError: it is no link."""
-    return LinkInfo(*struct.unpack("=IIIxxxxII", _info(fd, 24)))
+    return LinkInfo(*struct.unpack("=IIIxxxxII", _info(fd, "link", 24)))
 
 
 def _text(name: bytes) -> str:
