@@ -37,6 +37,9 @@ class Options(TypedDict, total=False):
     """Seconds."""
     access_log: str | os.PathLike[str]
     log_format: str
+    kernel: str
+    """"auto", "on" or "off"."""
+    kernel_interface: str | Sequence[str]
     index: str | Sequence[str]
     precompressed: bool
     cache_control: str | Mapping[str, str]
@@ -249,7 +252,7 @@ class Server:
 def _plain(options: Options) -> dict[str, Any]:
     """The options as `tux.config.options.from_options` takes them, and as the command line names them."""
     plain: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("listen", "index"):
+    for name in ("listen", "index", "kernel_interface"):
         if isinstance(plain.get(name), str):
             plain[name] = [plain[name]]
     for name in ("config", "access_log"):

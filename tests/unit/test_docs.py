@@ -94,6 +94,11 @@ def check(arguments: list[str]) -> None:
         if not arguments:
             return
     name, command, rest = tux.resolve_command(program, arguments)
+    while isinstance(command, click.Group):
+        program = click.Context(command, info_name=name, parent=program)
+        name, inner, rest = command.resolve_command(program, rest)
+        assert inner is not None
+        command = inner
     assert command is not None
     given = command.make_context(name, rest, parent=program).params
     if name == "serve" and given["config"] is None:
@@ -121,6 +126,8 @@ def test_there_are_commands() -> None:
         "$ tux serve a b",
         "$ sudo /opt/tux/bin/tux reload",
         "$ tux check --show tux.toml",
+        "$ sudo tux kernel stats",
+        "$ tux serve --kernel yes",
     ],
 )
 def test_a_wrong_command_is_found(line: str) -> None:

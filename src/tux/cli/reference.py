@@ -34,11 +34,21 @@ def _command(name: str) -> Iterator[str]:
     command = tux.get_command(parent, name)
     if command is None:
         raise LookupError(name)
+    yield from _section(command, name, parent)
+
+
+def _section(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    """A command; of a group, its text and its commands."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
-    yield f"\n## `tux {name}`\n\n```\ntux {name} {usage}\n```\n\n"
+    yield f"\n## `{context.command_path}`\n\n```\n{context.command_path} {usage}\n```\n\n"
     yield "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
-    yield "\n\n"
+    yield "\n"
+    if isinstance(command, click.Group):
+        for inner, below in command.commands.items():
+            yield from _section(below, inner, context)
+        return
+    yield "\n"
     yield from _options(command, context)
 
 

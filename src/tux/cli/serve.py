@@ -20,8 +20,9 @@ import click
 @click.option(
     "--config",
     metavar="FILE",
-    help="Configuration file. The options of the server (listen, workers, user, grace, logs) win over it. PATH and the "
-    "options of a site are possible only when the file has no site. No file is read unless it is named here.",
+    help="Configuration file. The options of the server (listen, workers, user, grace, logs, kernel) win over "
+    "it. PATH and the options of a site are possible only when the file has no site. No file is read unless it is "
+    "named here.",
 )
 @click.option(
     "--index",
@@ -67,6 +68,18 @@ import click
     type=float,
     metavar="SECONDS",
     help="How long a stop waits for answers that are under way. Default: 30.",
+)
+@click.option(
+    "--kernel",
+    metavar="auto|on|off",
+    help="Answer repeated requests inside Linux: where it is possible (auto), or refuse to start without it (on). "
+    "Default: auto, which attaches to lo and veth interfaces only.",
+)
+@click.option(
+    "--kernel-interface",
+    multiple=True,
+    metavar="IF",
+    help="Attach to this interface; can be given several times. Default: those that carry the addresses.",
 )
 @click.option(
     "--ready-fd",

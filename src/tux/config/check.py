@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from tux.config import listen, origins
 from tux.config.decode import shown
 from tux.config.origins.static import check_shared
-from tux.config.schema import Config, Server, Site
+from tux.config.schema import Config, Kernel, Server, Site
 from tux.errors import Problem
 
 Place = tuple[str | int, ...]
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+"""netdevice(7): at most 15 bytes, no slash, no white space; a colon would be an alias."""
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
 
 
@@ -24,7 +26,7 @@ def host_key(host: str) -> str:
 
 def problems(config: Config) -> list[Problem]:
     """All that is wrong in a decoded configuration, without a look at the file system."""
-    return [*_server(config.server), *_sites(config)]
+    return [*_server(config.server), *_kernel(config.kernel), *_sites(config)]
 
 
 def _server(server: Server) -> Iterator[Problem]:
@@ -43,6 +45,17 @@ def _server(server: Server) -> Iterator[Problem]:
         yield Problem(
             ("server", "limits", "target_bytes"), f"expected at most head_bytes, which is {server.limits.head_bytes}"
         )
+
+
+def _kernel(kernel: Kernel) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for i, name in enumerate(kernel.interface):
+        place = ("kernel", "interface", i)
+        if not _INTERFACE.fullmatch(name) or name in (".", ".."):
+            yield Problem(place, f"expected the name of an interface, got {shown(name)}")
+        elif name in seen:
+            yield Problem(place, f"{shown(name)} is listed twice")
+        seen.add(name)
 
 
 def _sites(config: Config) -> Iterator[Problem]:

@@ -84,7 +84,11 @@ def absolute(config: Config, base: str) -> Config:
             access_log=log if log in (None, "-", "off") else join(base, str(log)),
         )
 
-    return Config(server=server(config.server), site=tuple(site(s) for s in config.site))
+    return Config(
+        server=server(config.server),
+        kernel=msgspec.structs.replace(config.kernel, bpffs=join(base, config.kernel.bpffs)),
+        site=tuple(site(s) for s in config.site),
+    )
 
 
 def _toml(data: bytes, path: str) -> tuple[str, dict[str, Any]]:

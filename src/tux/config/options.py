@@ -8,7 +8,7 @@ import msgspec
 
 from tux.config import check, load
 from tux.config.decode import decode
-from tux.config.schema import Config, Server, Site
+from tux.config.schema import Config, Kernel, Server, Site
 from tux.errors import USAGE, ConfigError, Problem, StartError
 
 OPTIONS = {
@@ -18,6 +18,8 @@ OPTIONS = {
     ("server", "grace"): "--grace",
     ("server", "access_log"): "--access-log",
     ("server", "log_format"): "--log-format",
+    ("kernel", "mode"): "--kernel",
+    ("kernel", "interface"): "--kernel-interface",
     ("site", "root"): "PATH",
     ("site", "index"): "--index",
     ("site", "precompressed"): "--precompressed",
@@ -38,6 +40,8 @@ def from_options(
     grace: float | None = None,
     access_log: str | None = None,
     log_format: str | None = None,
+    kernel: str | None = None,
+    kernel_interface: Sequence[str] = (),
     index: Sequence[str] = (),
     precompressed: bool | None = None,
     cache_control: Sequence[str] = (),
@@ -47,8 +51,8 @@ def from_options(
     """The configuration that the options of `tux serve` describe; None and () stand for options that were not given.
 
     Without `config`: one site for all hosts, the folder `path` (default: the current one). With `config`: the file,
-    where options of the server win over its values. Its sites are as they are: `path` and options of a site are an
-    error, unless the file has no site; then they make one, and `path` must be given.
+    where options of the server and of the kernel tier win over its values. Its sites are as they are: `path` and options
+    of a site are an error, unless the file has no site; then they make one, and `path` must be given.
 
     cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE". Relative paths start at the current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
@@ -60,6 +64,7 @@ def from_options(
         access_log=access_log,
         log_format=log_format,
     )
+    tier = _given(mode=kernel, interface=tuple(kernel_interface) or None)
     site = _given(
         root=path,
         index=tuple(index) or None,
@@ -69,7 +74,7 @@ def from_options(
         dotfiles=dotfiles,
     )
     # What the options say is judged by itself, so that an error names the option.
-    ours = _decode(server, site)
+    ours = _decode(server, tier, site)
     if config is None:
         return ours
     file = load.load(config, complete=False)
@@ -78,8 +83,11 @@ def from_options(
         raise StartError(f"{named}: cannot be given with {config}, which has sites; change them there", USAGE)
     if not file.site and path is None:
         raise StartError(f'{config}: no site: add [[site]] with root = "FOLDER", or give PATH')
-    changed = {key: getattr(ours.server, key) for key in server}
-    return Config(server=msgspec.structs.replace(file.server, **changed), site=file.site or ours.site)
+    return Config(
+        server=msgspec.structs.replace(file.server, **{key: getattr(ours.server, key) for key in server}),
+        kernel=msgspec.structs.replace(file.kernel, **{key: getattr(ours.kernel, key) for key in tier}),
+        site=file.site or ours.site,
+    )
 
 
 def _given(**values: object) -> dict[str, object]:
@@ -113,10 +121,11 @@ def _headers(options: Sequence[str]) -> dict[str, dict[str, str]]:
     return table
 
 
-def _decode(server: dict[str, object], site: dict[str, object]) -> Config:
+def _decode(server: dict[str, object], tier: dict[str, object], site: dict[str, object]) -> Config:
     try:
         decoded = Config(
             server=decode(server, Server, ("server",)),
+            kernel=decode(tier, Kernel, ("kernel",)),
             site=(decode({"root": ".", **site}, Site, ("site", 0)),),
         )
     except ConfigError as error:

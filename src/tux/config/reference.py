@@ -18,7 +18,7 @@ _HEAD = """\
 
 `tux serve --config FILE` reads a [TOML](https://toml.io) file; without `--config` none is read. `tux check FILE` checks
 one, `tux check --print FILE` shows what it comes to with all defaults. Options of the command line win over `[server]`
-(see [command-line.md](command-line.md)).
+and `[kernel]` (see [command-line.md](command-line.md)).
 
 - Relative paths in a file are relative to the folder of that file.
 - Times are in seconds. Sizes are in bytes, or strings with a unit: `"64KiB"`, `"10MB"`.
@@ -54,6 +54,7 @@ def keys() -> Iterator[str]:
 def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[server]`", schema.Server
     yield "`[server.limits]`", schema.Limits
+    yield "`[kernel]`", schema.Kernel
     yield "`[[site]]`", schema.Site
     yield "`[[site.route]]`", schema.Route
     for origin in origins.ORIGINS:

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 Dotfiles: TypeAlias = Literal["allow", "deny"]
 LogFormat: TypeAlias = Literal["common", "combined", "json"]
+KernelMode: TypeAlias = Literal["auto", "on", "off"]
 
 CacheControl: TypeAlias = str | dict[str, str]
 """One value for everything, or glob -> value."""
@@ -158,6 +159,62 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Annotated[Limits, Doc("Bounds on time and memory.")] = Limits()
 
 
+class Kernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The kernel tier: requests that were asked before are answered by eBPF programs on the interface, without a
+    process. It needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; workers need none of them."""
+
+    mode: Annotated[
+        KernelMode,
+        Doc(
+            """`on`: refuse to start without it. `auto`: use it where the process may load eBPF, `bpffs` is mounted, and
+            the listen addresses are those of the loopback interface or of a veth. `off`: never."""
+        ),
+    ] = "auto"
+    interface: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Interfaces to attach to: `["lo", "eth0"]`. Empty: those that carry the listen addresses; with `auto`,
+            ethernet interfaces are not among them."""
+        ),
+    ] = ()
+    bpffs: Annotated[
+        str,
+        Doc("Where the file system for eBPF objects is mounted; Tux makes a folder `tux` in it.", min_length=1),
+    ] = "/sys/fs/bpf"
+    memory: Annotated[
+        int,
+        Doc("Memory for answers. What is used least makes room.", ge=64 * 1024, le=16 * 1024 * 1024, unit="bytes"),
+    ] = 16 * 1024 * 1024
+    hits: Annotated[
+        int,
+        Doc("How often a worker must have answered exactly the same request before the kernel does.", ge=1, le=10**6),
+    ] = 16
+    connections: Annotated[
+        int,
+        Doc("Connections that can be answered for at the same time; all others are served as usual.", ge=64, le=2**20),
+    ] = 65536
+    max_answer: Annotated[
+        int | None,
+        Doc(
+            """The largest answer, head included, that is given from the kernel. Not set: what fits one packet of the
+            interface, and at most the largest that can be set.""",
+            ge=1,
+            le=15872,
+            unit="bytes",
+        ),
+    ] = None
+    liveness: Annotated[
+        float,
+        Doc(
+            """Each connection lets one request through to its worker at least this often, so that the worker sees that
+            it is in use. Never longer than half of `idle_timeout`.""",
+            ge=0.1,
+            le=MAX_SECONDS,
+            unit="seconds",
+        ),
+    ] = 10.0
+
+
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What answers the requests whose path begins with `path`; the longest `path` wins. The origin of a route is named
     by `origin`, or by the key that belongs to that origin alone (`deny = true`); without either it is static."""
@@ -230,4 +287,5 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole configuration. Its paths are absolute once `tux.config.load` or `tux.config.options` made it."""
 
     server: Annotated[Server, Doc("What concerns the whole server.")] = Server()
+    kernel: Annotated[Kernel, Doc("The kernel tier.")] = Kernel()
     site: Annotated[tuple[Site, ...], Doc("The sites, in any order.")] = ()

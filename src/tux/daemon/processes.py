@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tux.daemon import control, worker
 from tux.daemon.listeners import Listeners
 from tux.daemon.logs import AccessLog
-from tux.daemon.worker import Seat
+from tux.daemon.worker import KernelSeat, Seat
 from tux.errors import StartError
 
 RESTART_AT_ONCE_SECONDS = 1.0
@@ -37,6 +38,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 logger = logging.getLogger("tux.supervisor")
 
 
+class TierLike(Protocol):
+    """What a supervisor needs of `tux.kernel.tier.KernelTier`; see there."""
+
+    def worker_seat(self, worker: int, /) -> KernelSeat: ...
+    def messages(self, worker: int, /) -> socket.socket: ...
+    def on_message(self, worker: int, /) -> bool: ...
+    def worker_gone(self, worker: int, /) -> None: ...
+    def reopen_log(self, fd: int, /) -> None: ...
+    def due(self) -> float: ...
+    def tick(self) -> None: ...
+    def quiet(self) -> None: ...
+    def finish(self, patience: float = ..., /) -> None: ...
+
+
 @dataclass
 class _Worker:
     """A running worker, seen from the supervisor."""
@@ -46,6 +61,8 @@ class _Worker:
     pidfd: int
     control: socket.socket
     started: float
+    kernel: socket.socket | None = None
+    """Its messages for the kernel tier."""
     ready: bool = False
     draining: bool = False
     error: str = ""
@@ -71,6 +88,8 @@ class Supervisor:
     grace: float
     """Seconds that a stop waits for answers under way."""
     ready_fd: int | None = None
+    tier: TierLike | None = None
+    """The kernel tier, started; this brings it to its end."""
 
     _running: dict[int, _Worker] = field(default_factory=dict, init=False)
     _restarts: dict[int, _Restart] = field(default_factory=dict, init=False)
@@ -79,6 +98,8 @@ class Supervisor:
     _serving: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _kill_at: float | None = field(default=None, init=False)
+    _at_once: bool = field(default=True, init=False)
+    """Its end waits for nothing."""
     _code: int = field(default=0, init=False)
 
     def run(self) -> int:
@@ -89,10 +110,12 @@ class Supervisor:
             wakeup = cleanup.enter_context(_signal_numbers())
             self._selector = cleanup.enter_context(selectors.DefaultSelector())
             self._selector.register(wakeup, selectors.EVENT_READ, lambda: self._on_signals(wakeup))
+            cleanup.callback(self._finish_tier)
             cleanup.callback(self._kill_all)
             for index in range(self.workers):
                 self._start(index)
             self._loop()
+            self._at_once = self._code > 128
             return self._code
 
     def _loop(self) -> None:
@@ -100,6 +123,8 @@ class Supervisor:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             now = time.monotonic()
+            if self.tier is not None and self.tier.due() <= now:
+                self.tier.tick()
             for index in [index for index, restart in self._restarts.items() if restart.at <= now]:
                 del self._restarts[index]
                 self._start(index)
@@ -112,12 +137,15 @@ class Supervisor:
         times = [restart.at for restart in self._restarts.values()]
         if self._kill_at is not None:
             times.append(self._kill_at)
+        if self.tier is not None:
+            times.append(self.tier.due())
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
     def _start(self, index: int) -> None:
         ours, theirs = control.pair()
+        kernel = self._kernel_seat(index)
         supervisor = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -129,19 +157,35 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ours.close()
             theirs.close()
+            if kernel is not None:
+                kernel.close()
             if not self._serving:
                 raise StartError(f"cannot start a worker: {error.strerror}") from None
             logger.error("cannot start a worker: %s", error.strerror)
             self._restart_later(index, lived=0.0)
             return
         if pid == 0:
-            self._become_worker(Seat(index, theirs, self.listeners, self.log.fd, supervisor))
+            self._become_worker(Seat(index, theirs, self.listeners, self.log.fd, supervisor, kernel))
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         new = _Worker(index, pid, os.pidfd_open(pid), ours, time.monotonic())
         self._running[index] = new
         self._selector.register(new.pidfd, selectors.EVENT_READ, lambda: self._on_end(new))
         self._selector.register(new.control, selectors.EVENT_READ, lambda: self._on_message(new))
+        if kernel is not None and self.tier is not None:
+            kernel.close()
+            new.kernel = self.tier.messages(index)
+            self._selector.register(new.kernel, selectors.EVENT_READ, lambda: self._on_kernel_message(new))
+
+    def _kernel_seat(self, index: int) -> KernelSeat | None:
+        """What the kernel tier has for a worker; without it the worker serves all the same."""
+        if self.tier is None:
+            return None
+        try:
+            return self.tier.worker_seat(index)
+        except OSError as error:
+            logger.error("worker %d has no part in the kernel tier: %s", index, error)
+            return None
 
     def _become_worker(self, seat: Seat) -> None:
         """In the child: never returns, whatever happens."""
@@ -181,6 +225,13 @@ class Supervisor:
                 sender.error = message.removeprefix(control.ERROR).decode("utf-8", "surrogateescape")
         if message == b"" and sender.control in self._selector.get_map():
             self._selector.unregister(sender.control)  # its end is reported by the pidfd
+
+    def _on_kernel_message(self, sender: _Worker) -> None:
+        if self._running.get(sender.index) is not sender or sender.kernel is None or self.tier is None:
+            return
+        if not self.tier.on_message(sender.index):
+            self._selector.unregister(sender.kernel)
+            sender.kernel = None
 
     def _announce(self) -> None:
         for url in self.listeners.urls:
@@ -225,6 +276,10 @@ class Supervisor:
         self._selector.unregister(ended.pidfd)
         if ended.control in self._selector.get_map():
             self._selector.unregister(ended.control)
+        if ended.kernel is not None:
+            self._selector.unregister(ended.kernel)
+        if self.tier is not None:
+            self.tier.worker_gone(ended.index)
         os.close(ended.pidfd)
         ended.control.close()
 
@@ -237,6 +292,12 @@ class Supervisor:
         for running in list(self._running.values()):
             _reap(running.pid)
             self._forget(running)
+
+    def _finish_tier(self) -> None:
+        if self.tier is not None and self._at_once:
+            self.tier.finish(0.0)
+        elif self.tier is not None:
+            self.tier.finish()
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -257,6 +318,8 @@ class Supervisor:
             return
         self._stopping = True
         self._restarts.clear()
+        if self.tier is not None:
+            self.tier.quiet()
         self._kill_at = time.monotonic() + self.grace + KILL_MARGIN_SECONDS
         self._signal_workers(signal.SIGTERM)
 
@@ -272,6 +335,8 @@ class Supervisor:
         except OSError as error:
             logger.error("cannot reopen the access log %s: %s", self.log.path, error.strerror)
             return
+        if self.tier is not None:
+            self.tier.reopen_log(self.log.fd)
         for running in self._running.values():
             try:
                 control.send_log(running.control, self.log.fd)

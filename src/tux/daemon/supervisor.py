@@ -8,18 +8,23 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
-from tux._engine import Engine, Roots
+from tux._engine import Engine, KernelLog, Roots
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config
 from tux.daemon import privileges, worker
 from tux.daemon.cpus import usable_cpus
-from tux.daemon.listeners import open_listeners
+from tux.daemon.listeners import Listeners, open_listeners
 from tux.daemon.logs import AccessLog, error_log
 from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
 from tux.planner.loop import Planner, canned_answers
+
+if TYPE_CHECKING:
+    from tux.kernel.load import Map
+    from tux.kernel.tier import KernelTier
 
 _KEY_BYTES = 16
 """Of the keyed hash over requests: new at each start, so that nobody can prepare requests that collide."""
@@ -55,6 +60,7 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     ):
         if account.uid == 0:
             logger.warning("workers run as root; --user NAME makes them run as somebody else")
+        tier = _start_tier(config, listeners, log)
         return Supervisor(
             listeners=listeners,
             log=log,
@@ -62,7 +68,33 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
             workers=workers,
             grace=server.grace,
             ready_fd=ready_fd,
+            tier=tier,
         ).run()
+
+
+def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelTier | None:
+    """The kernel tier, at work; None where it is not to be used. StartError."""
+    if config.kernel.mode == "off":
+        return None
+    # Only here: most servers run where it is not possible, and need not wait for its modules.
+    from tux.kernel import tier
+    from tux.kernel.choice import choose
+    from tux.kernel.host import ThisHost
+
+    sockets = [listener.sockets[0] for listener in tier.tcp_listeners(listeners.items).values()]
+    addresses = [sock.getsockname()[0] for sock in sockets]
+    choice = choose(config.kernel, addresses, ThisHost())
+    if not choice.interfaces:
+        logger.log(logging.DEBUG if choice.usual else logging.INFO, "the kernel tier is off: %s", choice.reason)
+        return None
+    for warning in choice.warnings:
+        logger.warning("the kernel tier: %s", warning)
+    log_format = config.server.log_format
+
+    def make_log(records: Map, fd: int) -> KernelLog:
+        return KernelLog(records.fd, records.max_entries, fd, log_format)
+
+    return tier.start(config, choice, listeners.items, log_fd=log.fd, make_log=make_log)
 
 
 def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -> Engine:

@@ -6,6 +6,7 @@ the supervisor, so that a stop is obeyed at once even while a plan is being made
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 import os
@@ -13,7 +14,7 @@ import selectors
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,6 +60,17 @@ class EngineLike(Protocol):
     """What a worker needs of `tux._engine.Engine`; see there."""
 
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None: ...
+    def kernel(
+        self,
+        *,
+        slots_fd: int,
+        cells_fd: int,
+        message_fd: int,
+        secret: bytes,
+        listeners: Sequence[int],
+        hits: int,
+        max_answer_bytes: int,
+    ) -> None: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
@@ -75,6 +87,31 @@ class PlannerLike(Protocol):
 
 
 @dataclass(frozen=True)
+class KernelSeat:
+    """What the kernel tier hands over at the fork: three descriptors, which the engine takes over, and what it does."""
+
+    slots_fd: int
+    cells_fd: int
+    message_fd: int
+    """Its end of a SOCK_SEQPACKET pair."""
+    secret: bytes
+    """Key of the hash over heads."""
+    listeners: tuple[int, ...]
+    """Those whose requests are answered by the tier, too."""
+    hits: int
+    max_answer_bytes: int
+
+    @property
+    def descriptors(self) -> set[int]:
+        return {self.slots_fd, self.cells_fd, self.message_fd}
+
+    def close(self) -> None:
+        """In the supervisor, after the fork."""
+        for fd in self.descriptors:
+            os.close(fd)
+
+
+@dataclass(frozen=True)
 class Seat:
     """The place of one worker, as the supervisor hands it over at the fork."""
 
@@ -84,6 +121,7 @@ class Seat:
     log_fd: int
     supervisor: int
     """Its pid."""
+    kernel: KernelSeat | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +153,8 @@ def serve(seat: Seat, job: Job) -> int:
 
     StartError, OSError: it could not start."""
     sockets = seat.listeners.keep(seat.index)
-    close_all_but({seat.control.fileno(), seat.log_fd, *(sock.fileno() for sock in sockets)})
+    kernel = seat.kernel.descriptors if seat.kernel is not None else set()
+    close_all_but({seat.control.fileno(), seat.log_fd, *(sock.fileno() for sock in sockets), *kernel})
     privileges.raise_descriptor_limit()
     privileges.become(job.account)
     if not privileges.die_with_parent(seat.supervisor):
@@ -126,6 +165,8 @@ def serve(seat: Seat, job: Job) -> int:
     engine = job.make_engine(seat.log_fd)
     for index, (listener, sock) in enumerate(zip(seat.listeners, sockets, strict=True)):
         engine.listen(sock.fileno(), listener=index, shared=listener.shared)
+    if seat.kernel is not None:
+        engine.kernel(**dataclasses.asdict(seat.kernel))
     own = set(job.own)
     if seat.log_fd >= 0:
         own.add(_identity(seat.log_fd))

@@ -21,7 +21,7 @@ RETIRE: Final = 2
 """enum tux_kernel_message_kind."""
 
 CHUNK_BYTES: Final = 4096
-MAX_CHUNKS: Final = 16
+MAX_ANSWER_BYTES: Final = 15872
 MAX_HEAD_BYTES: Final = 2048
 CELLS: Final = 4096
 DATE_BYTES: Final = 29
@@ -109,7 +109,7 @@ def parse(datagram: bytes, layouts: Structs, *, listeners: AbstractSet[int], max
 
 
 def _check_answer(answer: bytes, status: int, body_length: int, date_offset: int, max_answer: int) -> None:
-    if not 0 < len(answer) <= min(max_answer, CHUNK_BYTES * MAX_CHUNKS):
+    if not 0 < len(answer) <= min(max_answer, MAX_ANSWER_BYTES):
         raise RefusedError(f"an answer of {len(answer)} bytes")
     if status not in STATUSES or not answer.startswith(b"HTTP/1.1 %d " % status):
         raise RefusedError(f"status {status}")

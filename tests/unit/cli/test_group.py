@@ -26,6 +26,9 @@ from tux.errors import StartError
         (["serve", "--grace", "soon"], "invalid value for '--grace': 'soon' is not a valid float"),
         (["serve", "--ready-fd", "-1"], "invalid value for '--ready-fd': -1 is not in the range x>=0"),
         (["serve", "--precompressed=no"], "option '--precompressed' does not take a value"),
+        (["serve", "--kernel"], "option '--kernel' requires an argument"),
+        (["kernel", "detach", "--timeout", "-1"], "invalid value for '--timeout': -1.0 is not in the range x>=0"),
+        (["kernel", "stats"], "no such command 'stats'"),
         (["check", "a", "b"], "got unexpected extra argument (b)"),
     ],
 )
@@ -64,12 +67,17 @@ def test_no_command_shows_the_help(run: Run) -> None:
     assert run("--help").exit_code == run("-h").exit_code == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_for_itself_and_each_option(run: Run, name: str) -> None:
-    command = tux.get_command(click.Context(tux), name)
+@pytest.mark.parametrize("names", [*((name,) for name in COMMANDS), ("kernel", "status"), ("kernel", "detach")])
+def test_every_command_has_help_for_itself_and_each_option(run: Run, names: tuple[str, ...]) -> None:
+    context, command = click.Context(tux), tux.get_command(click.Context(tux), names[0])
+    for name in names[1:]:
+        assert isinstance(command, click.Group)
+        command = command.get_command(context, name)
     assert command is not None
+    assert command.help
+    assert command.short_help
     assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
-    assert run(name, "--help").exit_code == run(name, "-h").exit_code == 0
+    assert run(*names, "--help").exit_code == run(*names, "-h").exit_code == 0
 
 
 def test_version_says_what_was_built_in(run: Run) -> None:

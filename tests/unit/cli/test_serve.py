@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.cli.conftest import Run, Supervisor
-from tux.config.schema import Config, Server, Site
+from tux.config.schema import Config, Kernel, Server, Site
 
 
 def test_without_arguments(run: Run, supervisor: Supervisor, folder: Path) -> None:
@@ -24,6 +24,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
         *("--index", "a.html", "--index", "b.html", "--no-precompressed", "--dotfiles", "allow"),
         *("--cache-control", "*.css=max-age=60", "--cache-control", "*=no-cache"),
         *("--header", "*:X-A=1", "--header", "img/*.png:X-B=c:d=e"),
+        *("--kernel", "on", "--kernel-interface", "lo", "--kernel-interface", "eth0"),
         *("--ready-fd", "1"),
     )
     assert result.output == ""
@@ -36,6 +37,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
             access_log="-",
             log_format="json",
         ),
+        kernel=Kernel(mode="on", interface=("lo", "eth0")),
         site=(
             Site(
                 root=f"{folder}/public",
@@ -58,11 +60,15 @@ def test_workers_auto_and_precompressed_can_be_said(run: Run, supervisor: Superv
 
 
 def test_a_configuration_file_is_read_only_when_it_is_named(run: Run, supervisor: Supervisor, folder: Path) -> None:
-    (folder / "tux.toml").write_text('[server]\nworkers = 7\n[[site]]\nroot = "elsewhere"\n')
+    (folder / "tux.toml").write_text('[server]\nworkers = 7\n[kernel]\nhits = 2\n[[site]]\nroot = "elsewhere"\n')
     run("serve")
     assert supervisor.config == Config(site=(Site(root=str(folder)),))
-    run("serve", "--config", "tux.toml", "--grace", "0")
-    assert supervisor.config == Config(server=Server(workers=7, grace=0.0), site=(Site(root=f"{folder}/elsewhere"),))
+    run("serve", "--config", "tux.toml", "--grace", "0", "--kernel", "off")
+    assert supervisor.config == Config(
+        server=Server(workers=7, grace=0.0),
+        kernel=Kernel(mode="off", hits=2),
+        site=(Site(root=f"{folder}/elsewhere"),),
+    )
     assert supervisor.own == ["tux.toml"]
 
 
@@ -77,6 +83,9 @@ def test_a_bad_file_is_one_line_with_file_line_and_place(run: Run, supervisor: S
 def test_a_bad_option_is_one_line(run: Run, supervisor: Supervisor) -> None:
     result = run("serve", "--listen", "8080")
     message = 'tux: error: --listen: expected HOST:PORT, [IPv6]:PORT or unix:/path, got "8080"\n'
+    assert (result.exit_code, result.stderr) == (2, message)
+    result = run("serve", "--kernel", "yes")
+    message = 'tux: error: --kernel: expected "auto", "on" or "off", got "yes"\n'
     assert (result.exit_code, result.stderr) == (2, message)
     assert supervisor.config is None
 

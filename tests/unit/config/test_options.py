@@ -41,6 +41,10 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         access_log = "a.log"
         log_format = "json"
 
+        [kernel]
+        mode = "off"
+        interface = ["lo", "eth0"]
+
         [[site]]
         root = "public"
         index = ["a.html", "b.html"]
@@ -61,6 +65,8 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         grace=1.5,
         access_log="a.log",
         log_format="json",
+        kernel="off",
+        kernel_interface=("lo", "eth0"),
         index=("a.html", "b.html"),
         precompressed=False,
         cache_control=("*.css=max-age=60", "*=no-cache"),
@@ -78,6 +84,8 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         ({"workers": "two"}, '--workers: expected an integer or "auto", got "two"'),
         ({"workers": 0}, "--workers: expected at least 1, got 0"),
         ({"user": ""}, "--user: must not be empty"),
+        ({"kernel": "of"}, '--kernel: expected "auto", "on" or "off", got "of"'),
+        ({"kernel_interface": ["lo:1"]}, '--kernel-interface: expected the name of an interface, got "lo:1"'),
         ({"grace": float("nan")}, "--grace: expected a finite number, got nan"),
         ({"access_log": ""}, "--access-log: must not be empty"),
         ({"log_format": "xml"}, '--log-format: expected "common", "combined" or "json", got "xml"'),

@@ -112,6 +112,8 @@ class TestArguments:
             cache_control={"*.css": "max-age=1", "*": "no-store"},
             headers={"X-A": "1", "*.js": {"X-B": "2"}},
             dotfiles="allow",
+            kernel="on",
+            kernel_interface="lo",
         ) == [
             "serve",
             "--listen=127.0.0.1:1",
@@ -125,6 +127,8 @@ class TestArguments:
             "--cache-control=*.css=max-age=1",
             "--cache-control=*=no-store",
             "--dotfiles=allow",
+            "--kernel=on",
+            "--kernel-interface=lo",
             "--header=*:X-A=1",
             "--header=*.js:X-B=2",
         ]
