@@ -51,8 +51,8 @@ def from_options(
     """The configuration that the options of `tux serve` describe; None and () stand for options that were not given.
 
     Without `config`: one site for all hosts, the folder `path` (default: the current one). With `config`: the file,
-    where options of the server and of the kernel tier win over its values. Its sites are as they are: `path` and options
-    of a site are an error, unless the file has no site; then they make one, and `path` must be given.
+    where options of the server and of the kernel tier win over its values. Its sites are as they are: `path` and
+    options of a site are an error, unless the file has no site; then they make one, and `path` must be given.
 
     cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE". Relative paths start at the current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
