@@ -157,7 +157,7 @@ def attach(prog_fd: int, ifindex: int, direction: Direction, how: How | None = N
         return Attachment("tcx", ifindex, direction, sys_bpf.link_create_tcx(prog_fd, ifindex, direction))
     made = _make_discipline(ifindex)
     try:
-        handle = _add(prog_fd, ifindex, direction, made)
+        handle = _add(prog_fd, ifindex, direction, made=made)
     except OSError:
         if made:
             _remove_discipline(ifindex)
@@ -264,7 +264,7 @@ def _make_discipline(ifindex: int) -> bool:
     return any(found.handle & MADE for found in _ours(ifindex))
 
 
-def _add(prog_fd: int, ifindex: int, direction: Direction, made: bool) -> int:  # noqa: FBT001
+def _add(prog_fd: int, ifindex: int, direction: Direction, *, made: bool) -> int:
     options = (
         netlink.attribute(TCA_BPF_FD, struct.pack("=I", prog_fd))
         + netlink.attribute(TCA_BPF_NAME, f"tux_{direction}\0".encode())
