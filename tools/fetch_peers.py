@@ -58,6 +58,8 @@ RECIPES: Final[dict[str, Recipe]] = {
     "lighttpd": Recipe(("lighttpd",), "usr/sbin/lighttpd"),
     "h2o": Recipe(("h2o",), "usr/bin/h2o"),
     "apache2": Recipe(("apache2-bin",), "usr/sbin/apache2"),
+    # libbpf in a program: what the kernel tier's loader is compared with.
+    "bpftool": Recipe(("bpftool",), "usr/sbin/bpftool"),
     "wrk": Recipe(("wrk",), "usr/bin/wrk"),
     "h2load": Recipe(("nghttp2-client",), "usr/bin/h2load"),
 }

@@ -18,8 +18,10 @@ import pytest
 from tests import features
 from tests.unit.kernel import layout_header
 from tests.unit.kernel.blobs import LOAD_MAP, RETURN, Types, insn
+from tools import fetch_peers, native
 from tux.kernel import load, sys_bpf
 from tux.kernel.btf import BtfError
+from tux.kernel.flatten import flatten
 from tux.kernel.load import Loaded, Map, can_load, kernel_version, missing_capabilities
 from tux.kernel.object import MapSpec, Object, Program
 from tux.kernel.sys_bpf import BpfError, MapType, VerifierError
@@ -259,14 +261,16 @@ class TestRefusals:
         assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-class TestPins:
-    @pytest.fixture
-    def bpffs(self, tmp_path: Path) -> Iterator[Path]:
-        features.require("root")
-        subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path], check=True)
-        yield tmp_path
-        subprocess.run(["umount", tmp_path], check=True)
+@pytest.fixture
+def bpffs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    features.require("root")
+    folder = tmp_path_factory.mktemp("bpffs")
+    subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
+
+class TestPins:
     def test_a_map_is_found_again(self, loaded: Loaded, bpffs: Path) -> None:
         loaded.maps["numbers"].update(2, b"twelve bytes")
         loaded.maps["numbers"].pin(bpffs / "numbers")
@@ -386,6 +390,37 @@ class TestTier:
         for fd in (real.programs["tux_ingress"], real.programs["tux_egress"]):
             done = sys_bpf.prog_test_run(fd, PACKET)
             assert (done.verdict, done.data) == (-1, PACKET)
+
+    def test_libbpf_makes_the_same_of_it(self, tmp_path: Path, bpffs: Path) -> None:
+        """bpftool loads what the compiler wrote; here the same is flattened and loaded."""
+        for name in ("bpf", "kernel", "peers"):
+            features.require(name)
+        try:
+            bpftool = fetch_peers.peer("bpftool")
+        except fetch_peers.FetchError as error:
+            pytest.skip(str(error))
+        source, file = native.ROOT / "src/tux/kernel/bpf/tier.bpf.c", tmp_path / "tier.o"
+        native.compile_bpf(source, file)
+        for folder in ("programs", "maps"):
+            (bpffs / folder).mkdir()
+        pins = (f"{bpffs}/programs", "type", "classifier", "pinmaps", f"{bpffs}/maps")
+        done = subprocess.run(
+            [bpftool.path, "prog", "loadall", file, *pins], env=os.environ | bpftool.env, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        with load.load(flatten(file.read_bytes())) as ours:
+            assert {path.name for path in (bpffs / "maps").iterdir()} == ours.maps.keys()
+            for name, own in ours.maps.items():
+                theirs = Map.open(bpffs / "maps" / name)
+                theirs.close()
+                facts = ("type", "key_size", "value_size", "max_entries", "flags")
+                assert {fact: getattr(theirs, fact) for fact in facts} == {fact: getattr(own, fact) for fact in facts}
+            assert {path.name for path in (bpffs / "programs").iterdir()} == ours.programs.keys()
+            for name, own_fd in ours.programs.items():
+                with sys_bpf.closing(their_fd := sys_bpf.obj_get(str(bpffs / "programs" / name))):
+                    theirs_info, own_info = sys_bpf.prog_info(their_fd), sys_bpf.prog_info(own_fd)
+                assert theirs_info.translated_bytes == own_info.translated_bytes
+                assert (theirs_info.type, theirs_info.name) == (own_info.type, own_info.name)
 
     def test_its_structs_are_those_of_the_headers(self, real: Loaded) -> None:
         expected = layout_header.layouts()
