@@ -12,6 +12,9 @@
 #define TCP_OPTION_BYTES 40u
 #define STANDARD_TIMESTAMP_BYTES 12u /* NOP NOP TS: what every stack sends after the handshake (RFC 7323 appendix A) */
 
+#define JUMBO_BYTES 8u /* hop-by-hop header with the jumbo payload option alone (RFC 2675) ... */
+#define JUMBO_HEADER 0x0600c204u /* ... which begins like this: TCP follows, no more words, option 0xc2 of 4 bytes */
+
 #define ETHERTYPE_IPV4 0x0800u
 #define ETHERTYPE_IPV6 0x86ddu
 #define PROTOCOL_TCP 6u
@@ -66,12 +69,28 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
         if (data + ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES > end)
             return 0;
         __u8 *ip = data + ETHERNET_BYTES;
-        if (ip[6] != PROTOCOL_TCP) /* extension headers: not ours */
-            return 0;
         l4 = ETHERNET_BYTES + IPV6_BYTES;
         ip_payload = NET16(*(__u16 *)(ip + 4));
         tcp = ip + IPV6_BYTES;
-        p->plain = 1;
+        p->plain = ip[6] == PROTOCOL_TCP;
+        if (!p->plain) {
+            /* Extension headers are not ours, but for one: more than 64 KiB in one packet, inside this machine (BIG TCP,
+             * RFC 2675). Its TCP header then lies behind that. */
+            if (ip[6] != 0 || ip_payload != 0 || skb->len < need + JUMBO_BYTES)
+                return 0;
+            if (bpf_skb_pull_data(skb, need + JUMBO_BYTES))
+                return 0;
+            data = (__u8 *)(long)skb->data;
+            end = (__u8 *)(long)skb->data_end;
+            if (data + ETHERNET_BYTES + IPV6_BYTES + JUMBO_BYTES + TCP_BYTES > end)
+                return 0;
+            ip = data + ETHERNET_BYTES;
+            if (*(__u32 *)(ip + IPV6_BYTES) != NET32(JUMBO_HEADER))
+                return 0;
+            l4 += JUMBO_BYTES;
+            ip_payload = skb->len - l4;
+            tcp = ip + IPV6_BYTES + JUMBO_BYTES;
+        }
         p->no_fragment = 1;
         p->flow = *(__u32 *)ip;
         p->tos = (__u8)(NET32(p->flow) >> 20);
