@@ -20,7 +20,8 @@
 #define RECORD_BUSY (UINT32_C(1) << 31)    /* BPF_RINGBUF_BUSY_BIT: being written */
 #define RECORD_DISCARD (UINT32_C(1) << 30) /* BPF_RINGBUF_DISCARD_BIT: to be skipped */
 #define RECORD_HEADER_BYTES 8u             /* BPF_RINGBUF_HDR_SZ */
-#define PIPE_WRITES (TUX_KERNELLOG_BATCH_BYTES / PIPE_BUF + 1) /* of one flush */
+#define OUT_BYTES (TUX_KERNELLOG_BATCH_BYTES + TUX_LOG_MAX_RECORD_BYTES) /* less than a batch, and one more line */
+#define FLUSH_WRITES (OUT_BYTES / PIPE_BUF + 2)                          /* that much, in the smallest pieces */
 
 /* An answer that records refer to. */
 struct answer {
@@ -48,7 +49,7 @@ struct tux_kernellog {
     size_t peer_len;
     size_t len;  /* bytes in `out`, which begins with a whole line ... */
     size_t done; /* ... of which this much is written already */
-    char out[TUX_KERNELLOG_BATCH_BYTES + TUX_LOG_MAX_RECORD_BYTES];
+    char out[OUT_BYTES];
     struct answer *answers[TUX_KERNELLOG_CHUNKS];
     struct tux_head scanned;
 };
@@ -255,22 +256,23 @@ static ssize_t write_some(struct tux_kernellog *log, const char *bytes, size_t l
 /* Write what is in the buffer: 0 when all is out, or -errno. */
 static int flush(struct tux_kernellog *log)
 {
-    for (unsigned i = 0; i < PIPE_WRITES + TUX_LOG_MAX_RECORD_BYTES / PIPE_BUF && log->len > log->done; i++) {
+    int error = 0;
+    for (unsigned i = 0; i < FLUSH_WRITES && log->len > log->done && error == 0; i++) {
         ssize_t done = write_some(log, log->out + log->done, log->len - log->done);
-        if (done <= 0) {
-            if (done < 0 && errno == EINTR)
-                continue;
-            return done == 0 ? -EIO : -errno;
-        }
-        log->done += (size_t)done;
+        if (done > 0)
+            log->done += (size_t)done;
+        else if (done == 0 || errno != EINTR)
+            error = done == 0 ? -EIO : -errno;
     }
-    /* Keep a line whole until its end is out. */
-    char *end = log->done > 0 ? memrchr(log->out, '\n', log->done) : NULL;
+    if (error == 0 && log->len > log->done)
+        error = -EAGAIN;
+    /* A line is kept whole until its end is out. */
+    const char *end = log->done > 0 ? memrchr(log->out, '\n', log->done) : NULL;
     size_t whole = end == NULL ? 0 : (size_t)(end - log->out) + 1;
     memmove(log->out, log->out + whole, log->len - whole);
     log->len -= whole;
     log->done -= whole;
-    return log->len > log->done ? -EAGAIN : 0;
+    return error;
 }
 
 static void name_peer(struct tux_kernellog *log, const uint32_t remote[4])
@@ -287,19 +289,21 @@ static void name_peer(struct tux_kernellog *log, const uint32_t remote[4])
     log->peer_len = strlen(log->peer);
 }
 
-static void take(struct tux_kernellog *log, const struct tux_kernel_record *record, int64_t wall_offset_ns)
+static void take(struct tux_kernellog *log, const uint8_t *payload, int64_t wall_offset_ns)
 {
-    struct answer *answer = record->first_chunk < TUX_KERNELLOG_CHUNKS ? log->answers[record->first_chunk] : NULL;
-    while (answer != NULL && answer->id != record->id) /* ends: one or two */
+    struct tux_kernel_record record;
+    memcpy(&record, payload, sizeof record);
+    struct answer *answer = record.first_chunk < TUX_KERNELLOG_CHUNKS ? log->answers[record.first_chunk] : NULL;
+    while (answer != NULL && answer->id != record.id) /* ends: one or two */
         answer = answer->next;
     if (answer == NULL) {
         log->counts.unknown++;
         return;
     }
-    name_peer(log, record->remote);
+    name_peer(log, record.remote);
     struct tux_log_record line = answer->line;
     line.peer = (struct tux_log_text){.ptr = (const uint8_t *)log->peer, .len = log->peer_len};
-    line.wall_ms = (int64_t)(record->boot_ns + (uint64_t)wall_offset_ns) / 1000000;
+    line.wall_ms = (int64_t)(record.boot_ns + (uint64_t)wall_offset_ns) / 1000000;
     log->len += tux_log_format_record(log->format, &line, log->out + log->len, sizeof log->out - log->len);
     log->counts.lines++;
 }
@@ -345,11 +349,10 @@ int tux_kernellog_drain(struct tux_kernellog *log, int64_t wall_offset_ns, uint3
             log->broken = true;
         if (got <= 0)
             break;
-        if (payload != NULL && len >= sizeof(struct tux_kernel_record)) {
-            struct tux_kernel_record record;
-            memcpy(&record, payload, sizeof record);
-            take(log, &record, wall_offset_ns);
-        }
+        if (payload != NULL && len >= sizeof(struct tux_kernel_record))
+            take(log, payload, wall_offset_ns);
+        else if (payload != NULL)
+            log->counts.unknown++;
         log->consumed = after;
         taken++;
         if (log->len >= TUX_KERNELLOG_BATCH_BYTES) {

@@ -30,7 +30,7 @@ struct tux_kernellog;
 
 struct tux_kernellog_counts {
     uint64_t lines;   /* written, or in the buffer */
-    uint64_t unknown; /* records of answers that are not known: they have no line */
+    uint64_t unknown; /* records of answers that are not known, or that are none: they have no line */
 };
 
 /* 0 and *log, or -errno. ring_bytes: max_entries of the map, a power of two and whole pages. The descriptors stay the
