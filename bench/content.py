@@ -40,6 +40,7 @@ MIX_FOLDERS: Final = 40
 MIX_FILES: Final = 9
 MIX_RANKS: Final = (5, 4, 6, 3, 7, 2, 8, 1, 9)  # multiples of the unit, the most frequent first
 MIX_ORDER: Final = 65_536  # requests before the order repeats
+MIXED_HITS: Final = 900_000  # hits in an order that mixes them with misses: more than one measurement sends
 RANGE_FILE: Final = f"/big/file-{GIB}.bin"
 RANGE_REQUESTS: Final = 100_000
 
@@ -52,6 +53,7 @@ class RequestList:
     order: Path | None
     statuses: tuple[int, ...]
     length: str | None  # a number of bytes; "path": the number in the path
+    second: int | None = None  # heads from this one on are misses: their latencies are counted apart
 
 
 def head(path: str, extra: Sequence[str] = (), *, close: bool = False) -> bytes:
@@ -107,6 +109,16 @@ def mix_paths() -> list[str]:
         for _, unit in MIX_CLASSES
         for rank in range(1, MIX_FILES + 1)
     ]
+
+
+def mixed_order(percent: int) -> list[int]:
+    """Indices of requests: 0 is the hit, and each of 1 to MISSES is a miss that comes once; shuffled."""
+    if percent == 0:
+        return [0]
+    hits = min(scenarios.MISSES * (100 - percent) // percent, MIXED_HITS)
+    order = [0] * hits + list(range(1, min(scenarios.MISSES, hits * percent // (100 - percent)) + 1))
+    random.Random(SEED).shuffle(order)
+    return order
 
 
 def size_of(path: str) -> int:
@@ -170,6 +182,8 @@ class Content:
                          for start in _range_starts()]  # fmt: skip
             case "cold" | "set":
                 heads = [head(path) for path in self._paths(scenario)]
+            case "misses":
+                return self.mixed(50)
         file = self._requests / f"{name}.heads"
         file.write_bytes(b"".join(heads))
         length = "path" if scenario.size is None else str(scenario.size)
@@ -190,9 +204,32 @@ class Content:
         file.write_bytes(b"".join(heads))
         return RequestList(file, None, (404, 200), None)
 
+    def hot(self, size: int) -> RequestList:
+        """The hot file of ``size`` bytes, again and again."""
+        file = self._requests / f"hot-{size}.heads"
+        file.write_bytes(head(hot_path(size)))
+        return RequestList(file, None, (200,), str(size))
+
+    def mixed(self, percent: int) -> RequestList:
+        """Hits of the hot file of 1 KiB, and among them ``percent`` of misses: missing paths, all different."""
+        known = self._made.get(f"mixed-{percent}")
+        if known is not None:
+            return known
+        source = random.Random(SEED)
+        file, order = self._requests / "misses.heads", self._requests / f"misses-{percent}.order"
+        file.write_bytes(
+            head(hot_path(KIB))
+            + b"".join(head(f"/missing/{source.getrandbits(64):016x}") for _ in range(scenarios.MISSES))
+        )
+        order.write_bytes(array.array("I", mixed_order(percent)).tobytes())
+        made = self._made[f"mixed-{percent}"] = RequestList(file, order, (200, 404), "path", second=1)
+        return made
+
     def _paths(self, scenario: Scenario) -> Iterator[str]:
         match scenario.requests:
-            case "file" | "etag":
+            case "file" if scenario.kind == "sizes":
+                yield from dict.fromkeys(hot_path(case.size) for case in scenarios.SIZES)
+            case "file" | "etag" | "misses":
                 assert scenario.size is not None
                 yield hot_path(scenario.size)
             case "mix":

@@ -4,7 +4,7 @@
  * recv, one send of an answer that was made before. It does not parse: it counts the ends of heads in what it
  * received. It is no web server, and must never be used as one.
  *
- *   floor --port PORT [--workers 2] [--status 200] [--size BYTES | --size path]
+ *   floor --port PORT [--address 127.0.0.1] [--workers 2] [--status 200] [--size BYTES | --size path]
  *
  * --size path: the answer has the length in the path, as in /a/name-1024.html (for mixed sizes). Requests that are
  * pipelined must then all ask for the same size.
@@ -171,11 +171,10 @@ static void conn_receive(int epoll, int fd)
     conn_send(epoll, fd);
 }
 
-static int listen_on(int port)
+static int listen_on(struct in_addr host, int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = host};
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4096) != 0)
@@ -218,10 +217,14 @@ int main(int argc, char **argv)
     int port = 0, workers = 2;
     pid_t children[WORKERS_MAX];
     sigset_t ends;
+    struct in_addr host = {htonl(INADDR_LOOPBACK)};
+    bool valid = true;
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
         if (strcmp(name, "--port") == 0)
             port = atoi(value);
+        else if (strcmp(name, "--address") == 0)
+            valid = inet_pton(AF_INET, value, &host) == 1;
         else if (strcmp(name, "--workers") == 0)
             workers = atoi(value);
         else if (strcmp(name, "--status") == 0)
@@ -229,8 +232,8 @@ int main(int argc, char **argv)
         else if (strcmp(name, "--size") == 0)
             fixed_size = strcmp(value, "path") == 0 ? -1 : atol(value);
     }
-    if (port < 1 || workers < 1 || workers > WORKERS_MAX || fixed_size > BODY_MAX) {
-        fputs("usage: floor --port PORT [--workers N] [--status N] [--size BYTES|path]\n", stderr);
+    if (!valid || port < 1 || workers < 1 || workers > WORKERS_MAX || fixed_size > BODY_MAX) {
+        fputs("usage: floor --port PORT [--address A] [--workers N] [--status N] [--size BYTES|path]\n", stderr);
         return 2;
     }
     sigemptyset(&ends);
@@ -239,7 +242,7 @@ int main(int argc, char **argv)
     sigaddset(&ends, SIGCHLD);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     for (int i = 0; i < workers; i++) {
-        int listener = listen_on(port);
+        int listener = listen_on(host, port);
         children[i] = fork();
         if (children[i] < 0)
             die("fork");

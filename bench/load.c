@@ -33,6 +33,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "histogram.h"
+
 enum {
     PIPELINE_MAX = 64,      /* requests in flight on one connection */
     STATUS_MAX = 8,         /* statuses that --expect-status may list */
@@ -42,9 +44,7 @@ enum {
     DRAIN_MS = 2000,        /* milliseconds that answers in flight may take after the end */
     RETRY_MS = 10,          /* milliseconds before a connection that failed is opened again */
     ERRORS_MAX = 10000,     /* failed connections after which a thread gives up: the server is gone */
-    SUB_BITS = 6,           /* histogram: 2^6 buckets per power of two, an error below 1.6 % */
-    SUB = 1 << SUB_BITS,
-    BUCKETS = (64 - SUB_BITS) * SUB,
+    CLASSES = 2,            /* of requests whose latencies are counted apart: --second */
 };
 
 #define LENGTH_ANY (-1)      /* no expectation */
@@ -70,8 +70,10 @@ static struct {
     size_t request_count;
     const uint32_t *order; /* indices into requests, used in turn; NULL: the order of the file */
     size_t order_count, start;
+    size_t second; /* heads from this one on are the second class */
 } options = {
     .connections = 64, .threads = 1, .pipeline = 1, .duration = 2.0, .length = LENGTH_ANY,
+    .second = SIZE_MAX,
 };
 
 typedef struct {
@@ -90,6 +92,7 @@ typedef struct {
     char *unsent;
     int64_t due[PIPELINE_MAX];
     int64_t expected[PIPELINE_MAX];
+    bool second[PIPELINE_MAX];
     char head[HEAD_MAX];    /* the part of a head that came without its end */
 } conn_t;
 
@@ -105,8 +108,7 @@ typedef struct {
     uint64_t in_time, completed, wrong, errors, reconnects, unsent, body_bytes;
     char first_wrong[160];
     char *buffer;
-    uint64_t buckets[BUCKETS];
-    int64_t latency_max;
+    histogram_t latency[CLASSES];
 } worker_t;
 
 static void die(const char *what)
@@ -120,50 +122,6 @@ static int64_t now_ns(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * NS_PER_S + time.tv_nsec;
-}
-
-/* ---- histogram: linear inside a power of two, logarithmic over them -------------------------------------------- */
-
-static unsigned bucket_of(uint64_t value)
-{
-    if (value < SUB)
-        return (unsigned)value;
-    unsigned shift = 63u - (unsigned)__builtin_clzll(value) - SUB_BITS;
-    return (shift + 1) * SUB + (unsigned)(value >> shift) - SUB;
-}
-
-/* The largest value that falls into `bucket`. */
-static uint64_t bucket_top(unsigned bucket)
-{
-    if (bucket < SUB)
-        return bucket;
-    unsigned shift = bucket / SUB - 1;
-    return ((uint64_t)(bucket % SUB + SUB + 1) << shift) - 1;
-}
-
-static void record(worker_t *worker, int64_t latency)
-{
-    if (latency < 0)
-        latency = 0;
-    worker->buckets[bucket_of((uint64_t)latency)]++;
-    if (latency > worker->latency_max)
-        worker->latency_max = latency;
-}
-
-static double percentile_us(const uint64_t *buckets, int64_t max, double fraction)
-{
-    uint64_t total = 0, seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++)
-        total += buckets[i];
-    uint64_t rank = (uint64_t)((double)total * fraction);
-    if ((double)rank < (double)total * fraction)
-        rank++;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += buckets[i];
-        if (seen >= rank && seen > 0) /* no more than the largest value seen, which its bucket may exceed */
-            return (double)(bucket_top(i) < (uint64_t)max ? bucket_top(i) : (uint64_t)max) / 1000.0;
-    }
-    return 0.0;
 }
 
 /* ---- request file ----------------------------------------------------------------------------------------------- */
@@ -242,6 +200,11 @@ static const request_t *next_request(worker_t *worker)
     return &options.requests[options.order ? options.order[entry] : entry];
 }
 
+static bool is_second(const request_t *request)
+{
+    return (size_t)(request - options.requests) >= options.second;
+}
+
 /* ---- connections ------------------------------------------------------------------------------------------------ */
 
 static void wish_write(worker_t *worker, conn_t *conn, bool wish)
@@ -301,6 +264,7 @@ static void conn_send(worker_t *worker, conn_t *conn, int wanted, int64_t due)
         int slot = (conn->first + conn->inflight) % PIPELINE_MAX;
         conn->due[slot] = due;
         conn->expected[slot] = request->length;
+        conn->second[slot] = is_second(request);
         conn->inflight++;
         conn->sent_total++;
         worker->left--;
@@ -407,7 +371,7 @@ static void conn_answered(worker_t *worker, conn_t *conn)
         worker->completed++;
         worker->in_time += !worker->ended;
     }
-    record(worker, now - conn->due[conn->first]);
+    histogram_record(&worker->latency[conn->second[conn->first]], now - conn->due[conn->first]);
     worker->body_bytes += (uint64_t)conn->body_size;
     worker->last_answer = now;
     conn->first = (conn->first + 1) % PIPELINE_MAX;
@@ -612,7 +576,7 @@ static void *worker_run(void *argument)
     int64_t window_end = now < worker->end ? now : worker->end;
     /* Requests that were due and could not even be sent waited at least until now. */
     for (; worker->interval && worker->next_due < window_end; worker->next_due += worker->interval) {
-        record(worker, window_end - worker->next_due);
+        histogram_record(&worker->latency[is_second(next_request(worker))], window_end - worker->next_due);
         worker->unsent++;
     }
     int64_t drain_end = now + DRAIN_MS * NS_PER_MS;
@@ -660,6 +624,8 @@ static void usage(void)
           "  --requests FILE             request heads, one after the other, each ended by an empty line\n"
           "  --order FILE                32-bit indices (machine byte order) of the heads to send, used in turn\n"
           "  --start N                   begin at entry N of the order\n"
+          "  --second N                  heads from the Nth on (0 is the first): latencies of their own, second_us\n"
+          "  --address A                 IPv4 address of the server (127.0.0.1)\n"
           "  --connections N             (64)\n"
           "  --threads N                 (1)\n"
           "  --duration SECONDS          (2)\n"
@@ -681,9 +647,9 @@ static void parse_options(int argc, char **argv)
         {"connections", 1, NULL, 'c'}, {"threads", 1, NULL, 't'}, {"duration", 1, NULL, 'd'}, {"count", 1, NULL, 'n'},
         {"rate", 1, NULL, 'r'}, {"pipeline", 1, NULL, 'l'}, {"requests-per-connection", 1, NULL, 'k'},
         {"expect-status", 1, NULL, 's'}, {"expect-length", 1, NULL, 'b'}, {"histogram", 0, NULL, 'g'},
-        {NULL, 0, NULL, 0},
+        {"second", 1, NULL, '2'}, {"address", 1, NULL, 'i'}, {NULL, 0, NULL, 0},
     };
-    const char *requests = NULL, *order = NULL;
+    const char *requests = NULL, *order = NULL, *address = "127.0.0.1";
     int port = 0, option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (option) {
@@ -707,14 +673,16 @@ static void parse_options(int argc, char **argv)
             options.length = options.length_from_path ? LENGTH_ANY : atoll(optarg);
             break;
         case 'g': options.histogram = true; break;
+        case '2': options.second = (size_t)atoll(optarg); break;
+        case 'i': address = optarg; break;
         default: usage();
         }
     }
     options.address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    options.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (!requests || port < 1 || port > 65535 || options.threads < 1 || options.connections < options.threads ||
-        options.pipeline < 1 || options.pipeline > PIPELINE_MAX || options.duration <= 0 || options.rate < 0 ||
-        options.count < 0 || optind != argc || (options.rate > 0 && options.pipeline + options.per_connection > 1))
+    if (inet_pton(AF_INET, address, &options.address.sin_addr) != 1 || !requests || port < 1 || port > 65535 ||
+        options.threads < 1 || options.connections < options.threads || options.pipeline < 1 ||
+        options.pipeline > PIPELINE_MAX || options.duration <= 0 || options.rate < 0 || options.count < 0 ||
+        optind != argc || (options.rate > 0 && options.pipeline + options.per_connection > 1))
         usage();
     read_requests(requests);
     if (order)
@@ -734,9 +702,8 @@ static void add_up(worker_t *sum, const worker_t *one)
     sum->in_time += one->in_time, sum->completed += one->completed, sum->wrong += one->wrong;
     sum->errors += one->errors, sum->reconnects += one->reconnects, sum->unsent += one->unsent;
     sum->body_bytes += one->body_bytes;
-    sum->latency_max = one->latency_max > sum->latency_max ? one->latency_max : sum->latency_max;
-    for (unsigned i = 0; i < BUCKETS; i++)
-        sum->buckets[i] += one->buckets[i];
+    for (int i = 0; i < CLASSES; i++)
+        histogram_add(&sum->latency[i], &one->latency[i]);
     if (!sum->first_wrong[0])
         memcpy(sum->first_wrong, one->first_wrong, sizeof sum->first_wrong);
 }
@@ -756,28 +723,17 @@ static void report(worker_t **workers)
         if (i > 0)
             add_up(sum, one);
     }
-    const uint64_t *buckets = sum->buckets;
-    int64_t max = sum->latency_max;
     printf("{\"requests\": %llu, \"completed\": %llu, \"seconds\": %.6f, \"wrong\": %llu, \"errors\": %llu, "
            "\"unsent\": %llu, \"reconnects\": %llu, \"body_bytes\": %llu, \"client_cpu_us\": %.0f, "
-           "\"first_wrong\": \"%s\", \"latency_us\": {\"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"p999\": %.3f, "
-           "\"max\": %.3f}",
+           "\"first_wrong\": \"%s\"",
            (unsigned long long)sum->in_time, (unsigned long long)sum->completed, (double)last / (double)NS_PER_S,
            (unsigned long long)sum->wrong, (unsigned long long)sum->errors, (unsigned long long)sum->unsent,
-           (unsigned long long)sum->reconnects, (unsigned long long)sum->body_bytes, cpu_us(), sum->first_wrong,
-           percentile_us(buckets, max, 0.5), percentile_us(buckets, max, 0.9), percentile_us(buckets, max, 0.99),
-           percentile_us(buckets, max, 0.999), (double)max / 1000.0);
-    if (options.histogram) {
-        const char *separator = "";
-        printf(", \"histogram_us\": [");
-        for (unsigned i = 0; i < BUCKETS; i++) {
-            if (!buckets[i])
-                continue;
-            printf("%s[%.3f, %llu]", separator, (double)bucket_top(i) / 1000.0, (unsigned long long)buckets[i]);
-            separator = ", ";
-        }
-        printf("]");
-    }
+           (unsigned long long)sum->reconnects, (unsigned long long)sum->body_bytes, cpu_us(), sum->first_wrong);
+    histogram_print_percentiles("latency_us", &sum->latency[0]);
+    if (options.second != SIZE_MAX)
+        histogram_print_percentiles("second_us", &sum->latency[1]);
+    if (options.histogram)
+        histogram_print("histogram_us", &sum->latency[0]);
     printf("}\n");
 }
 

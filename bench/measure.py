@@ -37,14 +37,17 @@ class Load:
     rate: float | None = None
     count: int | None = None
     start: int = 0
+    address: str = "127.0.0.1"
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""
         values: dict[str, object] = {
+            "address": self.address,
             "port": self.port,
             "requests": self.requests.heads,
             "order": self.requests.order,
             "start": self.start,
+            "second": self.requests.second,
             "connections": self.connections,
             "threads": self.threads,
             "duration": self.seconds,
@@ -113,7 +116,8 @@ class Meter:
         """Offer ``load`` and return the figures of it; ``server`` is the root of the server's process tree.
 
         rate: answers/s · cpu_us, machine_us, client_us: CPU per answer of the server, of all processors, of the load
-        generator · p50_us, p99_us: latency · requests, wrong, errors, unsent: counts · mbytes: MB of bodies a second.
+        generator · p50_us, p99_us: latency · p50_miss_us, p99_miss_us: of the second class of requests, where there is
+        one · requests, wrong, errors, unsent: counts · mbytes: MB of bodies a second.
         """
         with self.background(load) as process:
             tree_before, machine_before = tree_cpu_us(server), machine_busy_us()
@@ -137,6 +141,8 @@ class Meter:
             "errors": result["errors"],
             "unsent": result["unsent"],
         }
+        if "second_us" in result:
+            figures |= {"p50_miss_us": result["second_us"]["p50"], "p99_miss_us": result["second_us"]["p99"]}
         if result["first_wrong"]:
             print(f"    {result['wrong']} wrong answers, {result['errors']} errors; the first: {result['first_wrong']}")
         return {name: float(value) for name, value in figures.items()}
@@ -197,12 +203,13 @@ def _length(top: bytes) -> int:
     raise MeasureError("an answer has no Content-Length")
 
 
-def hot_symbols(server: int, load: Load, meter: Meter, folder: Path, perf: str, lines: int = 12) -> list[str]:
-    """Where the server's CPU goes under ``load``: the top of a perf profile, or nothing where perf cannot record."""
+def hot_symbols(server: int | None, load: Load, meter: Meter, folder: Path, perf: str, lines: int = 12) -> list[str]:
+    """Where the CPU goes under ``load``: the top of a perf profile of the server's processes, or of the whole machine
+    without ``server``. Nothing where perf cannot record."""
     data = folder / "perf.data"
-    processes = ",".join(map(str, tree(server)))
+    which = ("-a",) if server is None else ("-p", ",".join(map(str, tree(server))))
     with meter.background(load) as process:
-        record: Sequence[str] = (perf, "record", "-q", "-F", "999", "-o", str(data), "-p", processes, "--",
+        record: Sequence[str] = (perf, "record", "-q", "-F", "999", "-o", str(data), *which, "--",
                                  "sleep", str(load.seconds * 0.8))  # fmt: skip
         done = subprocess.run(record, capture_output=True, check=False)
         process.communicate()

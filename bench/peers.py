@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import resource
 import signal
@@ -23,7 +24,9 @@ from pathlib import Path
 from typing import IO, Final
 
 from bench.content import HOST
-from bench.scenarios import FLOOR, FLOOR_AGAIN, Scenario
+from bench.netns import Place
+from bench.scenarios import FLOOR, FLOOR_AGAIN, TIER, Scenario
+from bench.tier import tux_has_tier
 from tools.fetch_peers import FetchError, peer
 
 WORKERS: Final = 2
@@ -54,11 +57,13 @@ class Site:
     scratch: Path  # an empty folder for its configuration, logs and pid file
     floor: Path  # the floor server's program
     scenario: Scenario
+    place: Place
+    bpffs: str  # a mounted bpffs of our own; "": there is none
 
 
 def _nginx(site: Site, *, sendfile: bool, log: bool) -> Command:
     found = peer("nginx")
-    access = f"{site.scratch}/access.log combined buffer=64k flush=1s" if log else "off"
+    access = f"{log_of(site.scratch)} combined buffer=64k flush=1s" if log else "off"
     user = "user root;" if os.geteuid() == 0 else ""
     config = f"""
         daemon off; pid {site.scratch}/nginx.pid; error_log stderr error; {user}
@@ -72,7 +77,7 @@ def _nginx(site: Site, *, sendfile: bool, log: bool) -> Command:
             client_body_temp_path {site.scratch}/body; proxy_temp_path {site.scratch}/proxy;
             fastcgi_temp_path {site.scratch}/fastcgi; uwsgi_temp_path {site.scratch}/uwsgi;
             scgi_temp_path {site.scratch}/scgi;
-            server {{ listen 127.0.0.1:{site.port} reuseport backlog=4096; root {site.www}; }}
+            server {{ listen {site.place.address}:{site.port} reuseport backlog=4096; root {site.www}; }}
         }}
     """
     return Command((str(found.path), "-p", str(site.scratch), "-c", _write(site, "nginx.conf", config)), found.env)
@@ -82,7 +87,7 @@ def _lighttpd(site: Site) -> Command:
     found = peer("lighttpd")
     config = f"""
         server.document-root = "{site.www}"
-        server.bind = "127.0.0.1"
+        server.bind = "{site.place.address}"
         server.port = {site.port}
         server.max-worker = {WORKERS}
         server.max-fds = {_descriptors()}
@@ -102,25 +107,32 @@ def _h2o(site: Site) -> Command:
     found = peer("h2o")
     user = "user: root\n" if os.geteuid() == 0 else ""
     config = (
-        f"{user}listen: {{host: 127.0.0.1, port: {site.port}}}\n"
+        f"{user}listen: {{host: {site.place.address}, port: {site.port}}}\n"
         f"num-threads: {WORKERS}\nmax-connections: 32768\nhttp1-request-timeout: 300\n"
         f"hosts:\n  default:\n    paths:\n      /:\n        file.dir: {site.www}\n"
     )
     return Command((str(found.path), "-m", "worker", "-c", _write(site, "h2o.conf", config)), found.env)
 
 
-def _tux(site: Site, *, log: bool) -> Command:
-    access = str(site.scratch / "access.log") if log else "off"
+def _tux(site: Site, *, log: bool, tier: bool = False) -> Command:
+    """Without ``tier`` it is off: `auto` would use it on a machine with a mounted bpffs."""
+    access = str(log_of(site.scratch)) if log else "off"
     user = ("--user", "root") if os.geteuid() == 0 else ()
+    kernel: tuple[str, ...] = ()
+    if tier:
+        config = _write(site, "tux.toml", f"[kernel]\nbpffs = {json.dumps(site.bpffs)}\n")
+        kernel = ("--config", config, "--kernel", "on", "--kernel-interface", site.place.interface)
+    elif tux_has_tier():
+        kernel = ("--kernel", "off")
     line = (sys.executable, "-m", "tux", "serve", str(site.www), "--workers", str(WORKERS),
-            "--listen", f"127.0.0.1:{site.port}", "--access-log", access, *user)  # fmt: skip
+            "--listen", f"{site.place.address}:{site.port}", "--access-log", access, *user, *kernel)  # fmt: skip
     return Command(line, {})
 
 
 def _floor(site: Site) -> Command:
     size = "path" if site.scenario.size is None else str(site.scenario.size)
-    line = (str(site.floor), "--port", str(site.port), "--workers", str(WORKERS), "--size", size,
-            "--status", str(site.scenario.status))  # fmt: skip
+    line = (str(site.floor), "--address", site.place.address, "--port", str(site.port), "--workers", str(WORKERS),
+            "--size", size, "--status", str(site.scenario.status))  # fmt: skip
     return Command(line, {})
 
 
@@ -128,9 +140,11 @@ SERVERS: Final[Mapping[str, Callable[[Site], Command]]] = {
     FLOOR: _floor,
     "tux": lambda site: _tux(site, log=False),
     "tux-log": lambda site: _tux(site, log=True),
+    TIER: lambda site: _tux(site, log=True, tier=True),
     "nginx": lambda site: _nginx(site, sendfile=True, log=False),
     "nginx-nosendfile": lambda site: _nginx(site, sendfile=False, log=False),
     "nginx-log": lambda site: _nginx(site, sendfile=True, log=True),
+    "nginx-nosendfile-log": lambda site: _nginx(site, sendfile=False, log=True),
     "lighttpd": _lighttpd,
     "h2o": _h2o,
 }
@@ -139,6 +153,11 @@ SERVERS: Final[Mapping[str, Callable[[Site], Command]]] = {
 def process_of(server: str) -> str:
     """The server that must run to measure ``server``: both measurements of the floor are of one process."""
     return FLOOR if server == FLOOR_AGAIN else server
+
+
+def log_of(scratch: Path) -> Path:
+    """The access log of a server with that folder, where it writes one."""
+    return scratch / "access.log"
 
 
 def _descriptors() -> int:
@@ -168,6 +187,8 @@ class Running:
     name: str
     pid: int
     port: int
+    address: str
+    scratch: Path
 
 
 @contextlib.contextmanager
@@ -179,35 +200,36 @@ def running(name: str, site: Site) -> Iterator[Running]:
         raise StartError(str(error)) from None
     with (site.scratch / "output").open("w+") as output:
         process = subprocess.Popen(
-            command.line, env={**os.environ, **command.env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            (*site.place.enter, *command.line), env={**os.environ, **command.env}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output,
             cwd=ROOT, start_new_session=True,
         )  # fmt: skip
         try:
-            _wait_accepting(name, process, site.port, output)
-            yield Running(name, process.pid, site.port)
+            _wait_accepting(name, process, (site.place.address, site.port), output)
+            yield Running(name, process.pid, site.port, site.place.address, site.scratch)
         finally:
             _stop(process)
-            _wait_refused(name, site.port)
+            _wait_refused(name, (site.place.address, site.port))
 
 
-def _wait_accepting(name: str, process: subprocess.Popen[bytes], port: int, output: IO[str]) -> None:
+def _wait_accepting(name: str, process: subprocess.Popen[bytes], address: tuple[str, int], output: IO[str]) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if process.poll() is not None:
             output.seek(0)
             raise StartError(f"{name} ended with code {process.returncode}: {output.read().strip()[-400:]}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
             return
         time.sleep(0.02)
     raise StartError(f"{name} did not accept a connection within {START_S:.0f} s")
 
 
-def _wait_refused(name: str, port: int) -> None:
+def _wait_refused(name: str, address: tuple[str, int]) -> None:
     """Wait until nobody listens: a dying worker would else accept what is meant for the next server."""
     end = time.monotonic() + STOP_S
     while time.monotonic() < end:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(address, timeout=1).close()
         except ConnectionRefusedError:
             return
         except OSError:
@@ -236,9 +258,9 @@ class Probe:
     sha256: str
 
 
-def probe(port: int, path: str, fields: Mapping[str, str]) -> Probe:
+def probe(server: Running, path: str, fields: Mapping[str, str]) -> Probe:
     """Ask once for ``path``. Raises StartError when there is no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection(server.address, server.port, timeout=10)
     try:
         connection.request("GET", path, headers={"Connection": "close", **fields})
         answer = connection.getresponse()
@@ -259,7 +281,7 @@ def check(server: Running, path: str, expected: bytes, start: int | None = None)
     fields, status = {"Host": HOST, "Accept-Encoding": "gzip, deflate"}, 200
     if start is not None:
         fields["Range"], status = f"bytes={start}-{start + len(expected) - 1}", 206
-    got = probe(server.port, path, fields)
+    got = probe(server, path, fields)
     wanted = {"status": status, "length": len(expected), "sha256": hashlib.sha256(expected).hexdigest()}
     for name, value in wanted.items():
         if getattr(got, name) != value:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, SCENARIOS, Scenario, Target
-from bench.verdict import FEW_ROUNDS, Outcome, Results, Row, best, faulty, judge, median, ratio, spread
+from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, SCENARIOS, TIER, Scenario, Target
+from bench.verdict import FEW_ROUNDS, Outcome, Results, Row, best, faulty, judge, median, of_case, ratio, spread
 
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"
@@ -32,17 +32,28 @@ _COLUMNS: Final = {
         ("CPU us a hit, after", "cpu_after_us", 1),
     ),
     "idle": (("bytes a connection", "memory_bytes", 0),),
+    "misses": (
+        ("p99 us of hits, alone", "p99_us", 0),
+        ("p99 us of hits, among misses", "p99_mixed_us", 0),
+        ("p50 us of misses", "p50_miss_us", 0),
+        ("p99 us of misses", "p99_miss_us", 0),
+        ("CPU us, machine, among misses", "machine_us", 1),
+    ),
+    "foreign": (("ns a packet", "foreign_ns", 0),),
 }
+EVEN: Final = 0.05  # a difference in answers/s under which the tier neither pays nor harms
 
 _METHOD: Final = """\
-All servers run on this machine with two workers each, in a network namespace with a loopback of MTU 1500. In every
+All servers run on this machine with two workers each, in a network namespace with a loopback of MTU 1500 (rows of the
+kernel tier: as their titles say; "lo" alone has its usual MTU of 65536 there, and veth 1500). In every
 round each server is measured once, one after the other; the floor server twice. Figures are medians over the rounds.
 Ratios are medians of the ratios within each round; only they can be compared between runs. A target that is missed by
 less than the A/A spread (how much the floor differs from itself) counts as reached, and is marked so. nginx is the
 better of its two configurations, "best peer" the best of nginx, lighttpd and h2o in that row. CPU is microseconds per
 answer: of the server's process tree, of the whole machine (interrupts and load generator included), and of the load
-generator. p99 is taken at a fixed offered rate only, from the moment a request was due. [README.md](README.md) has the
-method in full."""
+generator. p99 is taken at a fixed offered rate only, from the moment a request was due. "tux" and "tux-log" have the
+kernel tier off, "tux-kernel" has it on, and an access log as "tux-log" has. [README.md](README.md) has the method in
+full."""
 
 
 def results_page(results: Results) -> str:
@@ -55,7 +66,8 @@ def results_page(results: Results) -> str:
     for scenario in SCENARIOS:
         row = results.rows.get(scenario.name)
         if row is not None and row.samples:
-            parts += [*_figures(scenario, row), ""]
+            table = _cases if scenario.kind in ("sizes", "miss-ratio") else _figures
+            parts += [*table(scenario, row), ""]
     return "\n".join(parts)
 
 
@@ -130,7 +142,9 @@ def _missed(results: Results) -> list[str]:
 def _figures(scenario: Scenario, row: Row) -> list[str]:
     columns = _COLUMNS[scenario.kind]
     relative = scenario.kind in ("throughput", "cold") and FLOOR in scenario.servers
-    headings = ["server", *(heading for heading, _, _ in columns), *(["x floor"] if relative else []), "wrong, errors"]
+    tier = scenario.needs_tier and scenario.kind != "foreign"
+    headings = ["server", *(heading for heading, _, _ in columns), *(["x floor"] if relative else []),
+                *(["from the kernel"] if tier else []), "wrong, errors"]  # fmt: skip
     lines = [
         f"### {scenario.title}", "",
         f"{_conditions(scenario, row)} {row.date}.", "",
@@ -142,14 +156,51 @@ def _figures(scenario: Scenario, row: Row) -> list[str]:
         cells = [server, *(_number(median(row, server, metric), digits) for _, metric, digits in columns)]
         if relative:
             cells.append(_number(ratio(row, server, "rate", FLOOR), 2))
+        if tier:
+            cells.append(_share(row, server))
         cells.append(_faults(row, server))
         lines.append(_line(cells))
     return [*lines, *(f"\n{note}" for note in (*row.notes, *_peer_notes(scenario, row)))]
 
 
+def _cases(scenario: Scenario, row: Row) -> list[str]:
+    """A line for each case, with what the tier gains or costs."""
+    servers = [server for server in scenario.servers if median(row, server, "rate") is not None]
+    headings = ["", *(f"{server}, answers/s" for server in servers), "tier on / off", "CPU us, machine, off",
+                "CPU us, machine, on", "on / off", "from the kernel", "the tier", "wrong, errors"]  # fmt: skip
+    lines = [f"### {scenario.title}", "", f"{_conditions(scenario, row)} {row.date}.", "", _line(headings),
+             _rule(len(headings))]  # fmt: skip
+    for case in dict.fromkeys(sample.case for sample in row.samples):
+        part = of_case(row, case)
+        gain = ratio(part, TIER, "rate", "tux-log")
+        lines.append(_line((
+            case,
+            *(_number(median(part, server, "rate"), 0) for server in servers),
+            _number(gain, 2),
+            *(_number(median(part, server, "machine_us"), 1) for server in ("tux-log", TIER)),
+            _number(ratio(part, TIER, "machine_us", "tux-log"), 2),
+            _share(part, TIER),
+            _pays(gain),
+            "; ".join(dict.fromkeys(_faults(part, server) for server in servers)),
+        )))  # fmt: skip
+    return [*lines, *(f"\n{note}" for note in row.notes)]
+
+
+def _pays(gain: float | None) -> str:
+    if gain is None:
+        return "-"
+    return "pays" if gain > 1 + EVEN else "costs" if gain < 1 - EVEN else "even"
+
+
+def _share(row: Row, server: str) -> str:
+    """Which part of its answers came from the kernel."""
+    share = median(row, server, "kernel_share")
+    return "-" if share is None else f"{share * 100:.1f} %"
+
+
 def _conditions(scenario: Scenario, row: Row) -> str:
     rounds = f"{row.rounds} round{'s' if row.rounds > 1 else ''}"
-    if scenario.kind == "idle":
+    if scenario.kind in ("idle", "foreign"):
         return f"{rounds}."
     length = "" if scenario.kind == "cold" else f" of {row.seconds:g} s"
     return f"{rounds}{length}, {scenario.connections} connections."
@@ -187,7 +238,9 @@ def _faults(row: Row, server: str) -> str:
     figures = [sample.figures for sample in row.samples if sample.server == server]
     wrong, errors = (int(sum(one.get(name, 0) for one in figures)) for name in ("wrong", "errors"))
     unsent = int(sum(one.get("unsent", 0) for one in figures))
+    unlogged = int(sum(one.get("unlogged", 0) for one in figures))
     text = f"{wrong}, {errors}" + (f"; {unsent} never sent" if unsent else "")
+    text += f"; {unlogged} not in the log" if unlogged else ""
     return f"**{text}**" if faulty(row, server) else text
 
 

@@ -12,15 +12,21 @@ GIB: Final = 1024 * MIB
 
 FLOOR: Final = "floor"
 FLOOR_AGAIN: Final = "floor-again"  # the same process, measured a second time in every round: the A/A spread
-NGINX: Final = ("nginx", "nginx-nosendfile")
-PEERS: Final = (*NGINX, "lighttpd", "h2o")
+TIER: Final = "tux-kernel"  # with the kernel tier and an access log; "tux-log" is the same without the tier
+NGINX: Final = ("nginx", "nginx-nosendfile", "nginx-log", "nginx-nosendfile-log")
+PEERS: Final = ("nginx", "nginx-nosendfile", "lighttpd", "h2o")
 ALL: Final = (FLOOR, "tux", *PEERS, FLOOR_AGAIN)
+LOGGED: Final = (FLOOR, "tux-log", TIER, "nginx-log", "nginx-nosendfile-log", FLOOR_AGAIN)
 
 Sense = Literal["at least", "at most"]
-Kind = Literal["throughput", "cold", "flood", "idle", "rate"]
-Metric = Literal["rate", "cpu_us", "machine_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes"]
-Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "own p99_us", "own cpu_us"]
-Requests = Literal["file", "mix", "etag", "ranges", "cold", "set"]
+Kind = Literal["throughput", "cold", "flood", "idle", "rate", "misses", "sizes", "miss-ratio", "foreign"]
+Metric = Literal[
+    "rate", "cpu_us", "machine_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes", "p99_mixed_us",
+    "p50_miss_us", "foreign_ns",
+]  # fmt: skip
+Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "tux-log", "own p99_us", "own cpu_us"]
+Requests = Literal["file", "mix", "etag", "ranges", "cold", "set", "misses"]
+Link = Literal["lo", "lo-65536", "veth"]  # netns.py: a loopback of MTU 1500, one of MTU 65536, a pair of MTU 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,18 @@ class Scenario:
     pipeline: int = 1
     threads: int = 1  # of the load generator: 2 where one would be the bottleneck
     close: bool = False  # one request per connection
+    link: Link = "lo"
+    needs_tier: bool = False  # skipped, with the reason, where the kernel tier cannot be used
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of a row that is a table of its own (sizes, miss-ratio)."""
+
+    name: str
+    link: Link
+    size: int  # bytes
+    misses: int = 0  # percent of the requests
 
 
 def _rate(bound: float, reference: Reference, text: str, subject: str = "tux") -> Target:
@@ -63,6 +81,16 @@ def _rate(bound: float, reference: Reference, text: str, subject: str = "tux") -
 
 def _cpu(bound: float, reference: Reference, text: str) -> Target:
     return Target(text, "cpu_us", "at most", bound, reference)
+
+
+def _kernel(
+    name: str, title: str, size: int, link: Link, nginx: float | None = None, floor: float | None = None
+) -> Scenario:
+    """A row of a hot file with the tier. Without bounds: the tier must at least do no harm."""
+    targets: tuple[Target, ...] = (_rate(1.0, "tux-log", "not slower than without the tier", TIER),)
+    if nginx is not None and floor is not None:
+        targets = (_rate(nginx, "nginx", f"{nginx} x nginx", TIER), _rate(floor, "floor", f"{floor} x floor", TIER))
+    return Scenario(name, title, "file", targets, servers=LOGGED, size=size, link=link, needs_tier=True)
 
 
 _CPU_BEST: Final = _cpu(1.0, "best peer", "CPU a request not above the best peer's")
@@ -79,7 +107,14 @@ FLOOD_RATE: Final = 4000  # requests/s of the flood
 FLOOD_HOT_RATE: Final = 8000  # requests/s of the hot traffic beside it
 IDLE_CONNECTIONS: Final = 10_000
 RANGE_SIZE: Final = 64 * KIB
-OFFERED: Final = 0.4  # of nginx's maximum, in the fixed-rate row
+OFFERED: Final = 0.4  # of nginx's maximum, in the fixed-rate rows
+MISSES: Final = 100_000  # distinct requests that no cache can know, in the rows that mix them with hits
+MISS_RATE: Final = 0.2  # of what tux without the tier sustains with 50 % misses: hits/s, and misses/s
+SIZES: Final = (
+    *(Case(f"lo, {size:,} B", "lo-65536", size) for size in (100, KIB, 4 * KIB, 10 * KIB, 15 * 1000)),
+    *(Case(f"veth, {size:,} B", "veth", size) for size in (100, KIB)),
+)
+MISS_RATIOS: Final = tuple(Case(f"{share} %", "lo-65536", KIB, share) for share in (0, 10, 25, 50, 75, 90))
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("hot-100", "hot file of 100 B", "file", (_FLOOR_90, _CPU_BEST), size=100),
@@ -130,6 +165,44 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "access-log", "access log on, 1 KiB", "file",
         (_rate(0.95, "tux", "under 5 % slower than off", subject="tux-log"),), size=KIB,
         servers=(FLOOR, "tux", "tux-log", "nginx", "nginx-log", FLOOR_AGAIN),
+    ),
+    # The kernel tier. Every server but the floor writes an access log.
+    _kernel("kernel-hot-1k-lo", "kernel tier: hot file of 1 KiB, lo", KIB, "lo-65536", 2.0, 1.5),
+    _kernel("kernel-hot-1k-lo-1500", "kernel tier: hot file of 1 KiB, lo of MTU 1500", KIB, "lo"),
+    _kernel("kernel-hot-10k-lo", "kernel tier: hot file of 10 KiB, lo", 10 * KIB, "lo-65536", 1.8, 1.3),
+    _kernel("kernel-hot-10k-lo-1500", "kernel tier: hot file of 10 KiB, lo of MTU 1500", 10 * KIB, "lo"),
+    _kernel("kernel-hot-1k-veth", "kernel tier: hot file of 1 KiB, veth", KIB, "veth", 1.5, 1.1),
+    Scenario(
+        "kernel-cpu-1k", "kernel tier: 40 % of nginx's maximum offered, 1 KiB, lo", "file",
+        (Target("the machine's CPU a request under 0.5 x nginx's", "machine_us", "at most", 0.5, "nginx", TIER),),
+        kind="rate", servers=LOGGED, size=KIB, link="lo-65536", needs_tier=True,
+    ),
+    Scenario(
+        "kernel-misses", "kernel tier: 50 % misses among hits at a fixed rate, 1 KiB, lo", "misses",
+        (
+            Target("hits' p99 within 1.25 x of that without misses", "p99_mixed_us", "at most", 1.25, "own p99_us",
+                   TIER),
+            Target("misses not slower than without the tier", "p50_miss_us", "at most", 1.0, "tux-log", TIER),
+        ),
+        kind="misses", servers=(FLOOR, "tux-log", TIER, FLOOR_AGAIN), size=KIB, link="lo-65536", needs_tier=True,
+    ),
+    Scenario(
+        "kernel-close-1k", "kernel tier: one request per connection, 1 KiB, lo", "file",
+        (_rate(1.0, "tux-log", "not slower than without the tier", TIER),), servers=LOGGED, size=KIB, close=True,
+        threads=2, link="lo-65536", needs_tier=True,
+    ),
+    Scenario(
+        "kernel-foreign", "kernel tier: packets of other ports", "file",
+        (Target("both programs under 50 ns a packet", "foreign_ns", "at most", 50.0, "limit", TIER),), kind="foreign",
+        servers=(TIER,), size=KIB, needs_tier=True,
+    ),
+    Scenario(
+        "kernel-sizes", "kernel tier: by size", "file", (), kind="sizes",
+        servers=(FLOOR, "tux-log", TIER, "nginx-log"), needs_tier=True,
+    ),
+    Scenario(
+        "kernel-miss-ratio", "kernel tier: by share of misses, 1 KiB, lo", "misses", (), kind="miss-ratio",
+        servers=("tux-log", TIER), size=KIB, link="lo-65536", needs_tier=True,
     ),
 )  # fmt: skip
 

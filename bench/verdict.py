@@ -26,6 +26,7 @@ class Sample(msgspec.Struct, frozen=True):
     server: str
     round: int
     figures: dict[str, float]
+    case: str = ""  # of a row that is a table of its own
 
 
 class Row(msgspec.Struct):
@@ -70,6 +71,11 @@ class Outcome:
     verdict: Verdict
 
 
+def of_case(row: Row, case: str) -> Row:
+    """What belongs to one case of a row that is a table of its own."""
+    return Row(row.rounds, row.seconds, row.date, [sample for sample in row.samples if sample.case == case])
+
+
 def series(row: Row, server: str, metric: str) -> dict[int, float]:
     """``metric`` of ``server`` by round. The floor's is the mean of its two measurements in each round."""
     names = (FLOOR, FLOOR_AGAIN) if server == FLOOR else (server,)
@@ -103,10 +109,10 @@ def spread(row: Row, metric: str) -> float:
 
 
 def faulty(row: Row, server: str) -> bool:
-    """Whether too many answers of ``server`` were wrong or missing for its figures to count."""
+    """Whether too many answers of ``server`` were wrong, missing, or not in its log for its figures to count."""
     figures = [sample.figures for sample in row.samples if sample.server == server]
     requests = sum(one.get("requests", 0) for one in figures)
-    bad = sum(one.get("wrong", 0) + one.get("errors", 0) for one in figures)
+    bad = sum(one.get(name, 0) for one in figures for name in ("wrong", "errors", "unlogged"))
     return bad > FAULTS * requests or sum(one.get("unsent", 0) for one in figures) > LATE * requests
 
 
@@ -136,7 +142,7 @@ def judge(row: Row, target: Target) -> Outcome:
             reference = best(row, PEERS, target)
         case "own p99_us" | "own cpu_us":
             reference, reference_metric = target.subject, target.reference.removeprefix("own ")
-        case "floor" | "tux":
+        case "floor" | "tux" | "tux-log":
             reference = target.reference
     if reference is None:
         return Outcome(target, None, "", "not measured")

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from bench import content, render
+from bench import content, render, tier
 from bench.measure import tree, tree_cpu_us
-from bench.scenarios import ALL, FLOOR, FLOOR_AGAIN, SCENARIOS, Target, by_name
-from bench.verdict import Environment, Results, Row, Sample, judge, ratio, spread
+from bench.scenarios import ALL, FLOOR, FLOOR_AGAIN, MISS_RATIOS, MISSES, NGINX, SCENARIOS, TIER, Target, by_name
+from bench.tier import Audit, Log, foreign_packets
+from bench.verdict import Environment, Results, Row, Sample, faulty, judge, of_case, ratio, spread
 from tools.fetch_peers import FetchError, parse_depends, peer
 
 BENCH = Path(content.__file__).parent
@@ -43,10 +45,13 @@ def test_every_promised_row_is_a_scenario_with_targets() -> None:
     promised = {
         "hot-100", "hot-1k", "hot-10k", "hot-100k", "hot-10m", "mix", "not-modified", "new-connections", "pipelined",
         "ranges", "cold", "flood", "idle", "fixed-rate", "access-log",
+        "kernel-hot-1k-lo", "kernel-hot-1k-lo-1500", "kernel-hot-10k-lo", "kernel-hot-10k-lo-1500",
+        "kernel-hot-1k-veth", "kernel-cpu-1k", "kernel-misses", "kernel-close-1k", "kernel-foreign",
     }  # fmt: skip
-    assert {scenario.name for scenario in SCENARIOS} == promised
-    assert all(scenario.targets for scenario in SCENARIOS)
-    assert len(SCENARIOS) == len(promised)
+    tables = {"kernel-sizes", "kernel-miss-ratio"}  # they show where the tier does not pay, and promise nothing
+    assert {scenario.name for scenario in SCENARIOS} == promised | tables
+    assert {scenario.name for scenario in SCENARIOS if not scenario.targets} == tables
+    assert len(SCENARIOS) == len(promised | tables)
 
 
 def test_servers_that_a_target_needs_are_measured_in_its_scenario() -> None:
@@ -55,8 +60,23 @@ def test_servers_that_a_target_needs_are_measured_in_its_scenario() -> None:
             assert target.subject in scenario.servers
             if target.reference == "floor":
                 assert {FLOOR, FLOOR_AGAIN} <= set(scenario.servers)
-            if target.reference in ("nginx", "best peer"):
+            if target.reference == "best peer" or (target.reference == "nginx" and not scenario.needs_tier):
                 assert set(ALL) <= set(scenario.servers)
+            if target.reference == "nginx":
+                assert len(set(NGINX) & set(scenario.servers)) == 2  # with sendfile and without: the better one counts
+
+
+def test_rows_of_the_kernel_tier_compare_like_with_like() -> None:
+    """Access logs on everywhere but in the floor, and a row of MTU 1500 beside each of the larger loopback."""
+    rows = [scenario for scenario in SCENARIOS if scenario.name.startswith("kernel-")]
+    assert rows == [scenario for scenario in SCENARIOS if scenario.needs_tier or TIER in scenario.servers]
+    for scenario in rows:
+        logged = {FLOOR, FLOOR_AGAIN, TIER, "tux-log", "nginx-log", "nginx-nosendfile-log"}
+        assert set(scenario.servers) <= logged
+        assert all(target.subject == TIER for target in scenario.targets)
+    for name in ("kernel-hot-1k-lo", "kernel-hot-10k-lo"):
+        assert (by_name(name).link, by_name(f"{name}-1500").link) == ("lo-65536", "lo")
+        assert by_name(name).size == by_name(f"{name}-1500").size
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------
@@ -78,6 +98,24 @@ def test_mix_has_the_shares_of_specweb99() -> None:
 def test_flood_never_repeats_a_request(tmp_path: Path) -> None:
     heads = content.Content(tmp_path).flood(2000).heads.read_bytes().split(b"\r\n\r\n")[:-1]
     assert len(heads) == len(set(heads)) == 2000
+
+
+@pytest.mark.parametrize("percent", [case.misses for case in MISS_RATIOS], ids=str)
+def test_misses_have_their_share_and_none_comes_twice(percent: int) -> None:
+    order = content.mixed_order(percent)
+    misses = [index for index in order if index]
+    assert len(misses) == len(set(misses)) <= MISSES
+    assert len(misses) / len(order) == pytest.approx(percent / 100, abs=0.001)
+
+
+def test_hits_and_misses_are_told_apart_by_their_place(tmp_path: Path) -> None:
+    made = content.Content(tmp_path).mixed(50)
+    heads = made.heads.read_bytes().split(b"\r\n\r\n")[:-1]
+    assert made.second == 1
+    assert heads[0] + b"\r\n\r\n" == content.head(content.hot_path(1024))
+    assert len(set(heads)) == len(heads) == 1 + MISSES
+    assert made.order is not None
+    assert made.order.stat().st_size == 4 * 2 * MISSES
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------------
@@ -118,6 +156,21 @@ def test_wrong_answers_miss_every_target() -> None:
     assert judge(row, Target("", "rate", "at least", 0.9, "floor")).verdict == "no, wrong answers"
 
 
+def test_lines_that_the_access_log_lacks_miss_every_target() -> None:
+    row = make_row(floor=[100] * 3, tux_kernel=[300] * 3)
+    row.samples[-1].figures["unlogged"] = 5.0
+    assert faulty(row, TIER)
+    assert judge(row, Target("", "rate", "at least", 1.5, "floor", TIER)).verdict == "no, wrong answers"
+
+
+def test_cases_of_a_table_are_judged_apart() -> None:
+    row = Row(rounds=1, seconds=2.0, date="")
+    for case, on in (("100 B", 200.0), ("15 kB", 50.0)):
+        row.samples += [Sample("tux-log", 0, {"rate": 100.0}, case), Sample(TIER, 0, {"rate": on}, case)]
+    assert ratio(of_case(row, "100 B"), TIER, "rate", "tux-log") == 2.0
+    assert ratio(of_case(row, "15 kB"), TIER, "rate", "tux-log") == 0.5
+
+
 def test_what_was_not_measured_is_not_judged() -> None:
     assert judge(make_row(floor=[100] * 3), by_name("hot-1k").targets[0]).verdict == "not measured"
 
@@ -134,6 +187,29 @@ def test_page_states_reached_and_missed() -> None:
     assert "12.3% tux worker [.] somewhere" in page
     assert "| hot file of 100 B | 0.9 x floor | - | - | not measured |" in page
     assert "| tux | 80 | 12.5 | - | - | - | 0.80 | 0, 0 |" in page
+
+
+def test_page_shows_where_the_tier_pays_and_where_it_costs() -> None:
+    row = Row(rounds=3, seconds=2.0, date="")
+    for case, on in zip(("lo, 100 B", "lo, 1,024 B", "veth, 100 B"), (200.0, 101.0, 50.0), strict=True):
+        for number in range(3):
+            row.samples.append(Sample("tux-log", number, {"rate": 100.0, "machine_us": 10.0}, case))
+            row.samples.append(Sample(TIER, number, {"rate": on, "machine_us": 5.0, "kernel_share": 0.999}, case))
+    page = render.results_page(Results(ENVIRONMENT, {"kernel-sizes": row}))
+    assert "| lo, 100 B | 100 | 200 | 2.00 | 10.0 | 5.0 | 0.50 | 99.9 % | pays | 0, 0 |" in page
+    assert "| lo, 1,024 B | 100 | 101 | 1.01 | 10.0 | 5.0 | 0.50 | 99.9 % | even | 0, 0 |" in page
+    assert "| veth, 100 B | 100 | 50 | 0.50 | 10.0 | 5.0 | 0.50 | 99.9 % | costs | 0, 0 |" in page
+
+
+def test_page_shows_what_came_from_the_kernel() -> None:
+    row = make_row(floor=[100] * 3, floor_again=[100] * 3, tux_log=[90] * 3, tux_kernel=[200] * 3, nginx_log=[50] * 3)
+    for sample in row.samples:
+        if sample.server == TIER:
+            sample.figures.update({"kernel_share": 0.75, "unlogged": 0.0})
+    page = render.results_page(Results(ENVIRONMENT, {"kernel-hot-1k-lo": row}))
+    assert "| kernel tier: hot file of 1 KiB, lo | 2.0 x nginx | 4.00 x nginx-log | 0.0 % | yes |" in page
+    assert "| tux-kernel | 200 | 5.0 | - | - | - | 2.00 | 75.0 % | 0, 0 |" in page
+    assert "| tux-log | 90 | 11.1 | - | - | - | 0.90 | - | 0, 0 |" in page
 
 
 def test_readme_table_replaces_only_what_is_between_the_markers() -> None:
@@ -178,6 +254,60 @@ h2o
 def test_unknown_peer_is_named() -> None:
     with pytest.raises(FetchError, match="no peer is called 'iis'; known: nginx"):
         peer("iis")
+
+
+# ---- the kernel tier's own checks ------------------------------------------------------------------------------------
+
+
+def test_lines_of_the_log_are_counted_and_the_file_emptied(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    with file.open("ab", buffering=0) as writer:
+        writer.write(b"of a check\n")
+        log = Log(file)
+        log.rest()
+        assert file.stat().st_size == 0
+        writer.write(b"one\ntwo\nthr")
+        assert log.count() == 2
+        writer.write(b"ee\n")
+        assert log.settle(3) == 3
+        writer.write(b"four\n")  # it goes on at the new end
+        assert log.settle(1) == 1
+        assert file.stat().st_size == 0
+
+
+@pytest.mark.parametrize(("lines", "unlogged"), [(10, 0), (9, 1), (11, 1)])
+def test_audit_counts_what_is_not_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, unlogged: int
+) -> None:
+    """Nine right answers and a wrong one are ten lines; and the tier's own counter says that five came from it."""
+    monkeypatch.setattr(tier, "SETTLE_S", 0.1)
+    answers = iter((100, 105))
+    monkeypatch.setattr(tier, "counters", lambda _bpffs, _server: {"answered": next(answers), "pass_busy": 3})
+    file = tmp_path / "access.log"
+    file.touch()
+
+    def run() -> dict[str, float]:
+        with file.open("ab") as writer:
+            writer.write(b"line\n" * lines)
+        return {"requests": 9.0, "wrong": 1.0}
+
+    figures = Audit(1, Log(file), "/bpffs").around(run)
+    assert figures == {"requests": 9.0, "wrong": 1.0, "unlogged": float(unlogged), "kernel_share": 0.5}
+
+
+def test_packets_of_others_are_whole_and_for_another_port() -> None:
+    for name, frame in foreign_packets().items():
+        packet = frame[14:]
+        if name.startswith("IPv4"):
+            assert frame[12:14] == b"\x08\x00"
+            assert struct.unpack("!H", packet[2:4])[0] == len(packet)
+            head = 20
+        else:
+            assert frame[12:14] == b"\x86\xdd"
+            assert struct.unpack("!H", packet[4:6])[0] == len(packet) - 40
+            head = 40
+        assert tier.PORT not in struct.unpack("!HH", packet[head : head + 4])
+        assert len(packet) <= 1500
 
 
 # ---- load generator and floor, for real ------------------------------------------------------------------------------
@@ -268,6 +398,31 @@ def test_percentiles_belong_to_the_histogram(programs: Path, floor: int) -> None
             if seen >= rank:
                 assert result["latency_us"][name] == pytest.approx(min(top, result["latency_us"]["max"]))
                 break
+
+
+def test_latencies_of_the_second_class_are_counted_apart(programs: Path, floor: int) -> None:
+    """Heads 1 and 2 of three are the second class: two of three answers."""
+    result = load(programs, floor, "three", *COUNT, "--histogram", "--second", "1")
+    assert (result["completed"], result["wrong"], result["errors"]) == (1000, 0, 0)
+    assert sum(count for _, count in result["histogram_us"]) == 334
+    assert result["second_us"]["max"] >= result["second_us"]["p50"] > 0
+
+
+def test_server_is_looked_for_at_the_address(programs: Path) -> None:
+    with socket.socket() as finder:
+        finder.bind(("127.0.0.77", 0))
+        port = int(finder.getsockname()[1])
+    where = ("--address", "127.0.0.77")
+    with subprocess.Popen([str(programs / "floor"), *where, "--port", str(port)]) as process:
+        while True:  # until it accepts; pytest's time-out bounds it
+            assert process.poll() is None
+            try:
+                socket.create_connection(("127.0.0.77", port), timeout=1).close()
+                break
+            except ConnectionRefusedError:
+                continue
+        assert load(programs, port, "one", *COUNT, *where)["completed"] == 1000
+        process.terminate()
 
 
 def test_latency_counts_from_the_moment_a_request_was_due(programs: Path) -> None:

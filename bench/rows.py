@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: MIT
+"""How each kind of scenario is measured: which server when, how often, with what offered."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from bench import netns, peers, scenarios, tier, verdict
+from bench.content import RANGE_FILE, Content, head, hot_path
+from bench.measure import Load, Meter, hot_symbols, idle_memory_bytes
+from bench.netns import Place
+from bench.peers import Running, Site
+from bench.scenarios import FLOOR, TIER, Case, Scenario
+from bench.tier import Audit, Log
+from bench.verdict import Results, Row, Sample
+
+FIRST_PORT: Final = 8100
+WARM_S: Final = 0.5  # seconds of load before the first round of a server
+REWARM_S: Final = 0.1  # and before each later one
+LOOPBACK: Final = Place("127.0.0.1", "lo", netns.MTU)
+FAULTS: Final = ("wrong", "errors", "unsent", "unlogged", "requests")  # figures that are added up over parts of a round
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line asks for. ``scale`` shrinks what is counted and not timed (--quick)."""
+
+    rounds: int
+    seconds: float
+    scale: float
+    servers: frozenset[str]
+    output: Path
+    readme: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every scenario needs at hand."""
+
+    settings: Settings
+    content: Content
+    meter: Meter
+    floor: Path
+    bpffs: str  # a mounted bpffs of our own; "": there is none
+    results: Results
+    measured: set[str]  # names of the scenarios measured in this run: the other rows are older
+
+
+def measure(bench: Bench, scenario: Scenario) -> Row:
+    """Measure one scenario, all rounds. Raises OSError, StartError, MeasureError, TierError."""
+    settings = bench.settings
+    bench.content.make_files(scenario)
+    bench.content.warm(scenario)
+    row = Row(settings.rounds, settings.seconds, dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    match scenario.kind:
+        case "throughput" | "rate":
+            with netns.place(scenario.link) as place:
+                _throughput(bench, scenario, row, place)
+        case "cold":
+            _cold(bench, scenario, row)
+        case "flood":
+            _flood(bench, scenario, row)
+        case "idle":
+            _idle(bench, scenario, row)
+        case "misses":
+            with netns.place(scenario.link) as place:
+                _misses(bench, scenario, row, place)
+        case "sizes":
+            _cases(bench, scenario, row, scenarios.SIZES)
+        case "miss-ratio":
+            _cases(bench, scenario, row, scenarios.MISS_RATIOS)
+        case "foreign":
+            _foreign(bench, scenario, row)
+    return row
+
+
+@contextlib.contextmanager
+def _started(bench: Bench, scenario: Scenario, server: str, port: int, place: Place = LOOPBACK) -> Iterator[Running]:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+        site = Site(bench.content.www, port, Path(scratch), bench.floor, scenario, place, bench.bpffs)
+        with peers.running(server, site) as running:
+            yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A server that was started and checked, and what is offered to it."""
+
+    server: Running
+    load: Load
+    audit: Audit
+
+
+@contextlib.contextmanager
+def _all_ready(bench: Bench, scenario: Scenario, place: Place) -> Iterator[dict[str, Ready]]:
+    """All servers of the scenario, by name; their access logs are empty."""
+    ready: dict[str, Ready] = {}
+    with contextlib.ExitStack() as stack:
+        for number, name in enumerate(dict.fromkeys(map(peers.process_of, _wanted(bench, scenario)))):
+            server = stack.enter_context(_started(bench, scenario, name, FIRST_PORT + number, place))
+            load = _load_of(bench, scenario, server, _checked(bench, scenario, server))
+            log = Log(peers.log_of(server.scratch)) if peers.log_of(server.scratch).exists() else None
+            if log is not None:
+                log.rest()
+            audit = Audit(server.pid, log, bench.bpffs if name == TIER else "", counted=name.startswith("tux"))
+            ready[name] = Ready(server, load, audit)
+        yield ready
+
+
+def _run(bench: Bench, ready: Ready, load: Load) -> dict[str, float]:
+    return ready.audit.around(lambda: bench.meter.run(load, ready.server.pid))
+
+
+def _checked(bench: Bench, scenario: Scenario, server: Running) -> str:
+    """Compare what the server sends with the file, once, before anything is measured. Returns the file's ETag."""
+    if server.name == FLOOR:
+        return '"floor"'
+    if scenario.requests == "ranges":
+        part = bench.content.bytes_of(RANGE_FILE, 1000, scenarios.RANGE_SIZE)
+        return peers.check(server, RANGE_FILE, part, 1000)
+    path = bench.content.first_path(scenario)
+    return peers.check(server, path, bench.content.bytes_of(path))
+
+
+def _wanted(bench: Bench, scenario: Scenario) -> list[str]:
+    return [name for name in scenario.servers if peers.process_of(name) in bench.settings.servers]
+
+
+def _load_of(bench: Bench, scenario: Scenario, server: Running, etag: str) -> Load:
+    return Load(
+        requests=bench.content.requests(scenario, server.name, etag),
+        port=server.port,
+        connections=scenario.connections,
+        seconds=bench.settings.seconds,
+        threads=scenario.threads,
+        pipeline=scenario.pipeline,
+        close=scenario.close,
+        address=server.address,
+    )
+
+
+def _throughput(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
+    """All servers at once, measured in turn; in a fixed-rate row at a rate that nginx would still sustain."""
+    with _all_ready(bench, scenario, place) as ready:
+        rate = None
+        if scenario.kind == "rate":
+            rate = _offered(bench, ready, scenario.name == "fixed-rate")
+            row.notes.append(f"Offered: {rate:,.0f} requests/s.")
+            row.seconds = bench.settings.seconds * 2  # the noisiest figure: longer rounds
+        for number in range(row.rounds):
+            for name in _wanted(bench, scenario):
+                one = ready[peers.process_of(name)]
+                _run(bench, one, replace(one.load, seconds=REWARM_S if number else WARM_S))
+                # Another part of the list in every round: a random order is then not the same one again.
+                load = replace(one.load, rate=rate, start=number * 16_384, seconds=row.seconds)
+                _note(row, name, number, _run(bench, one, load))
+        _profile(bench, scenario, row, ready.get(TIER if scenario.needs_tier else "tux"))
+
+
+def _offered(bench: Bench, ready: dict[str, Ready], like_hot_1k: bool) -> float:  # noqa: FBT001
+    """The fixed rate: a share of nginx's maximum in the hot 1 KiB row of this run, else measured here."""
+    fresh = like_hot_1k and "hot-1k" in bench.measured
+    maximum = verdict.median(bench.results.rows["hot-1k"], "nginx", "rate") if fresh else None
+    if maximum is None:
+        name = next((name for name in ready if name.startswith("nginx")), next(iter(ready)))
+        maximum = _sustained(bench, ready[name], ready[name].load)
+    return round(maximum * scenarios.OFFERED)
+
+
+def _sustained(bench: Bench, ready: Ready, load: Load) -> float:
+    """Answers/s in the closed loop."""
+    return statistics.median(_run(bench, ready, replace(load, seconds=1.0))["rate"] for _ in range(3))
+
+
+def _cold(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """Every file once, from a server that was started for it: nothing is remembered from before."""
+    count = int(scenarios.COLD_FILES * bench.settings.scale)
+    row.rounds = min(row.rounds, 3)
+    row.notes.append(f"{count:,} files; the server is started anew for each measurement.")
+    for number in range(row.rounds):
+        for name in _wanted(bench, scenario):
+            with _started(bench, scenario, name, FIRST_PORT) as server:
+                etag = _checked(bench, scenario, server)
+                load = replace(_load_of(bench, scenario, server, etag), count=count, seconds=120.0)
+                _note(row, name, number, bench.meter.run(load, server.pid))
+    if _missed(scenario, row):
+        with _started(bench, scenario, "tux", FIRST_PORT) as server:
+            load = replace(_load_of(bench, scenario, server, ""), count=count, seconds=5.0)
+            _profile(bench, scenario, row, Ready(server, load, Audit(server.pid)))
+
+
+def _flood(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """Hits at a fixed rate, alone and then beside a flood of requests that are all different."""
+    per_round = int(scenarios.FLOOD_REQUESTS * bench.settings.scale) // row.rounds
+    flood = bench.content.flood(per_round * row.rounds)
+    row.notes.append(
+        f"Hits: {scenarios.SET_FILES:,} files in turn, {scenarios.FLOOD_HOT_RATE:,}/s. "
+        f"Flood: {scenarios.FLOOD_RATE:,}/s, {per_round * row.rounds:,} distinct in all."
+    )
+    seconds = row.seconds = per_round / scenarios.FLOOD_RATE
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(_started(bench, scenario, name, FIRST_PORT + number))
+            for number, name in enumerate(_wanted(bench, scenario))
+        ]
+        loads = {one.name: _load_of(bench, scenario, one, _checked(bench, scenario, one)) for one in servers}
+        for number in range(row.rounds):
+            for server in servers:
+                hot = replace(loads[server.name], seconds=max(bench.settings.seconds / 2, 0.5))
+                fixed = replace(hot, rate=float(scenarios.FLOOD_HOT_RATE), seconds=seconds)
+                misses = Load(flood, server.port, 16, seconds, rate=float(scenarios.FLOOD_RATE),
+                              count=per_round, start=number * per_round)  # fmt: skip
+                bench.meter.run(replace(hot, seconds=WARM_S), server.pid)
+                before = bench.meter.run(hot, server.pid)
+                alone = bench.meter.run(fixed, server.pid)
+                with bench.meter.background(misses) as flooding:
+                    beside = bench.meter.run(fixed, server.pid)
+                    flooding.wait()
+                after = bench.meter.run(hot, server.pid)
+                figures = dict(before)
+                for name in ("wrong", "errors", "unsent", "requests"):
+                    figures[name] = sum(part[name] for part in (before, alone, beside, after))
+                figures |= {
+                    "p99_us": alone["p99_us"],
+                    "p99_flood_us": beside["p99_us"],
+                    "cpu_after_us": after["cpu_us"],
+                }
+                _note(row, server.name, number, figures)
+
+
+def _idle(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """User memory of connections that made a request and rest."""
+    assert scenario.size is not None
+    count = int(scenario.connections * bench.settings.scale)
+    row.rounds = 1
+    row.notes.append(f"{count:,} connections; growth of the proportional set size of all processes of the server.")
+    for name in _wanted(bench, scenario):
+        with _started(bench, scenario, name, FIRST_PORT) as server:
+            _checked(bench, scenario, server)
+            memory = idle_memory_bytes(server.port, server.pid, head(hot_path(scenario.size)), count)
+            _note(row, name, 0, {"memory_bytes": memory, "requests": float(count)})
+
+
+def _misses(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
+    """Hits at a fixed rate, alone, and then on the same connections with as many misses among them."""
+    assert scenario.size is not None
+    seconds = row.seconds = bench.settings.seconds * 2
+    mixed, alone = bench.content.mixed(50), bench.content.hot(scenario.size)
+    with _all_ready(bench, scenario, place) as ready:
+        base = ready.get("tux-log") or next(iter(ready.values()))
+        rate = round(_sustained(bench, base, base.load) * scenarios.MISS_RATE)
+        row.notes.append(
+            f"Offered: {rate:,} hits/s; then also {rate:,} misses/s, on the same connections. A miss is a path that is "
+            "not there, each another: tux decides each anew, in Python, and answers 404."
+        )
+        for number in range(row.rounds):
+            for name in _wanted(bench, scenario):
+                one = ready[peers.process_of(name)]
+                hits = replace(one.load, requests=alone, seconds=seconds, rate=float(rate))
+                both = replace(hits, requests=mixed, rate=2.0 * rate, start=number * 40_000)
+                _run(bench, one, replace(hits, rate=None, seconds=REWARM_S if number else WARM_S))
+                before, beside = _run(bench, one, hits), _run(bench, one, both)
+                figures = beside | {"p99_us": before["p99_us"], "p99_mixed_us": beside["p99_us"]}
+                figures |= {"machine_alone_us": before["machine_us"]}
+                figures |= {key: before.get(key, 0) + beside.get(key, 0) for key in FAULTS}
+                _note(row, name, number, figures)
+
+
+def _cases(bench: Bench, scenario: Scenario, row: Row, cases: Sequence[Case]) -> None:
+    """The same servers for all cases of a link."""
+    for link in dict.fromkeys(case.link for case in cases):
+        with netns.place(link) as place, _all_ready(bench, scenario, place) as ready:
+            for number in range(row.rounds):
+                for case in (case for case in cases if case.link == link):
+                    content = bench.content
+                    requests = content.mixed(case.misses) if case.misses else content.hot(case.size)
+                    for name in _wanted(bench, scenario):
+                        one = ready[peers.process_of(name)]
+                        warm = replace(one.load, requests=content.hot(case.size), seconds=WARM_S / 2)
+                        _run(bench, one, warm)
+                        load = replace(one.load, requests=requests, start=number * 40_000)
+                        _note(row, name, number, _run(bench, one, load), case.name)
+
+
+def _foreign(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """What packets pay that are for other ports, on an interface with both programs."""
+    if not _wanted(bench, scenario):
+        return
+    packets = tier.foreign_packets()
+    for number in range(row.rounds):
+        found = tier.foreign_ns(packets)
+        empty = found.pop("")
+        figures = {f"ns {name}": value for name, value in found.items()}
+        _note(row, TIER, number, figures | {"foreign_ns": max(found.values()), "empty_ns": empty, "requests": 0.0})
+    row.notes.append(
+        "The figure is that of the kind of packet that takes longest. "
+        + "; ".join(f"{name}: {verdict.median(row, TIER, f'ns {name}'):.0f} ns" for name in packets)
+        + f". A test run of a program of two instructions takes {verdict.median(row, TIER, 'empty_ns'):.0f} ns."
+    )
+
+
+def _note(row: Row, server: str, number: int, figures: dict[str, float], case: str = "") -> None:
+    row.samples.append(Sample(server, number, figures, case))
+    shown = ("rate", "cpu_us", "machine_us", "p99_us", "p99_flood_us", "p99_mixed_us", "p50_miss_us", "cpu_after_us",
+             "memory_bytes", "foreign_ns")  # fmt: skip
+    text = "  ".join(f"{name} {figures[name]:,.1f}" for name in shown if name in figures)
+    if "kernel_share" in figures:
+        text += f"  {figures['kernel_share']:.1%} from the kernel"
+    if figures.get("unlogged"):
+        text += f"  {figures['unlogged']:,.0f} LINES OF THE ACCESS LOG MISSING OR TOO MANY"
+    label = f"{case:<14}" if case else ""
+    print(f"  {number + 1}/{row.rounds} {label}{server:<22}{text}", flush=True)
+
+
+def _missed(scenario: Scenario, row: Row) -> bool:
+    return any(verdict.judge(row, target).verdict == "no" for target in scenario.targets)
+
+
+def _profile(bench: Bench, scenario: Scenario, row: Row, ready: Ready | None) -> None:
+    """Where a target was missed, say where tux spends its time, or the whole machine in a row of the kernel tier,
+    which works in no process of its own; the figures are not taken from this run."""
+    perf = shutil.which("perf")
+    if perf is None or ready is None or not _missed(scenario, row):
+        return
+    server = None if scenario.needs_tier else ready.server.pid
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        row.profile = hot_symbols(server, ready.load, bench.meter, Path(folder), perf)
