@@ -16,7 +16,8 @@ AUTO_KINDS: Final = ("loopback", "veth")
 """What `auto` attaches to: interfaces on which nothing but this machine is at the other end."""
 KINDS: Final = (*AUTO_KINDS, "ethernet")
 
-WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
+WILDCARDS: Final = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - nothing is bound here
+"""With the version of IP."""
 
 HEADER_BYTES: Final = 20 + 20 + 12
 """Of a packet beside its payload: IPv4, TCP, timestamps."""
@@ -114,8 +115,9 @@ def _is_listened_on(interface: Interface, addresses: Sequence[str]) -> bool:
     """A wildcard stands for each address that others can reach. Addresses of the link alone (fe80::) have nearly all
     interfaces, also the many on the way to containers."""
     for address in addresses:
-        if not carrying(address, [interface]):
-            continue
-        if address not in WILDCARDS or any(not own.ip.is_link_local for own in interface.addresses):
+        version = WILDCARDS.get(address)
+        if version is None and carrying(address, [interface]):
+            return True
+        if any(own.version == version and not own.ip.is_link_local for own in interface.addresses):
             return True
     return False
