@@ -253,6 +253,8 @@ def _make_discipline(ifindex: int) -> bool:
     try:
         netlink.request(NEWQDISC, netlink.CREATE | netlink.EXCL, body, f"add clsact to interface {ifindex}")
     except netlink.NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            raise AttachError(error.errno, f"{error}: the kernel has no clsact (CONFIG_NET_SCH_INGRESS)") from None
         if error.errno != errno.EEXIST:
             raise
     else:
@@ -282,6 +284,8 @@ def _add(prog_fd: int, ifindex: int, direction: Direction, *, made: bool) -> int
         try:
             netlink.request(NEWTFILTER, netlink.CREATE | netlink.EXCL, body, attempt)
         except netlink.NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                raise AttachError(error.errno, f"{error}: no filters by eBPF (CONFIG_NET_CLS_BPF)") from None
             if error.errno != errno.EEXIST:  # another server was faster
                 raise
         else:

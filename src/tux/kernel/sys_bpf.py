@@ -80,6 +80,9 @@ LOG_BYTES: Final = 16 << 20
 LOG_TAIL_LINES: Final = 40
 """Of the verifier's log in an error's text: the reason is at the end."""
 
+TRIES: Final = 20
+"""A load that a signal interrupts gives EAGAIN and is to be repeated, so often at most."""
+
 DEVICE_MTU: Final = 64 * 1024 + 256
 """Room for a packet that a test run gives back: the largest, and its link header."""
 
@@ -135,17 +138,17 @@ def call(command: Command, attributes: Buffer, attempt: str) -> tuple[int, bytes
     number = NUMBERS.get(platform.machine())
     if number is None:
         raise BpfError(errno.ENOSYS, attempt)
-    room = _Room(attributes)
-    while True:
+    room, code = _Room(attributes), 0
+    for _ in range(TRIES):
         result = _syscall()(
             ctypes.c_long(number), ctypes.c_int(command), ctypes.c_void_p(room.address), ctypes.c_uint(room.length)
         )
         if result >= 0:
             return result, room.content()
         code = ctypes.get_errno()
-        # A load is interrupted by any signal; the kernel wants it repeated (EAGAIN).
         if code not in (errno.EINTR, errno.EAGAIN):
-            raise BpfError(code, attempt)
+            break
+    raise BpfError(code, attempt)
 
 
 def _name(name: str) -> bytes:

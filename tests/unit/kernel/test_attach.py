@@ -299,6 +299,25 @@ class TestRefusals:
         with attach.attach(program, LO, "ingress", "tcx"), pytest.raises(sys_bpf.BpfError, match="File exists"):
             attach.attach(program, LO, "ingress", "tcx")
 
+    @pytest.mark.parametrize(
+        ("kind", "option"),
+        [(attach.NEWQDISC, "CONFIG_NET_SCH_INGRESS"), (attach.NEWTFILTER, "CONFIG_NET_CLS_BPF")],
+    )
+    def test_a_kernel_without_a_part(
+        self, program: int, kind: int, option: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = netlink.request
+
+        def refuse(asked: int, flags: int, body: bytes, attempt: str) -> list[netlink.Message]:
+            if asked == kind:
+                raise netlink.NetlinkError(errno.ENOENT, attempt, "not found")
+            return real(asked, flags, body, attempt)
+
+        monkeypatch.setattr(netlink, "request", refuse)
+        with pytest.raises(AttachError, match=option):
+            attach.attach(program, LO, "ingress", "clsact")
+        assert traffic_control() == ""
+
     def test_more_than_there_may_be(self, program: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(attach, "MAX_FILTERS", 1)
         with attach.attach(program, LO, "ingress", "clsact"), pytest.raises(AttachError, match="has 1 filters of Tux"):
