@@ -187,7 +187,7 @@ def defines(file: Path, symbol: str) -> bool:
     text = file.read_text()
     if file.suffix in (".c", ".h"):
         # A definition begins in the first column; a call is indented. A header may have the declaration only.
-        form = r"^(?:#define\s+{0}\b|(?:struct|enum|union)\s+{0}\s*\{{|(?=[a-z])[^;\n]*\b{0}(?:\(|\[|\s=))"
+        form = r"^(?:#define\s+{0}\b|(?:struct|enum|union)\s+{0}\s*\{{|(?=[a-zA-Z])[^;\n]*\b{0}(?:\(|\[|\s=))"
         found = list(re.finditer(form.format(re.escape(symbol)), text, re.MULTILINE))
         if file.suffix == ".h":
             return bool(found)
