@@ -39,7 +39,11 @@ _COLUMNS: Final = {
         ("p99 us of misses", "p99_miss_us", 0),
         ("CPU us, machine, among misses", "machine_us", 1),
     ),
-    "foreign": (("ns a packet", "foreign_ns", 0),),
+    "foreign": (
+        ("ns a packet, both programs", "foreign_ns", 0),
+        ("ns of two test runs with them", "raw_ns", 0),
+        ("ns of two test runs of a program that does nothing", "empty_ns", 0),
+    ),
 }
 EVEN: Final = 0.05  # a difference in answers/s under which the tier neither pays nor harms
 
