@@ -85,12 +85,14 @@ static void test_marks(void)
 /* While anything is held, awaited or on its way, the marks differ from what has passed. */
 static void test_not_at_rest(void)
 {
+    enum { PIPELINED = 2000 };
     static uint8_t large[3 * 1024 * 1024];
     struct kit kit;
     struct tier tier;
     struct client client;
     tier_open(&tier, &kit, 1000);
     kit_write_file(&kit, "large", large, sizeof large);
+    kit_write_file(&kit, "text", large, 4000);
     tier_start(&tier, &kit);
     client_connect_with(&client, &kit, 4096);
     client_get(&client, "/echo");
@@ -123,6 +125,14 @@ static void test_not_at_rest(void)
     CHECK_EQ(tier_marks(slot), before);
     skip_answer(&client, 200);
     check_rests(&client, slot, "taken");
+
+    for (int i = 0; i < PIPELINED; i++) /* from memory, and more than the client takes */
+        client_get(&client, "/m/text");
+    CHECK(kit_reaches(&kit, "held", 1) && kit_rests(&kit));
+    CHECK(tier_marks(slot) != expected_marks(&client));
+    for (int i = 0; i < PIPELINED; i++)
+        skip_answer(&client, 200);
+    check_rests(&client, slot, "all taken");
 
     before = tier_marks(slot);
     MUST(client_say(&client, "POST /echo HTTP/1.1\r\nHost: kit\r\nContent-Length: 2\r\n\r\n0")); /* half a body */
