@@ -1,8 +1,11 @@
 """A server of the real supervisor and the real worker, with an engine of a few lines of Python in place of the C one.
 
 Run as a program that takes a part of the options of `tux serve`, so that `tux.Server(command=...)` can start it. What a
-request does is its path: /pid, /log, /slow (answers when the client sends one byte more), /crash.
+request does is its path: /pid, /log, /slow (answers when the client sends one byte more), /crash, /tier (a message to
+the kernel tier), /no-tier (closes its end).
 FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
+FAKE_TIER in the environment: with a kernel tier, which says on standard error what is asked of it; "seatless": it has
+no seat.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -25,9 +29,11 @@ from tux.daemon.listeners import open_listeners
 from tux.daemon.logs import AccessLog, error_log
 from tux.daemon.privileges import account_for
 from tux.daemon.processes import Supervisor
+from tux.daemon.worker import KernelSeat
 from tux.errors import StartError
 
 TROUBLE = os.environ.get("FAKE_TROUBLE", "")
+TIER = os.environ.get("FAKE_TIER", "")
 
 
 class FakeEngine:
@@ -41,6 +47,24 @@ class FakeEngine:
         self._slow: set[socket.socket] = set()
         self._wake, self._woken = socket.socketpair()
         self._deadline: float | None = None
+        self._tier: socket.socket | None = None
+
+    def kernel(
+        self,
+        *,
+        slots_fd: int,
+        cells_fd: int,
+        message_fd: int,
+        secret: bytes,
+        listeners: Sequence[int],
+        hits: int,
+        max_answer_bytes: int,
+    ) -> None:
+        self._tier = socket.socket(fileno=message_fd)
+        names = [os.readlink(f"/proc/self/fd/{fd}").split(" ")[0] for fd in (slots_fd, cells_fd)]
+        self._tier.send(f"{names} {secret!r} {tuple(listeners)} {hits} {max_answer_bytes}".encode())
+        os.close(slots_fd)
+        os.close(cells_fd)
 
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         self._listeners.append(socket.socket(fileno=os.dup(fd)))
@@ -86,6 +110,10 @@ class FakeEngine:
         elif path == b"/crash":
             os.abort()
         else:
+            if path == b"/tier" and self._tier is not None:
+                self._tier.send(b"hello")
+            if path == b"/no-tier" and self._tier is not None:
+                self._tier.close()
             if path == b"/log":
                 os.write(self._log_fd, b"a request\n")
             sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
@@ -107,6 +135,66 @@ class FakeEngine:
 
     def close(self) -> dict[str, int]:
         return {"buffers": 2 if TROUBLE == "leak" else 0, "plans": 0}
+
+
+class FakeTier:
+    """A kernel tier that says what is asked of it."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, socket.socket] = {}
+        self._due = 0.0
+        self._ticks = 0
+
+    def worker_seat(self, worker: int) -> KernelSeat:
+        if TIER == "seatless":
+            raise OSError("no seat")
+        _say(f"seat {worker}")
+        self._lines[worker], theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        fds = [os.memfd_create(name) for name in ("slots", "cells")]
+        return KernelSeat(
+            slots_fd=fds[0],
+            cells_fd=fds[1],
+            message_fd=theirs.detach(),
+            secret=b"key",
+            listeners=(0,),
+            hits=3,
+            max_answer_bytes=9,
+        )
+
+    def messages(self, worker: int) -> socket.socket:
+        return self._lines[worker]
+
+    def on_message(self, worker: int) -> bool:
+        message = self._lines[worker].recv(1000)
+        _say(f"message {worker} {message.decode()}")
+        return bool(message)
+
+    def worker_gone(self, worker: int) -> None:
+        _say(f"gone {worker}")
+        if worker in self._lines:
+            self._lines.pop(worker).close()
+
+    def reopen_log(self, fd: int) -> None:
+        _say(f"log {os.readlink(f'/proc/self/fd/{fd}')}")
+
+    def due(self) -> float:
+        return self._due
+
+    def tick(self) -> None:
+        self._ticks += 1
+        self._due = time.monotonic() + 0.02
+        if self._ticks == 10:
+            _say("ten ticks")
+
+    def quiet(self) -> None:
+        _say("quiet")
+
+    def finish(self, patience: float = 2.0) -> None:
+        _say(f"finish {patience:g}")
+
+
+def _say(text: str) -> None:
+    print(f"tier: {text}", file=sys.stderr, flush=True)
 
 
 class FakePlanner:
@@ -153,6 +241,7 @@ def main() -> int:
                 workers=given.workers,
                 grace=given.grace,
                 ready_fd=given.ready_fd,
+                tier=FakeTier() if TIER else None,
             ).run()
     except StartError as error:
         print(f"tux: error: {error.message}", file=sys.stderr)

@@ -23,8 +23,8 @@ PATIENCE = 10.0
 
 
 @contextlib.contextmanager
-def running(trouble: str = "", *, workers: int = 2, **options: Any) -> Iterator[tux.Server]:
-    server = tux.Server(command=FAKE, env={"FAKE_TROUBLE": trouble}, workers=workers, **options)
+def running(trouble: str = "", *, workers: int = 2, tier: str = "", **options: Any) -> Iterator[tux.Server]:
+    server = tux.Server(command=FAKE, env={"FAKE_TROUBLE": trouble, "FAKE_TIER": tier}, workers=workers, **options)
     with server:
         yield server
 
@@ -308,6 +308,81 @@ class TestSignals:
             server.kill(signal.SIGHUP)
             until(lambda: "SIGHUP: reload is not supported yet" in server.stderr_text(), "a line says so")
             assert get(server, "/pid")
+
+
+def tier_said(server: tux.Server) -> list[str]:
+    """What was asked of the kernel tier, in order."""
+    lines = server.stderr_text().splitlines()
+    return [line.removeprefix("tier: ") for line in lines if line.startswith("tier: ")]
+
+
+class TestTier:
+    """The kernel tier gets its turn; what it does with it is tested in tests/unit/kernel."""
+
+    def test_a_worker_gets_what_the_tier_has_for_it(self) -> None:
+        with running(tier="on", workers=2) as server:
+            what = "['/memfd:slots', '/memfd:cells'] b'key' (0,) 3 9"
+            wanted = {f"{word}{more}" for word, more in (("message 0 ", what), ("message 1 ", what))}
+            until(lambda: wanted <= set(tier_said(server)), "both have said what they got")
+            assert tier_said(server)[0] == "seat 0"
+
+    def test_messages_reach_it(self) -> None:
+        with running(tier="on", workers=1) as server:
+            for _ in range(3):
+                get(server, "/tier")
+            until(lambda: tier_said(server).count("message 0 hello") == 3, "they come")
+
+    def test_a_worker_that_has_closed_its_end_goes_on(self) -> None:
+        with running(tier="on", workers=1) as server:
+            get(server, "/no-tier")
+            until(lambda: "message 0 " in tier_said(server), "the end comes")
+            assert get(server, "/pid")
+            assert tier_said(server).count("message 0 ") == 1
+
+    def test_it_is_ticked_also_when_nothing_happens(self) -> None:
+        with running(tier="on", workers=1) as server:
+            until(lambda: "ten ticks" in tier_said(server), "time passes")
+
+    def test_a_worker_that_died_is_gone_before_its_successor_has_a_seat(self) -> None:
+        with running(tier="on", workers=1) as server:
+            os.kill(server.worker_pids()[0], signal.SIGKILL)
+            until(lambda: tier_said(server).count("seat 0") == 2, "another worker runs")
+            calls = [line for line in tier_said(server) if not line.startswith("message") and line != "ten ticks"]
+            assert calls == ["seat 0", "gone 0", "seat 0"]
+
+    def test_workers_serve_without_a_seat(self) -> None:
+        with running(tier="seatless", workers=1) as server:
+            assert get(server, "/pid")
+            assert "tux: error: worker 0 has no part in the kernel tier: no seat" in server.stderr_text()
+
+    def test_a_stop_is_quiet_first_and_finished_last(self) -> None:
+        with running(tier="on", workers=2) as server:
+            assert server.stop() == 0
+            calls = [line for line in tier_said(server) if line.split()[0] in ("quiet", "gone", "finish")]
+            assert calls[0] == "quiet"
+            assert sorted(calls[1:3]) == ["gone 0", "gone 1"]
+            assert calls[3:] == ["finish 2"]
+
+    def test_nothing_is_waited_for_at_a_second_signal(self) -> None:
+        with running(tier="on", grace=60) as server, slow(server):
+            server.kill(signal.SIGTERM)
+            until(lambda: refuses(server), "the stop has begun")
+            server.kill(signal.SIGTERM)
+            assert server.wait(PATIENCE) == 143
+            assert tier_said(server)[-1] == "finish 0"
+
+    def test_nor_when_a_worker_cannot_start(self) -> None:
+        server = tux.Server(command=FAKE, env={"FAKE_TROUBLE": "start", "FAKE_TIER": "on"})
+        with pytest.raises(tux.StartError, match="this engine does not start"):
+            server.start()
+        assert tier_said(server)[-1] == "finish 0"
+
+    def test_it_gets_the_new_log(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        with running(tier="on", access_log=log) as server:
+            log.rename(tmp_path / "old")
+            server.kill(signal.SIGUSR1)
+            until(lambda: f"log {log}" in tier_said(server), "it is told")
 
 
 def test_lost_records_are_reported_at_the_end() -> None:
