@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: MIT
+"""One line of the tables: a packet and what is known of its connection, then what must become of both.
+
+Everything is stated: the verdict, the whole packet, every member of the entry, every counter. What a case does not
+mention must be as before; a packet that it does not mention must be the same, byte by byte.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from tests.unit.kernel.programs.packets import ACK, MOD, PSH, Segment, decode, timestamps
+from tests.unit.kernel.programs.rig import (
+    LISTENER,
+    LOOPBACK,
+    MARK,
+    PASS,
+    PORT,
+    WORKER,
+    Outcome,
+    Page,
+    Rig,
+    Sent,
+    tuple_of,
+)
+
+
+class State(enum.IntFlag):
+    """enum tux_kernel_state."""
+
+    ESTABLISHED = 1
+    CLIENT_FIN = 2
+    SERVER_FIN = 4
+    CLIENT_FIRST = 8
+    RESET = 16
+    DEAD = 32
+    PENDING = 64
+    ANSWERED = 128
+    TIMESTAMPS = 256
+
+
+class Some(enum.Enum):
+    """A value that the clock decides."""
+
+    NOW = enum.auto()
+    """Boot time of the run."""
+    SECOND = enum.auto()
+    """Since 1970, of the run."""
+    STAMP = enum.auto()
+    """A TCP timestamp: the base, and the milliseconds since the connection was opened."""
+
+
+NOW, SECOND, STAMP = Some
+
+# ---- The connection of most cases
+
+CLIENT, SERVER = "192.0.2.7", "198.51.100.1"
+CLIENT6, SERVER6 = "2001:db8::7", "2001:db8:1::1"
+CLIENT_PORT: Final = 40000
+CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:07", "02:00:00:00:00:01"
+IRS, ISS = 0x10000000, 0x70000000
+"""Numbers of the first byte from the client, and from the server."""
+COOKIE: Final = 0x3_0005
+TSVAL, TS_BASE = 0x01020304, 0x0A000000
+"""Timestamps: the client's, and the one of the SYN-ACK."""
+WINDOW, TTL, TOS, FLOW = 291, 63, 0x48, 0xABCDE
+"""Of what the server sends."""
+MSS: Final = 20000
+AGE_NS: Final = 5_000_000_000
+"""How long the connection has been open."""
+
+KINDS: Final = [(False, False), (False, True), (True, False), (True, True)]
+"""IPv6 or IPv4, with and without timestamps."""
+
+
+def kind(*, v6: bool, ts: bool) -> str:
+    return f"IPv{6 if v6 else 4}{' with timestamps' if ts else ''}"
+
+
+# ---- What is published
+
+_LENGTHS: Final = {
+    "small": 120,
+    "kilo": 1024,
+    "even": 1000,
+    "odd": 1001,
+    "chunk": 4096,
+    "chunk-and-one": 4097,
+    "two": 8192,
+    "three": 10240,
+    "four": 12289,
+    "largest": 15872,
+}
+
+
+def _pages() -> dict[str, Page]:
+    pages, first = {}, 0
+    for number, (name, length) in enumerate(_LENGTHS.items()):
+        pages[name] = Page(name, length, number, first, odd=length % 2 == 1)
+        first += -(-length // 4096)
+    return pages
+
+
+PAGES: Final = _pages()
+EVEN, ODD = PAGES["even"], PAGES["odd"]
+
+Output = Segment | Callable[[Mapping[str, int]], Segment]
+"""The packet afterwards; a function of the entry afterwards where the clock has a part in it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A packet for one of the programs. See the module."""
+
+    name: str
+    packet: Segment | bytes
+    conn: Mapping[str, int] | None = None
+    """The entry; None: there is none."""
+    becomes: Mapping[str, int | Some] | None = field(default_factory=dict)
+    """Members of the entry that change; None: it is deleted."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    verdict: int = PASS
+    output: Output | None = None
+    """None: the same bytes."""
+    sent: Output | None = None
+    """What leaves on its own, as an answer."""
+    seen: bool = True
+    """The packet is one of the connection's: the time is noted."""
+    program: str = "ingress"
+    slot: tuple[int, int] | None = None
+    """What the worker says: cookie and marks."""
+    prepare: Callable[[Rig], None] | None = None
+    """What else is not as usual."""
+    mark: int = 0
+    mark_after: int | None = None
+    beat: bool = True
+    of: bytes | None = None
+    """The key that is in the entry, if not its own."""
+    key: bytes | None = None
+    """Of the entry, if it is not that of the packet."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def frame(self) -> bytes:
+        return self.packet if isinstance(self.packet, bytes) else self.packet.encode()
+
+    @property
+    def entry_key(self) -> bytes:
+        if self.key is not None:
+            return self.key
+        assert isinstance(self.packet, Segment)
+        ours, other = ("target", "source") if self.program == "ingress" else ("source", "target")
+        packet = self.packet
+        ends = {"source": (packet.source, packet.source_port), "target": (packet.target, packet.target_port)}
+        return tuple_of(ends[ours][0], ends[other][0], ends[ours][1], ends[other][1])
+
+    def but(self, **changes: object) -> Case:
+        """The same with other fields."""
+        return replace(self, **changes)  # type: ignore[arg-type]  # names are checked by replace()
+
+
+def from_client(payload: bytes = b"", *, v6: bool = False, ts: bool = False, **changes: object) -> Segment:
+    """A segment of the client's at the beginning of the connection."""
+    ends = (CLIENT6, SERVER6) if v6 else (CLIENT, SERVER)
+    return Segment(
+        *ends,
+        *(CLIENT_PORT, PORT, IRS, ISS),
+        ACK | PSH if payload else ACK,
+        payload=payload,
+        options=timestamps(TSVAL, TS_BASE) if ts else b"",
+        source_mac=CLIENT_MAC,
+        target_mac=SERVER_MAC,
+    ).but(**changes)
+
+
+def from_server(payload: bytes = b"", *, v6: bool = False, ts: bool = False, **changes: object) -> Segment:
+    """A segment of the stack's at the beginning of the connection."""
+    ends = (SERVER6, CLIENT6) if v6 else (SERVER, CLIENT)
+    return Segment(
+        *ends,
+        *(PORT, CLIENT_PORT, ISS, IRS),
+        ACK | PSH if payload else ACK,
+        WINDOW,
+        payload=payload,
+        options=timestamps(TS_BASE + 5000, TSVAL) if ts else b"",
+        ttl=TTL,
+        tos=TOS,
+        flow=FLOW if v6 else 0,
+        source_mac=SERVER_MAC,
+        target_mac=CLIENT_MAC,
+    ).but(**changes)
+
+
+def fresh(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int]:
+    """An entry as a SYN-ACK makes it, and the connection seen to be established."""
+    flow = struct.unpack("=I", struct.pack(">I", 6 << 28 | TOS << 20 | FLOW))[0] if v6 else 0
+    base = {
+        "state": State.ESTABLISHED | (State.TIMESTAMPS if ts else 0),
+        "cookie": COOKIE,
+        "opened_ns": -AGE_NS,
+        "last_ns": -AGE_NS,
+        "passed_ns": -AGE_NS,
+        "irs": IRS,
+        "in_next": IRS,
+        "iss": ISS,
+        "out_next": ISS,
+        "una": ISS,
+        "worker": WORKER,
+        "listener": LISTENER,
+        "ifindex": LOOPBACK,
+        "mss": MSS,
+        "window": WINDOW,
+        "wscale": 7,
+        "ttl": TTL,
+        "tos": 0 if v6 else TOS,
+        "flow": flow,
+    }
+    if ts:
+        base |= {"ts_base": TS_BASE, "ts_last": TS_BASE}
+    return base | changes
+
+
+D_IN, D_OUT = 400, 3000
+"""Bytes of requests and answers that the stack has not seen, in `used`."""
+RECEIVED, SENT = 700, 9000
+"""Bytes that it has."""
+USED_IN, USED_OUT = IRS + D_IN + RECEIVED, ISS + D_OUT + SENT
+"""Next numbers of either end, in the client's space."""
+USED_SLOT: Final = (COOKIE, RECEIVED | SENT << 32)
+"""The worker has read and answered it all."""
+
+
+def used(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int]:
+    """An entry after some hits and misses; all is acknowledged, and the last answer was EVEN, right at the end."""
+    base = fresh(v6=v6, ts=ts)
+    base |= {
+        "state": base["state"] | State.ANSWERED,
+        "in_next": USED_IN,
+        "out_next": USED_OUT,
+        "d_in": D_IN,
+        "d_out": D_OUT,
+        "una": USED_OUT - D_OUT,
+        "request_seq": USED_IN - len(EVEN.head),
+        "request_len": len(EVEN.head),
+        "answer_seq": USED_OUT - EVEN.length,
+        "answer_len": EVEN.length,
+        "answer_pos": USED_OUT - D_OUT,
+        "answer_chunk": EVEN.first_chunk,
+        "answer_id": EVEN.id,
+    }
+    if ts:
+        base["ts_last"] = TS_BASE + 4000
+    return base | changes
+
+
+def pending(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int]:
+    """The same, but the client has not acknowledged the answer."""
+    base = used(v6=v6, ts=ts)
+    return base | {"state": base["state"] | State.PENDING} | changes
+
+
+def answer(
+    request: Segment, page: Page, *, seq: int = ISS, ack: int | None = None, tsval: int | None = None
+) -> Callable[[Mapping[str, int]], Segment]:
+    """The answer to a request. Its Date, and its timestamp when none is given, are those that the entry has after."""
+
+    def of(after: Mapping[str, int]) -> Segment:
+        ts = after["state"] & State.TIMESTAMPS
+        echo = struct.unpack(">I", request.options[4:8])[0] if ts else 0
+        return from_server(
+            page.at(after["answer_second"]),
+            v6=request.v6,
+            seq=seq % MOD,
+            ack=(request.end if ack is None else ack) % MOD,
+            options=timestamps(after["ts_last"] if tsval is None else tsval, echo) if ts else b"",
+            source_mac=request.target_mac,
+            target_mac=request.source_mac,
+        )
+
+    return of
+
+
+def answered(conn: Mapping[str, int], request: Segment, page: Page, **more: int | Some) -> dict[str, int | Some]:
+    """What an answer makes of an entry."""
+    changes: dict[str, int | Some] = {
+        "state": conn["state"] | State.PENDING | State.ANSWERED,
+        "answer_id": page.id,
+        "answer_second": SECOND,
+        "answer_chunk": page.first_chunk,
+        "answer_len": page.length,
+        "answer_seq": conn["out_next"],
+        "answer_pos": conn["out_next"] - conn.get("d_out", 0),
+        "request_seq": request.seq,
+        "request_len": len(request.payload),
+        "in_next": request.end,
+        "out_next": conn["out_next"] + page.length,
+        "d_in": conn.get("d_in", 0) + len(request.payload),
+        "d_out": conn.get("d_out", 0) + page.length,
+        "ts_last": STAMP,
+    }
+    return changes | more
+
+
+def passed(segment: Segment, **more: int | Some) -> dict[str, int | Some]:
+    """What data that goes to the stack makes of an entry."""
+    return {"in_next": segment.end, "passed_ns": NOW, **more}
+
+
+# ---- The check
+
+
+def arrange(rig: Rig, case: Case) -> None:
+    """Make the world of a case."""
+    rig.reset()
+    if case.slot is not None:
+        rig.set_slot(*case.slot)
+    if case.conn is not None:
+        rig.set_conn(case.entry_key, case.conn, of=case.of)
+    if case.prepare is not None:
+        case.prepare(rig)
+
+
+def check(rig: Rig, case: Case) -> Outcome:
+    """Run a case, and compare all that it states."""
+    arrange(rig, case)
+    is_bytes = isinstance(case.packet, bytes) and case.key is None
+    before = None if is_bytes else rig.conn(case.entry_key)
+    entries = set(rig.maps["conns"].keys())
+    done = rig.run(case.program, case.frame, mark=case.mark, beat=case.beat)
+    after = None if is_bytes else rig.conn(case.entry_key)
+
+    if before is None:
+        assert set(rig.maps["conns"].keys()) == entries
+    elif case.becomes is None:
+        assert after is None
+        assert set(rig.maps["conns"].keys()) == entries - {case.entry_key}
+    else:
+        assert after is not None
+        changes = ({"last_ns": NOW} if case.seen else {}) | dict(case.becomes)
+        assert after == _expected(rig, before, changes, after, done)
+
+    known = after or before or {}
+    if case.output is None:
+        assert done.data == case.frame
+    else:
+        assert decode(done.data) == _segment(case.output, known)
+    assert done.verdict == case.verdict
+    assert done.counts == dict(case.counts)
+    mark = case.mark if case.mark_after is None else case.mark_after
+    assert done.mark == mark
+    assert done.sent == _sent(case, known, done)
+    return done
+
+
+def _segment(output: Output, after: Mapping[str, int]) -> Segment:
+    return output if isinstance(output, Segment) else output(after)
+
+
+def _sent(case: Case, after: Mapping[str, int], done: Outcome) -> list[Sent]:
+    if case.sent is None:
+        return []
+    assert len(done.sent) == 1
+    frame, mark = done.sent[0]
+    assert decode(frame) == _segment(case.sent, after)
+    assert mark in (None, MARK)
+    return done.sent
+
+
+def _expected(
+    rig: Rig, before: Mapping[str, int], changes: Mapping[str, int | Some], after: Mapping[str, int], done: Outcome
+) -> dict[str, int]:
+    """The entry that must be there. What the clock decides is compared here, and then taken from what is there."""
+    layout = rig.layouts["tux_kernel_conn"]
+    expected = dict(before)
+    for name, value in changes.items():
+        if not isinstance(value, Some):
+            expected[name] = value % 2 ** (8 * layout.field(name).size)
+            continue
+        found = expected[name] = after[name]
+        wall = rig.layouts["tux_kernel_control"].number(rig.memory["control"], "wall_ns")
+        match value:
+            case Some.NOW:
+                assert done.before_ns <= found <= done.after_ns
+            case Some.SECOND:
+                assert (done.before_ns + wall) // 10**9 <= found <= (done.after_ns + wall) // 10**9
+            case Some.STAMP:
+                since = [(clock - before["opened_ns"]) // 10**6 for clock in (done.before_ns, done.after_ns)]
+                low, high = ((before["ts_base"] + passed) % MOD for passed in since)
+                assert (found - low) % MOD <= (high - low) % MOD
+    return expected

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: MIT
+"""Packets from clients that go to the stack: untouched, or with other numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from tests.unit.kernel.programs.cases import (
+    D_IN,
+    D_OUT,
+    EVEN,
+    IRS,
+    ISS,
+    KINDS,
+    NOW,
+    ODD,
+    USED_IN,
+    USED_OUT,
+    Case,
+    State,
+    fresh,
+    from_client,
+    kind,
+    passed,
+    pending,
+    used,
+)
+from tests.unit.kernel.programs.packets import (
+    ACK,
+    CWR,
+    ECE,
+    FIN,
+    MOD,
+    NOP,
+    PSH,
+    RST,
+    SACK_PERMITTED,
+    URG,
+    Segment,
+    sack,
+)
+from tests.unit.kernel.programs.rig import MARK, PORT
+
+# ---- Packets that are no business of the program's
+
+
+def strangers() -> Iterator[Case]:
+    request, request6 = from_client(EVEN.head), from_client(EVEN.head, v6=True)
+
+    def stranger(name: str, packet: Segment | bytes, base: Segment = request) -> Case:
+        key = Case("", base).entry_key
+        return Case(f"not ours: {name}", packet, fresh(v6=base.v6), seen=False, key=key)
+
+    yield Case("not ours: a connection without an entry", request)
+    yield Case("not ours: the same, IPv6", request6)
+    yield stranger("another port", request.but(target_port=PORT + 1))
+    yield stranger("another port of the same word", request.but(target_port=PORT ^ 1))
+    yield stranger("from our port, to another", request.but(source_port=PORT, target_port=1))
+    yield stranger("another port, IPv6", request6.but(target_port=PORT + 1), request6)
+    for packet in (request, request6):
+        yield stranger(f"a tag, {packet.ethertype:#06x}", packet.but(vlan=5), packet)
+        frame = packet.encode()
+        yield stranger(f"UDP, {packet.ethertype:#06x}", change(frame, 20 if packet.v6 else 23, 17), packet)
+        for ethertype in (0x0806, 0x88A8, 0x0000):
+            other = frame[:12] + ethertype.to_bytes(2, "big") + frame[14:]
+            yield stranger(f"{ethertype:#06x} in place of {packet.ethertype:#06x}", other, packet)
+        yield stranger(f"cut off, {packet.ethertype:#06x}", frame[:-1], packet)
+        yield stranger(f"no room for TCP, {packet.ethertype:#06x}", frame[: 53 if not packet.v6 else 73], packet)
+        at = 54 + 12 if packet.v6 else 34 + 12
+        yield stranger(f"a TCP header of 16 bytes, {packet.ethertype:#06x}", change(frame, at, 0x40), packet)
+        short = packet.but(payload=b"", flags=ACK).encode()
+        yield stranger(f"a TCP header behind the end, {packet.ethertype:#06x}", change(short, at, 0xF0), packet)
+        inside = change(packet.but(payload=b"", flags=ACK, trailer=bytes(40)).encode(), at, 0xF0)
+        yield stranger(f"a TCP header behind the packet, {packet.ethertype:#06x}", inside, packet)
+    yield stranger("a first fragment", request.but(fragment=0x2000))
+    yield stranger("a later fragment", request.but(fragment=0x2010))
+    yield stranger("a last fragment", request.but(fragment=0x0010))
+    yield stranger("an IPv4 header of 16 bytes", change(request.encode(), 14, 0x44))
+    yield stranger("an IPv4 packet shorter than its header", change(request.encode(), 17, 19))
+    bare = request.but(payload=b"", flags=ACK)
+    yield stranger("IPv4 options behind the end", change(bare.encode(), 14, 0x4F))
+    yield stranger("extension headers", request6.but(extension=bytes([6, 0, 1, 4, 0, 0, 0, 0])), request6)
+
+    dead = used(state=State.ESTABLISHED | State.ANSWERED | State.DEAD)
+    ack = from_client(seq=USED_IN, ack=USED_OUT)
+    yield Case("not ours: the entry is dead", ack, dead, seen=False)
+    yield Case("not ours: a request, the entry is dead", request, fresh(state=State.DEAD), seen=False, counts=ORDER)
+    yield Case("not ours: the entry became another one's", ack, used(), seen=False, of=bytes(36))
+    yield Case("not ours: a request, the entry became another one's", request, fresh(), seen=False, of=bytes(36))
+
+
+ORDER: Final = {"pass_order": 1}
+
+
+def change(frame: bytes, at: int, value: int) -> bytes:
+    return frame[:at] + bytes([value]) + frame[at + 1 :]
+
+
+# ---- Packets whose numbers are translated
+
+STACK_IN, STACK_OUT = USED_IN - D_IN, USED_OUT - D_OUT
+"""The next numbers, as the stack knows them."""
+
+
+def moved(name: str, packet: Segment, conn: Mapping[str, int], seq: int, ack: int, **changes: object) -> Case:
+    """A packet that goes to the stack with these numbers."""
+    case = Case(
+        f"translate: {name}",
+        packet,
+        conn,
+        counts={"translated_in": 1},
+        output=packet.but(seq=seq % MOD, ack=ack % MOD),
+    )
+    return case.but(**changes)
+
+
+def translations() -> Iterator[Case]:
+    for v6, ts in KINDS:
+        name, conn = kind(v6=v6, ts=ts), used(v6=v6, ts=ts)
+        ack = from_client(v6=v6, ts=ts, seq=USED_IN, ack=USED_OUT)
+        yield moved(f"an acknowledgement, {name}", ack, conn, STACK_IN, STACK_OUT)
+        data = ack.but(payload=b"POST /x HTTP/1.1\r\n", flags=ACK | PSH)
+        counts = {"translated_in": 1, "pass_busy": 1}
+        yield moved(f"data, {name}", data, conn, STACK_IN, STACK_OUT, becomes=passed(data), counts=counts)
+        probe = ack.but(seq=USED_IN - 1)
+        yield moved(f"a keep-alive probe, {name}", probe, conn, STACK_IN - 1, STACK_OUT)
+        inside = (USED_OUT + 100, USED_OUT + 200)
+        selective = ack.but(options=ack.options + sack(inside))
+        there = (inside[0] - D_OUT, inside[1] - D_OUT)
+        output = selective.but(options=ack.options + sack(there), seq=STACK_IN, ack=STACK_OUT)
+        yield moved(f"SACK, {name}", selective, conn, STACK_IN, STACK_OUT, output=output)
+
+
+ACKNOWLEDGE: Final = from_client(seq=USED_IN, ack=USED_OUT)
+START, END = USED_OUT - EVEN.length, USED_OUT
+"""Of the last answer."""
+
+
+def headers() -> Iterator[Case]:
+    """What else a header may have is kept."""
+    ack, to = ACKNOWLEDGE, (STACK_IN, STACK_OUT)
+    yield moved("padding behind the packet", ack.but(trailer=bytes(6)), used(), *to)
+    yield moved("IP options", ack.but(ip_options=NOP * 8), used(), *to)
+    yield moved("no DF", ack.but(fragment=0, ident=7), used(), *to)
+    yield moved("congestion flags", ack.but(flags=ACK | ECE | CWR, tos=3), used(), *to)
+    yield moved("a reserved bit", ack.but(reserved=8), used(), *to)
+    yield moved("an unknown option", ack.but(options=b"\xfd\x04\0\0"), used(), *to)
+    yield moved("forty bytes of options", ack.but(options=NOP * 40), used(), *to)
+    yield moved("an urgent pointer", ack.but(urgent=5), used(), *to)
+    urgent = ack.but(flags=ACK | URG, urgent=5, payload=b"!")
+    shape = {"translated_in": 1, "pass_shape": 1}
+    yield moved("urgent data", urgent, used(), *to, becomes=passed(urgent), counts=shape)
+    probe = ack.but(seq=USED_IN - 1, payload=b"\0")
+    order = {"translated_in": 1, "pass_order": 1}
+    yield moved("a keep-alive probe of a byte", probe, used(), STACK_IN - 1, STACK_OUT, becomes=OLD, counts=order)
+    yield moved("the mark is kept", ack, used(), *to, mark=MARK)
+
+
+OLD: Final = {"passed_ns": NOW}
+"""What data that was there before makes of an entry."""
+
+
+def long_packets() -> Iterator[Case]:
+    """With IPv4's length 0 the packet is all that there is (BIG TCP)."""
+    ack = ACKNOWLEDGE.but(payload=b"x" * 100, no_length=True)
+    counts = {"translated_in": 1, "pass_busy": 1}
+    yield moved("a packet of length 0", ack, used(), STACK_IN, STACK_OUT, becomes=passed(ack), counts=counts)
+
+
+def blocks_of_sack() -> Iterator[Case]:
+    """Wherever they lie. The answer is one point for the stack, which has not sent it."""
+    point, start, end = STACK_OUT, START, END
+    for name, blocks, there in (
+        ("two blocks", [(end, end + 5), (end + 9, end + 10)], [(point, point + 5), (point + 9, point + 10)]),
+        ("four blocks", [(end + n, end + n + 1) for n in range(4)], [(point + n, point + n + 1) for n in range(4)]),
+        ("all of the answer", [(start, end)], [(point, point)]),
+        ("a part of the answer", [(start + 5, end - 5)], [(point, point)]),
+        ("before the answer", [(start - 50, start - 40)], [(point - 50, point - 40)]),
+        ("from before to behind it", [(start - 1, end + 1)], [(point - 1, point + 1)]),
+    ):
+        for place, pad in {"aligned": NOP * 2, "at an even offset": b""}.items():
+            behind = NOP * (2 - len(pad))
+            packet = ACKNOWLEDGE.but(options=sack(*blocks, pad=pad) + behind)
+            output = packet.but(options=sack(*there, pad=pad) + behind, seq=STACK_IN, ack=STACK_OUT)
+            yield moved(f"SACK {place}, {name}", packet, used(), STACK_IN, STACK_OUT, output=output)
+    odd = ACKNOWLEDGE.but(options=sack((end, end + 5), pad=NOP) + NOP)
+    yield moved("SACK at an odd offset is left alone", odd, used(), STACK_IN, STACK_OUT)
+    broken = ACKNOWLEDGE.but(options=b"\x01\x01\x05\x09" + bytes(8))
+    yield moved("SACK of a wrong length is left alone", broken, used(), STACK_IN, STACK_OUT)
+    permitted = ACKNOWLEDGE.but(options=SACK_PERMITTED + NOP * 2)
+    yield moved("SACK permitted is no SACK", permitted, used(), STACK_IN, STACK_OUT)
+
+
+def acknowledgements() -> Iterator[Case]:
+    """Of the answer, which the stack has not sent."""
+    ack, point = ACKNOWLEDGE, STACK_OUT
+    for name, number, to in (
+        ("all before the answer", START, point),
+        ("one byte of the answer", START + 1, point),
+        ("all but one byte of the answer", END - 1, point),
+        ("what was sent before it", START - 9, point - 9),
+    ):
+        yield moved(f"it acknowledges {name}", ack.but(ack=number), pending(), STACK_IN, to)
+    done = {"state": pending()["state"] & ~State.PENDING}
+    yield moved("it acknowledges the answer", ack, pending(), STACK_IN, point, becomes=done)
+    since = pending(out_next=END + 70)
+    news = done | {"una": point + 70}
+    yield moved("it acknowledges the answer and more", ack.but(ack=END + 70), since, STACK_IN, point + 70, becomes=news)
+    yield moved("it acknowledges the answer, and less", ack, since, STACK_IN, point, becomes=done)
+    beyond = ack.but(ack=END + 1)
+    yield moved("it acknowledges what nobody sent", beyond, pending(), STACK_IN, point + 1)
+
+    busy = {"translated_in": 1, "pass_order": 1}
+    next_one = from_client(ODD.head, seq=USED_IN, ack=START)
+    changes = passed(next_one)
+    yield moved("a pipelined request", next_one, pending(), STACK_IN, point, becomes=changes, counts=busy)
+
+    bare = Case("no answer yet: an acknowledgement is left alone", from_client(), fresh())
+    yield bare
+    conn = fresh(out_next=ISS + 10)
+    for name, number, una in (("noted", ISS + 9, {"una": ISS + 9}), ("too much, and not noted", ISS + 11, {})):
+        packet = from_client(ack=number)
+        yield bare.but(name=f"no answer yet: it acknowledges, {name}", packet=packet, conn=conn, becomes=una)
+
+
+def wrap_arounds() -> Iterator[Case]:
+    """Numbers around 2^32, of either end."""
+    for name, irs, iss in (("d_in", MOD - 500, ISS), ("d_out", IRS, MOD - 3500), ("both", MOD - 1, MOD - 1)):
+        conn = used()
+        for member in ("irs", "in_next", "request_seq"):
+            conn[member] += irs - IRS
+        for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
+            conn[member] += iss - ISS
+        seq, ack = (USED_IN + irs - IRS) % MOD, (USED_OUT + iss - ISS) % MOD
+        stack_seq, stack_ack = (seq - D_IN) % MOD, (ack - D_OUT) % MOD
+        packet = from_client(seq=seq, ack=ack)
+        yield moved(f"wrap-around: {name}", packet, conn, stack_seq, stack_ack)
+        inside = packet.but(ack=(ack - 1) % MOD)
+        yield moved(f"wrap-around: {name}, inside the answer", inside, conn, stack_seq, stack_ack)
+        edges = [(ack, ack + 500), (ack + 3000, ack + 3500)]
+        blocks = packet.but(options=sack(*edges))
+        output = packet.but(
+            options=sack(*[(first - D_OUT, last - D_OUT) for first, last in edges]), seq=stack_seq, ack=stack_ack
+        )
+        yield moved(f"wrap-around: {name}, SACK", blocks, conn, stack_seq, stack_ack, output=output)
+
+
+# ---- How connections end
+
+
+def over(state: State, **more: int) -> dict[str, int]:
+    """A connection that was answered, and is in this state too."""
+    base = used()
+    return base | {"state": base["state"] | state} | more
+
+
+def ends() -> Iterator[Case]:
+    """Both sides send a FIN; who acknowledges the last one may forget the connection first."""
+    ack, to = ACKNOWLEDGE, (STACK_IN, STACK_OUT)
+    fin = ack.but(flags=ACK | FIN)
+    first, second = State.CLIENT_FIN | State.CLIENT_FIRST, State.CLIENT_FIN
+    open_state = used()["state"]
+    gone = {"translated_in": 1, "closed": 1}
+    closes_first = {"in_next": USED_IN + 1, "state": open_state | first}
+    yield moved("the client's FIN, first", fin, used(), *to, becomes=closes_first)
+    data = fin.but(payload=b"bye", flags=ACK | FIN | PSH)
+    shape = {"translated_in": 1, "pass_shape": 1}
+    closes = passed(data, state=open_state | first)
+    yield moved("a FIN behind data", data, used(), *to, becomes=closes, counts=shape)
+    # After the client's FIN the stack has sent its own: out_next is behind it. The last acknowledgement ends it all.
+    closing = over(first | State.SERVER_FIN, in_next=USED_IN + 1, out_next=END + 1)
+    last = ack.but(seq=USED_IN + 1, ack=END + 1)
+    final = (STACK_IN + 1, STACK_OUT + 1)
+    yield moved("the last acknowledgement, of the server's FIN", last, closing, *final, becomes=None, counts=gone)
+    early = last.but(ack=END)
+    yield moved("one that does not acknowledge the FIN", early, closing, STACK_IN + 1, STACK_OUT)
+    # The stack's FIN came first, so its socket stays in TIME_WAIT: what comes still must be translated.
+    closed = over(State.SERVER_FIN, out_next=END + 1)
+    late = fin.but(ack=END + 1)
+    becomes = {"in_next": USED_IN + 1, "state": closed["state"] | second, "una": STACK_OUT + 1}
+    yield moved("the client's FIN, second", late, closed, STACK_IN, STACK_OUT + 1, becomes=becomes)
+    yield moved("a FIN again", fin, over(first, in_next=USED_IN + 1), *to)
+    for flags in (RST, RST | ACK):
+        to_reset = {"state": open_state | State.RESET}
+        number = STACK_OUT if flags & ACK else USED_OUT
+        yield moved(f"{flags!r}", ack.but(flags=flags), used(), STACK_IN, number, becomes=to_reset)
+
+    # Without an answer both number spaces are the same, and nobody needs the entry any longer.
+    plain, plain_fin = from_client(), from_client(flags=ACK | FIN)
+    base = Case("", plain, fresh())
+    opened = State.ESTABLISHED
+    yield base.but(
+        name="no answer yet: the client's FIN",
+        packet=plain_fin,
+        becomes={"in_next": IRS + 1, "state": opened | first},
+    )
+    forgotten = base.but(becomes=None, counts={"closed": 1})
+    yield forgotten.but(
+        name="no answer yet: the client's FIN, second",
+        packet=plain_fin.but(ack=ISS + 1),
+        conn=fresh(state=opened | State.SERVER_FIN, out_next=ISS + 1),
+    )
+    yield forgotten.but(
+        name="no answer yet: the last acknowledgement",
+        packet=plain.but(seq=IRS + 1, ack=ISS + 1),
+        conn=fresh(state=opened | first | State.SERVER_FIN, in_next=IRS + 1, out_next=ISS + 1),
+    )
+    yield forgotten.but(name="no answer yet: RST", packet=plain.but(flags=RST))
+
+
+def all_cases() -> Iterator[Case]:
+    for table in (strangers, translations, headers, blocks_of_sack, acknowledgements, wrap_arounds, ends, long_packets):
+        yield from table()
