@@ -94,7 +94,10 @@ def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelT
     def make_log(records: Map, fd: int) -> KernelLog:
         return KernelLog(records.fd, records.max_entries, fd, log_format)
 
-    return tier.start(config, choice, listeners.items, log_fd=log.fd, make_log=make_log)
+    started = tier.start(config, choice, listeners.items, log_fd=log.fd, make_log=make_log)
+    if started is not None:
+        logger.info("the kernel tier answers on %s", ", ".join(interface.name for interface in choice.interfaces))
+    return started
 
 
 def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -> Engine:

@@ -46,6 +46,8 @@ LOG_RECORDS: Final = 20_000
 
 SWEEP_SECONDS: Final = 10.0
 """Time from the end of a sweep over the connections to the next ..."""
+ORPHANS_SECONDS: Final = 1.0
+"""... as long as there is something to be removed that another server left ..."""
 STEP_SECONDS: Final = 0.02
 """... and between two portions of it."""
 
@@ -437,7 +439,8 @@ class KernelTier:
             self._drain_at = now + (LOG_SECONDS if busy else BEAT_SECONDS)
         if self._sweep_at <= now:
             done = self._sweep_step()
-            self._sweep_at = now + (SWEEP_SECONDS if done else STEP_SECONDS)
+            pause = ORPHANS_SECONDS if self._orphans else SWEEP_SECONDS
+            self._sweep_at = now + (pause if done else STEP_SECONDS)
 
     def _beat(self) -> None:
         if self._answering and not self._maps.get_control("answering"):

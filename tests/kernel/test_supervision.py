@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+"""The kernel tier and the processes around it: a stop, a crash, a detachment. What TCP would have kept is kept, and
+nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+import tux
+from tests.e2e.client import until
+from tests.kernel.lab import TUX, Lab, Net, Shape, open_lab, require_tier
+from tests.kernel.traffic import Request, head
+from tests.kernel.world import Asker, World, open_world, tcp_address
+
+HIT: Final = Request(head("/1000.bin"), "hot")
+MISS: Final = Request(head("/100.bin?n=1"), "miss")
+
+QUIET_SECONDS: Final = 1.0
+"""Answering ends so long after the supervisor's death."""
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """The test ends its server, one way or another."""
+    with open_world(Net(), stops=False, warm=False, config="grace = 5") as world:
+        if not world.has_tier:
+            pytest.skip("without the tier there is nothing to be tested")
+        yield world
+
+
+def sets(world: World) -> list[dict[str, Any]]:
+    """What `tux kernel status --json` says of each server."""
+    said = world.lab.tux("kernel", "status", "--json", "--bpffs", str(world.lab.bpffs))
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def detach(world: World, *options: str, check: bool = True) -> str:
+    return world.lab.tux("kernel", "detach", "--bpffs", str(world.lab.bpffs), *options, check=check)
+
+
+def answered(world: World, asker: Asker) -> None:
+    """Ask until the tier has answered on this connection: from then on it needs the programs."""
+    before = world.answered()
+
+    def is_answered() -> bool:
+        asker.ask(HIT)
+        return world.answered() > before
+
+    until(is_answered, "the tier answers")
+
+
+def restarted(world: World) -> tux.Server:
+    """Another supervisor in the same network, with the same configuration."""
+    server = world.server
+    with world.lab.server:
+        server.start()
+    world.address = tcp_address(server)
+    return server
+
+
+class TestStatus:
+    def test_a_server_that_answers(self, world: World) -> None:
+        with Asker(world) as asker:
+            answered(world, asker)
+            (found,) = sets(world)
+            assert (found["pid"], found["state"]) == (world.server.pid, "answering")
+            assert found["interfaces"] == [world.lab.interface]
+            assert found["entries"] > 0
+            assert found["answered"] == found["counters"]["answered"] > 0
+            assert found["answered_bytes"] > 1000
+            assert found["connections"]["total"] >= found["connections"]["translated"] == 1
+            assert found["connections"]["limit"] == 65536
+            assert 0 < found["memory"]["used"] <= found["memory"]["limit"] == 16 * 2**20
+        text = world.lab.tux("kernel", "status", "--bpffs", str(world.lab.bpffs))
+        assert text.startswith(f"process {world.server.pid}: answering, on {world.lab.interface}\n")
+
+    def test_no_server(self, world: World) -> None:
+        world.server.stop()
+        assert sets(world) == []
+        text = world.lab.tux("kernel", "status", "--bpffs", str(world.lab.bpffs))
+        assert text == f"no kernel tier below {world.lab.bpffs}\n"
+
+
+class TestStop:
+    def test_nothing_stays_behind(self, world: World) -> None:
+        with Asker(world) as asker:
+            answered(world, asker)
+            world.server.kill(signal.SIGTERM)
+            asker.reader.expect_end()
+        assert world.server.wait(10) == 0
+        assert sets(world) == []
+        assert "still open" not in world.server.stderr_text()
+
+    def test_a_client_that_does_not_end_keeps_the_programs(self, world: World) -> None:
+        """The server has closed its side; the client leaves its own open."""
+        with Asker(world) as asker:
+            answered(world, asker)
+            assert world.server.stop() == 0
+            assert "connections are still open that were answered by the kernel tier" in world.server.stderr_text()
+            (found,) = sets(world)
+            assert (found["state"], found["connections"]["translated"]) == ("orphan", 1)
+            asker.reader.expect_end()
+        said = detach(world)
+        assert said == f"process {found['pid']}: removed, no connection needs it\n"
+        assert sets(world) == []
+
+
+class TestCrash:
+    def test_of_the_supervisor(self, world: World) -> None:
+        """Answering stops, connections end in an orderly way, and the next server takes over what is left."""
+        with Asker(world) as asker, Asker(world) as other:
+            answered(world, asker)
+            answered(world, other)
+            killed = world.server.pid
+            world.server.kill(signal.SIGKILL)
+            world.server.wait(10)
+            end = time.monotonic() + QUIET_SECONDS
+            until(lambda: world.lab.status(killed).orphan, "it is seen that it is gone")
+            asker.reader.expect_end()
+            time.sleep(max(0.0, end - time.monotonic()))
+            count = world.lab.status(killed).counters["answered"]
+            server = restarted(world)
+            assert f"the kernel tier of process {killed}, which was killed, is being removed" in server.stderr_text()
+            with Asker(world) as third:
+                answered(world, third)
+            assert world.lab.status(killed).counters["answered"] == count
+            other.reader.expect_end()
+        asker.sock.close()
+        until(lambda: [one["pid"] for one in sets(world)] == [server.pid], "what was left is removed", within=30)
+        assert server.stop() == 0
+
+    def test_of_a_worker(self, world: World) -> None:
+        """Its answers are given no more; those who come to its successor get their own."""
+        with Asker(world) as asker:
+            answered(world, asker)
+            (pid,) = world.server.worker_pids()
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: world.server.worker_pids() not in ([], [pid]), "another worker runs")
+            until(lambda: world.lab.status(world.server.pid).entries == 0, "its answers are retired")
+        world.warm([HIT])
+        with Asker(world) as asker:
+            answered(world, asker)
+        assert world.server.stop() == 0
+
+
+class TestDetach:
+    def test_a_server_goes_on_without(self, world: World) -> None:
+        with Asker(world) as asker:
+            answered(world, asker)
+            said = detach(world, "--timeout", "0.2", check=False)
+            assert "answers nothing any more, but 1 connections that it answered are open" in said
+            (found,) = sets(world)
+            assert (found["state"], found["connections"]["translated"]) == ("detached", 1)
+            until(lambda: "detached from outside" in world.server.stderr_text(), "a line says so")
+            count = world.answered()
+            for _ in range(10):
+                asker.ask(HIT)
+                asker.ask(MISS)
+            assert world.answered() == count
+            asker.finish()
+        said = detach(world)
+        assert said == f"process {world.server.pid}: removed, no connection needs it\n"
+        assert sets(world) == []
+        with Asker(world) as asker:
+            asker.ask(HIT)
+            asker.ask(MISS)
+        assert world.server.stop() == 0
+        assert world.server.stderr_text().count("kernel tier was detached") == 1
+
+    def test_by_force(self, world: World) -> None:
+        with Asker(world) as asker:
+            answered(world, asker)
+            said = detach(world, "--force")
+            assert said == f"process {world.server.pid}: removed, 1 connections that it answered break\n"
+        assert sets(world) == []
+        with Asker(world) as asker:
+            asker.ask(HIT)
+        assert world.server.stop() == 0
+
+    def test_what_a_crash_left(self, world: World) -> None:
+        with Asker(world) as asker:
+            answered(world, asker)
+            world.server.kill(signal.SIGKILL)
+            world.server.wait(10)
+            asker.reader.expect_end()
+        assert detach(world) == f"process {world.server.pid}: removed, no connection needs it\n"
+        assert sets(world) == []
+
+
+class TestAuto:
+    """Without being told to, a server attaches where that disturbs nobody."""
+
+    def server(self, lab: Lab, *args: str, enter: bool = True) -> tux.Server:
+        command = [*lab._enter(), *TUX] if enter else list(TUX)
+        server = tux.Server(
+            lab.folder, workers=1, access_log="off", listen=f"{lab.address}:0", command=command, args=list(args)
+        )
+        with lab.server:
+            return server.start()
+
+    @pytest.mark.parametrize("shape", [Shape.LOOPBACK, Shape.DIRECT])
+    def test_it_attaches(self, shape: Shape) -> None:
+        require_tier()
+        with open_lab(Net(shape)) as lab:
+            file = lab.folder / "auto.toml"
+            file.write_text(f'[kernel]\nbpffs = "{lab.bpffs}"\n')
+            server = self.server(lab, "--config", str(file))
+            try:
+                assert lab.status(server.pid).interfaces
+                assert f"tux: the kernel tier answers on {lab.interface}\n" in server.stderr_text()
+            finally:
+                assert server.stop() == 0
+
+    def test_it_says_why_not(self) -> None:
+        require_tier()
+        with open_lab(Net(Shape.LOOPBACK)) as lab:
+            server = self.server(lab, "--config", "/dev/null", enter=False)
+            try:
+                said = server.stderr_text()
+                assert said.startswith("tux: the kernel tier is off: /sys/fs/bpf is not a mounted bpffs; mount -t bpf")
+            finally:
+                assert server.stop() == 0
+
+    def test_without_the_rights_it_says_nothing(self) -> None:
+        require_tier()
+        with open_lab(Net(Shape.LOOPBACK)) as lab:
+            command = ["setpriv", "--bounding-set=-bpf,-sys_admin", *TUX]
+            server = tux.Server(lab.folder, workers=1, access_log="off", command=command)
+            with lab.server:
+                server.start()
+            try:
+                assert "kernel" not in server.stderr_text()
+            finally:
+                assert server.stop() == 0
+
+    def test_on_names_what_is_missing(self) -> None:
+        require_tier()
+        with open_lab(Net(Shape.LOOPBACK)) as lab:
+            command = ["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin", *TUX]
+            server = tux.Server(lab.folder, command=command, kernel="on")
+            with lab.server, pytest.raises(tux.StartError) as caught:
+                server.start()
+            assert caught.value.message == ("cannot use the kernel tier: the kernel tier needs CAP_PERFMON and CAP_BPF")
