@@ -193,7 +193,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Scenario(
         "kernel-foreign", "kernel tier: packets of other ports", "file",
-        (Target("both programs under 50 ns a packet, the test run taken off", "foreign_ns", "at most", 50.0, "limit", TIER),), kind="foreign",
+        (Target("under 50 ns, the test run taken off", "foreign_ns", "at most", 50.0, "limit", TIER),), kind="foreign",
         servers=(TIER,), size=KIB, needs_tier=True,
     ),
     Scenario(
