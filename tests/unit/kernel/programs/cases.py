@@ -236,6 +236,12 @@ USED_SLOT: Final = (COOKIE, RECEIVED | SENT << 32)
 """The worker has read and answered it all."""
 
 
+ANSWER_START, ANSWER_END = USED_OUT - 1000, USED_OUT
+"""Of the last answer."""
+STACK_IN, STACK_OUT = USED_IN - D_IN, USED_OUT - D_OUT
+"""The next numbers, as the stack knows them."""
+
+
 def used(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int]:
     """An entry after some hits and misses; all is acknowledged, and the last answer was EVEN, right at the end."""
     base = fresh(v6=v6, ts=ts)
@@ -253,6 +259,7 @@ def used(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int
         "answer_pos": USED_OUT - D_OUT,
         "answer_chunk": EVEN.first_chunk,
         "answer_id": EVEN.id,
+        "answer_second": -1,
     }
     if ts:
         base["ts_last"] = TS_BASE + 4000

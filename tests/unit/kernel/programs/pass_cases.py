@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from tests.unit.kernel.programs.cases import (
+    ANSWER_END,
+    ANSWER_START,
     D_IN,
     D_OUT,
     EVEN,
@@ -15,6 +17,8 @@ from tests.unit.kernel.programs.cases import (
     KINDS,
     NOW,
     ODD,
+    STACK_IN,
+    STACK_OUT,
     USED_IN,
     USED_OUT,
     Case,
@@ -99,9 +103,6 @@ def change(frame: bytes, at: int, value: int) -> bytes:
 
 # ---- Packets whose numbers are translated
 
-STACK_IN, STACK_OUT = USED_IN - D_IN, USED_OUT - D_OUT
-"""The next numbers, as the stack knows them."""
-
 
 def moved(name: str, packet: Segment, conn: Mapping[str, int], seq: int, ack: int, **changes: object) -> Case:
     """A packet that goes to the stack with these numbers."""
@@ -133,8 +134,6 @@ def translations() -> Iterator[Case]:
 
 
 ACKNOWLEDGE: Final = from_client(seq=USED_IN, ack=USED_OUT)
-START, END = USED_OUT - EVEN.length, USED_OUT
-"""Of the last answer."""
 
 
 def headers() -> Iterator[Case]:
@@ -170,7 +169,7 @@ def long_packets() -> Iterator[Case]:
 
 def blocks_of_sack() -> Iterator[Case]:
     """Wherever they lie. The answer is one point for the stack, which has not sent it."""
-    point, start, end = STACK_OUT, START, END
+    point, start, end = STACK_OUT, ANSWER_START, ANSWER_END
     for name, blocks, there in (
         ("two blocks", [(end, end + 5), (end + 9, end + 10)], [(point, point + 5), (point + 9, point + 10)]),
         ("four blocks", [(end + n, end + n + 1) for n in range(4)], [(point + n, point + n + 1) for n in range(4)]),
@@ -196,23 +195,25 @@ def acknowledgements() -> Iterator[Case]:
     """Of the answer, which the stack has not sent."""
     ack, point = ACKNOWLEDGE, STACK_OUT
     for name, number, to in (
-        ("all before the answer", START, point),
-        ("one byte of the answer", START + 1, point),
-        ("all but one byte of the answer", END - 1, point),
-        ("what was sent before it", START - 9, point - 9),
+        ("all before the answer", ANSWER_START, point),
+        ("one byte of the answer", ANSWER_START + 1, point),
+        ("all but one byte of the answer", ANSWER_END - 1, point),
+        ("what was sent before it", ANSWER_START - 9, point - 9),
     ):
         yield moved(f"it acknowledges {name}", ack.but(ack=number), pending(), STACK_IN, to)
     done = {"state": pending()["state"] & ~State.PENDING}
     yield moved("it acknowledges the answer", ack, pending(), STACK_IN, point, becomes=done)
-    since = pending(out_next=END + 70)
+    since = pending(out_next=ANSWER_END + 70)
     news = done | {"una": point + 70}
-    yield moved("it acknowledges the answer and more", ack.but(ack=END + 70), since, STACK_IN, point + 70, becomes=news)
+    yield moved(
+        "it acknowledges the answer and more", ack.but(ack=ANSWER_END + 70), since, STACK_IN, point + 70, becomes=news
+    )
     yield moved("it acknowledges the answer, and less", ack, since, STACK_IN, point, becomes=done)
-    beyond = ack.but(ack=END + 1)
+    beyond = ack.but(ack=ANSWER_END + 1)
     yield moved("it acknowledges what nobody sent", beyond, pending(), STACK_IN, point + 1)
 
     busy = {"translated_in": 1, "pass_order": 1}
-    next_one = from_client(ODD.head, seq=USED_IN, ack=START)
+    next_one = from_client(ODD.head, seq=USED_IN, ack=ANSWER_START)
     changes = passed(next_one)
     yield moved("a pipelined request", next_one, pending(), STACK_IN, point, becomes=changes, counts=busy)
 
@@ -269,15 +270,15 @@ def ends() -> Iterator[Case]:
     closes = passed(data, state=open_state | first)
     yield moved("a FIN behind data", data, used(), *to, becomes=closes, counts=shape)
     # After the client's FIN the stack has sent its own: out_next is behind it. The last acknowledgement ends it all.
-    closing = over(first | State.SERVER_FIN, in_next=USED_IN + 1, out_next=END + 1)
-    last = ack.but(seq=USED_IN + 1, ack=END + 1)
+    closing = over(first | State.SERVER_FIN, in_next=USED_IN + 1, out_next=ANSWER_END + 1)
+    last = ack.but(seq=USED_IN + 1, ack=ANSWER_END + 1)
     final = (STACK_IN + 1, STACK_OUT + 1)
     yield moved("the last acknowledgement, of the server's FIN", last, closing, *final, becomes=None, counts=gone)
-    early = last.but(ack=END)
+    early = last.but(ack=ANSWER_END)
     yield moved("one that does not acknowledge the FIN", early, closing, STACK_IN + 1, STACK_OUT)
     # The stack's FIN came first, so its socket stays in TIME_WAIT: what comes still must be translated.
-    closed = over(State.SERVER_FIN, out_next=END + 1)
-    late = fin.but(ack=END + 1)
+    closed = over(State.SERVER_FIN, out_next=ANSWER_END + 1)
+    late = fin.but(ack=ANSWER_END + 1)
     becomes = {"in_next": USED_IN + 1, "state": closed["state"] | second, "una": STACK_OUT + 1}
     yield moved("the client's FIN, second", late, closed, STACK_IN, STACK_OUT + 1, becomes=becomes)
     yield moved("a FIN again", fin, over(first, in_next=USED_IN + 1), *to)

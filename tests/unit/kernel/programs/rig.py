@@ -283,17 +283,20 @@ class Rig:
         self._slots.add(place)
 
     def set_conn(self, key: bytes, values: Mapping[str, int], *, of: bytes | None = None) -> None:
-        """An entry. Numbers are modulo 2^32; clocks that are not positive are relative to now. `of`: the key that is in
-        the entry, if not its own."""
+        """An entry. Numbers are modulo 2^32; clocks and seconds that are not positive are relative to now. `of`: the
+        key that is in the entry, if not its own."""
         layout, now = self.layouts["tux_kernel_conn"], boot_ns()
-        packed = {
-            name: value + now if name.endswith("_ns") and value <= 0 else value % 2 ** (8 * layout.field(name).size)
-            for name, value in values.items()
-        }
-        value = bytearray(layout.pack(**packed))
+        wall = self.layouts["tux_kernel_control"].number(self.memory["control"], "wall_ns")
+        packed: dict[str, int | bytes | tuple[int, ...]] = {}
+        for name, value in values.items():
+            since = 0
+            if value <= 0 and name.endswith(("_ns", "_second")):
+                since = now if name.endswith("_ns") else (now + wall) // 10**9
+            packed[name] = (since + value) % 2 ** (8 * layout.field(name).size)
+        entry = bytearray(layout.pack(**packed))
         at = layout.field("tuple.local").offset
-        value[at : at + len(key)] = of or key
-        self.maps["conns"].update(key, bytes(value))
+        entry[at : at + len(key)] = of or key
+        self.maps["conns"].update(key, bytes(entry))
 
     def conn(self, key: bytes) -> dict[str, int] | None:
         """An entry as it is."""

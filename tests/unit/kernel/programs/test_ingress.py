@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.kernel.programs import answer_cases, pass_cases
+from tests.unit.kernel.programs import answer_cases, loss_cases, pass_cases
 from tests.unit.kernel.programs.cases import Case, check
 from tests.unit.kernel.programs.rig import Rig
 
-CASES = [*answer_cases.all_cases(), *pass_cases.all_cases()]
+CASES = [*answer_cases.all_cases(), *pass_cases.all_cases(), *loss_cases.all_cases()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
