@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of the kernel tier's engine half share: an engine with ordinary memory for its maps, and the supervisor's
- * end of the messages. No eBPF. */
+/* What the tests of the kernel tier's engine half share: an engine with ordinary memory for its maps, and the
+ * supervisor's end of the messages. No eBPF. */
 #ifndef TUX_KERNEL_KIT_H
 #define TUX_KERNEL_KIT_H
 
@@ -104,7 +104,8 @@ static inline uint64_t tier_now_ns(void)
 /* The next message; false: none came within the time, which is short when none is expected. */
 static inline bool tier_receive(const struct tier *tier, struct published *message, int limit_ms)
 {
-    static uint8_t bytes[sizeof(struct tux_kernel_message) + TUX_KERNEL_MAX_HEAD_BYTES + TUX_KERNEL_MAX_ANSWER_BYTES + 1];
+    static uint8_t
+        bytes[sizeof(struct tux_kernel_message) + TUX_KERNEL_MAX_HEAD_BYTES + TUX_KERNEL_MAX_ANSWER_BYTES + 1];
     struct pollfd readable = {.fd = tier->supervisor, .events = POLLIN};
     *message = (struct published){0};
     if (poll(&readable, 1, limit_ms) != 1)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Publishing: what becomes hot is reported with exactly the bytes that the engine sends, is kept fresh as long as its checks
- * hold, and is taken back when they do not. */
+/* Publishing: what becomes hot is reported with exactly the bytes that the engine sends, is kept fresh as long as its
+ * checks hold, and is taken back when they do not. */
 #include "kernel_kit.h"
 
 #include "siphash.h"
@@ -191,8 +191,8 @@ static void test_not_published(void)
     static const char *const requests[] = {
         "POST /echo" END,
         "GET /echo HTTP/1.1\r\nHost: kit\r\nContent-Length: 1\r\n\r\nx",
-        "GET /f/file" END,       /* sent from a descriptor, until it is loaded */
-        "GET /m/large" END,      /* over max_answer_bytes */
+        "GET /f/file" END,  /* sent from a descriptor, until it is loaded */
+        "GET /m/large" END, /* over max_answer_bytes */
         "GET /status/403" END,
         "GET /status/500" END,
         "GET /m/file HTTP/1.1\r\nHost: kit\r\nRange: bytes=0-1\r\n\r\n",
@@ -260,8 +260,8 @@ static void test_not_marked(uint32_t flags, uint32_t ttl_ms)
     tier_close(&tier, &kit);
 }
 
-/* With a high threshold, hits are sampled: what is asked for often is published after about as many hits, and what is asked
- * for seldom is not. */
+/* With a high threshold, hits are sampled: what is asked for often is published after about as many hits, and what is
+ * asked for seldom is not. */
 static void test_sampled(void)
 {
     enum { HITS = 400 };
@@ -315,7 +315,8 @@ static uint32_t publish(const struct tier *tier, struct client *client, const ch
     return 0;
 }
 
-/* The answer is fresh all the time, by checks that are repeated: once a round for a plan, whatever the number of its heads. */
+/* The answer is fresh all the time, by checks that are repeated: once a round for a plan, whatever the number of its
+ * heads. */
 static void test_kept_fresh(void)
 {
     enum { HEADS = 20, ROUNDS = 4 };
@@ -358,8 +359,8 @@ static void test_kept_fresh(void)
     tier_close(&tier, &kit);
 }
 
-/* A file that changes: its answer is not fresh any more within a second, all its heads are retired, and no others. Asked for
- * again, it is published anew, under the same key and another version. */
+/* A file that changes: its answer is not fresh any more within a second, all its heads are retired, and no others.
+ * Asked for again, it is published anew, under the same key and another version. */
 static void test_changed(void)
 {
     struct kit kit;
@@ -589,8 +590,8 @@ static void test_no_supervisor(void)
 
 /* -- many, and the end ------------------------------------------------------------------------------------------ */
 
-/* More than one turn's worth of checks: every one is repeated in time, and requests are served meanwhile. All cells in use:
- * nothing more is published; at the drain, all are retired. */
+/* More than one turn's worth of checks: every one is repeated in time, and requests are served meanwhile. All cells in
+ * use: nothing more is published; at the drain, all are retired. */
 static void test_many(void)
 {
     static struct answer answer;

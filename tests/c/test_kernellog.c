@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The log of the kernel tier: every record of the ring becomes one line, whatever happens to the log. The ring is ordinary
- * memory that a test fills as the kernel would; at the end, one of the kernel's own, where this process may make one. */
+/* The log of the kernel tier: every record of the ring becomes one line, whatever happens to the log. The ring is
+ * ordinary memory that a test fills as the kernel would; at the end, one of the kernel's own, where this process may
+ * make one. */
 #include "check.h"
 
 #include <errno.h>
@@ -230,8 +231,8 @@ static void test_peers(void)
     close(fd);
 }
 
-/* Records of all lengths, many times round the ring; what is no record of ours, or of an answer not known, has no line but is
- * passed over. */
+/* Records of all lengths, many times round the ring; what is no record of ours, or of an answer not known, has no line
+ * but is passed over. */
 static void test_round(void)
 {
     struct ring ring;
@@ -269,8 +270,8 @@ static void test_round(void)
     close(fd);
 }
 
-/* A record that is being written is waited for, also by those behind it; one that was given up is skipped; no more are taken
- * than the caller wants. */
+/* A record that is being written is waited for, also by those behind it; one that was given up is skipped; no more are
+ * taken than the caller wants. */
 static void test_busy(void)
 {
     struct ring ring;
@@ -361,7 +362,8 @@ static void test_removed(void)
 
 /* -- a log that cannot be written ------------------------------------------------------------------------------- */
 
-/* A pipe that nobody reads: then the ring stays as it is, and nothing waits. Read again: every line comes, whole, in order. */
+/* A pipe that nobody reads: then the ring stays as it is, and nothing waits. Read again: every line comes, whole, in
+ * order. */
 static void test_full_pipe(void)
 {
     enum { LINES = 20000 };
@@ -546,7 +548,8 @@ static int bpf(int command, union bpf_attr *attr)
     return (int)syscall(SYS_bpf, command, attr, sizeof *attr);
 }
 
-#define INSTRUCTION(c, d, s, o, i) ((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)})
+#define INSTRUCTION(c, d, s, o, i)                                                                                     \
+    ((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)})
 
 /* A program that puts the record {id 7, chunk 3} into the ring. */
 static int load_writer(int ring_fd)
@@ -570,7 +573,7 @@ static int load_writer(int ring_fd)
     union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_SCHED_CLS,
                            .insn_cnt = sizeof program / sizeof *program,
                            .insns = (uintptr_t)program,
-                           .license = (uintptr_t)"Dual MIT/GPL"};
+                           .license = (uintptr_t) "Dual MIT/GPL"};
     return bpf(BPF_PROG_LOAD, &attr);
 }
 

@@ -58,11 +58,11 @@ struct tux_kernel {
     uint32_t every, samples; /* one of `every` hits is a sample, on average; that many publish a head */
     uint32_t countdown;      /* hits until the next sample */
     uint32_t random;
-    uint64_t version;        /* the last one given */
-    uint64_t round_ms;       /* when the next round of checks begins */
+    uint64_t version;  /* the last one given */
+    uint64_t round_ms; /* when the next round of checks begins */
     bool in_round;
-    uint32_t cursor;         /* of the round under way */
-    uint32_t end;            /* no cell from here on was ever used */
+    uint32_t cursor; /* of the round under way */
+    uint32_t end;    /* no cell from here on was ever used */
     uint32_t n_free;
     uint32_t free_cells[TUX_KERNEL_CELLS];
     uint32_t buckets[BUCKETS];
@@ -117,8 +117,8 @@ static int start(struct tux_engine *engine, const struct tux_kernel_config *conf
         return -errno;
     memcpy(kernel->secret, config->secret, sizeof kernel->secret);
     kernel->unused_ns = (config->unused_ms > 0 ? config->unused_ms : TUX_KERNEL_UNUSED_MS) * UINT64_C(1000000);
-    kernel->max_answer_bytes = config->max_answer_bytes < TUX_KERNEL_MAX_ANSWER_BYTES ? config->max_answer_bytes
-                                                                                      : TUX_KERNEL_MAX_ANSWER_BYTES;
+    kernel->max_answer_bytes =
+        config->max_answer_bytes < TUX_KERNEL_MAX_ANSWER_BYTES ? config->max_answer_bytes : TUX_KERNEL_MAX_ANSWER_BYTES;
     kernel->every = config->hits < 2 * SAMPLES ? 1 : config->hits / SAMPLES;
     kernel->samples = config->hits / kernel->every;
     kernel->countdown = 1;
@@ -181,8 +181,8 @@ void tux_kernel_claim(struct tux_engine *engine, struct tux_conn *conn)
     __atomic_store_n(&slot->cookie, cookie, __ATOMIC_RELEASE);
 }
 
-/* A free slot makes the program take a connection for fresh of which nothing has passed either way. So the slot is freed
- * only when this one's FIN has passed, or anything before. */
+/* A free slot makes the program take a connection for fresh of which nothing has passed either way. So the slot is
+ * freed only when this one's FIN has passed, or anything before. */
 void tux_kernel_release(struct tux_conn *conn)
 {
     if (conn->kernel_slot == NULL)
@@ -258,13 +258,13 @@ uint32_t tux_kernel_sum(const void *bytes, size_t len)
 
 /* -- publishing ------------------------------------------------------------------------------------------------- */
 
+/* Beyond what every hit has: it has no body, which would leave it without a signature, and the connection stays open.
+ */
 static bool is_publishable(const struct tux_head *head, const struct tux_plan *plan)
 {
     if ((plan->flags & TUX_PLAN_PUBLISH) == 0 || plan->fd >= 0 || plan->expires_ms != UINT64_MAX)
         return false;
-    if ((head->method != TUX_METHOD_GET && head->method != TUX_METHOD_HEAD) || !head->keep_alive)
-        return false;
-    if (head->length > TUX_KERNEL_MAX_HEAD_BYTES || head->chunked || head->content_length > 0)
+    if (head->method != TUX_METHOD_GET && head->method != TUX_METHOD_HEAD)
         return false;
     switch (plan->status) {
     case 200:
@@ -436,7 +436,7 @@ static void retire(struct tux_engine *engine, uint32_t cell)
 
 void tux_kernel_retire(struct tux_engine *engine, struct tux_plan *plan)
 {
-    tux_plan_ref(plan); /* its heads may hold the last ones */
+    tux_plan_ref(plan);       /* its heads may hold the last ones */
     plan->fresh_until_ms = 0; /* nor is it replayed from the memo without a look */
     while (plan->published != 0)
         retire(engine, plan->published - 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The engine's half of the kernel tier: it says in shared memory which connections are at rest and which published answers
- * still hold, and tells the supervisor what to publish and what to retire. It knows nothing of eBPF. */
+/* The engine's half of the kernel tier: it says in shared memory which connections are at rest and which published
+ * answers still hold, and tells the supervisor what to publish and what to retire. It knows nothing of eBPF. */
 #ifndef TUX_KERNEL_H
 #define TUX_KERNEL_H
 
@@ -21,8 +21,8 @@ bool tux_kernel_key_of_head(const uint64_t secret[2], const void *head, size_t l
                             struct tux_kernel_key *key);
 /* RFC 1071 sum of words of this machine's byte order, an odd last byte padded with a zero: folded, not complemented. */
 uint32_t tux_kernel_sum(const void *bytes, size_t len);
-/* The candidate of this key in a table of TUX_KERNEL_CANDIDATES, seen now: it takes the place of the one that was not seen for
- * longest if it is not there. One that was not seen for TUX_KERNEL_CANDIDATE_MS begins again. */
+/* The candidate of this key in a table of TUX_KERNEL_CANDIDATES, seen now: it takes the place of the one that was not
+ * seen for longest if it is not there. One that was not seen for TUX_KERNEL_CANDIDATE_MS begins again. */
 struct tux_kernel_candidate *tux_kernel_candidate(struct tux_kernel_candidate *table, const struct tux_kernel_key *key,
                                                   uint64_t now_ms);
 
@@ -38,15 +38,16 @@ void tux_kernel_claim(struct tux_engine *engine, struct tux_conn *conn);
 /* After its descriptor was closed. */
 void tux_kernel_release(struct tux_conn *conn);
 
-/* All that was received is answered once `sending` more bytes have been sent: nothing of it is held, and nothing else is
- * to be sent. Written before they are sent, because the client's next request may be faster than the return from send(2);
- * until all of them have left the counts differ.
+/* All that was received is answered once `sending` more bytes have been sent: nothing of it is held, and nothing else
+ * is to be sent. Written before they are sent, because the client's next request may be faster than the return from
+ * send(2); until all of them have left the counts differ.
  *
- * Why equal marks suffice. The program counts, under its lock, the bytes that it let pass to the stack and from it. If it
- * has let pass to the stack just as many as were received here when the marks were written, then there is nothing that the
- * engine could work on or the stack could hold for it; and if as many came out of the stack as were sent, then every answer
- * has left. Neither count ever goes back, so equality with old marks means that nothing happened since. What the engine
- * sends without being asked would change that: then the marks are taken back first (tux_kernel_busy). */
+ * Why equal marks suffice. The program counts, under its lock, the bytes that it let pass to the stack and from it. If
+ * it has let pass to the stack just as many as were received here when the marks were written, then there is nothing
+ * that the engine could work on or the stack could hold for it; and if as many came out of the stack as were sent, then
+ * every answer has left. Neither count ever goes back, so equality with old marks means that nothing happened since.
+ * What the engine sends without being asked would change that: then the marks are taken back first (tux_kernel_busy).
+ */
 static inline void tux_kernel_rest(const struct tux_engine *engine, struct tux_conn *conn, uint32_t sending)
 {
     if (conn->kernel_slot == NULL || engine->draining)

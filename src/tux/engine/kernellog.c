@@ -17,9 +17,9 @@
 #include "../kernel/bpf/layout.h"
 #include "head.h"
 
-#define RECORD_BUSY (UINT32_C(1) << 31)    /* BPF_RINGBUF_BUSY_BIT: being written */
-#define RECORD_DISCARD (UINT32_C(1) << 30) /* BPF_RINGBUF_DISCARD_BIT: to be skipped */
-#define RECORD_HEADER_BYTES 8u             /* BPF_RINGBUF_HDR_SZ */
+#define RECORD_BUSY (UINT32_C(1) << 31)                                  /* BPF_RINGBUF_BUSY_BIT: being written */
+#define RECORD_DISCARD (UINT32_C(1) << 30)                               /* BPF_RINGBUF_DISCARD_BIT: to be skipped */
+#define RECORD_HEADER_BYTES 8u                                           /* BPF_RINGBUF_HDR_SZ */
 #define OUT_BYTES (TUX_KERNELLOG_BATCH_BYTES + TUX_LOG_MAX_RECORD_BYTES) /* less than a batch, and one more line */
 #define FLUSH_WRITES (OUT_BYTES / PIPE_BUF + 2)                          /* that much, in the smallest pieces */
 
@@ -27,7 +27,7 @@
 struct answer {
     struct answer *next; /* with the same first chunk */
     uint64_t id;
-    uint64_t until; /* removed: a reader at this position does not need it; UINT64_MAX: it is there */
+    uint64_t until;             /* removed: a reader at this position does not need it; UINT64_MAX: it is there */
     struct tux_log_record line; /* all but peer and time; its texts point into `head` */
     uint8_t head[];
 };
@@ -109,7 +109,8 @@ int tux_kernellog_new_mapped(const struct tux_kernellog_ring *ring, size_t ring_
     return 0;
 }
 
-int tux_kernellog_new(int ring_fd, size_t ring_bytes, int out_fd, enum tux_log_format format, struct tux_kernellog **out)
+int tux_kernellog_new(int ring_fd, size_t ring_bytes, int out_fd, enum tux_log_format format,
+                      struct tux_kernellog **out)
 {
     struct tux_kernellog_ring ring;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -249,7 +250,8 @@ static ssize_t write_some(struct tux_kernellog *log, const char *bytes, size_t l
     ssize_t done = pwritev2(log->fd, &piece, 1, -1, RWF_NOWAIT);
     if (done >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
         return done;
-    /* Pipes know RWF_NOWAIT since Linux 6.4. A writable pipe has room for PIPE_BUF bytes, unless others write to it, too. */
+    /* Pipes know RWF_NOWAIT since Linux 6.4. A writable pipe has room for PIPE_BUF bytes, unless others write to it,
+     * too. */
     return write(log->fd, bytes, len < PIPE_BUF ? len : PIPE_BUF);
 }
 

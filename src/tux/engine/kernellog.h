@@ -2,8 +2,8 @@
 /* The access log of the kernel tier: takes the programs' records out of their ring and writes lines like those of the
  * engine. Used by the supervisor, by one thread.
  *
- * No line is lost: a record leaves the ring when its line is in the log's buffer, and while that cannot be written the ring
- * stays as it is; the programs answer nothing more when it is full. */
+ * No line is lost: a record leaves the ring when its line is in the log's buffer, and while that cannot be written the
+ * ring stays as it is; the programs answer nothing more when it is full. */
 #ifndef TUX_KERNELLOG_H
 #define TUX_KERNELLOG_H
 
@@ -35,7 +35,8 @@ struct tux_kernellog_counts {
 
 /* 0 and *log, or -errno. ring_bytes: max_entries of the map, a power of two and whole pages. The descriptors stay the
  * caller's, who may close both at once. */
-int tux_kernellog_new(int ring_fd, size_t ring_bytes, int out_fd, enum tux_log_format format, struct tux_kernellog **log);
+int tux_kernellog_new(int ring_fd, size_t ring_bytes, int out_fd, enum tux_log_format format,
+                      struct tux_kernellog **log);
 int tux_kernellog_new_mapped(const struct tux_kernellog_ring *ring, size_t ring_bytes, int out_fd,
                              enum tux_log_format format, struct tux_kernellog **log);
 void tux_kernellog_free(struct tux_kernellog *log);
@@ -47,9 +48,10 @@ int tux_kernellog_add(struct tux_kernellog *log, uint64_t id, uint32_t first_chu
 /* No record of it will be written any more; those in the ring are still understood. */
 void tux_kernellog_remove(struct tux_kernellog *log, uint32_t first_chunk, uint64_t id);
 
-/* Write a line for each record in the ring, at most max_records of them. wall_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME.
- * Returns their number, which may be less than there are; -EIO when the ring makes no sense (nothing is read after that);
- * or the -errno of a failed write (-EAGAIN: a pipe is full): what was taken is kept, call again. Does not wait but for a disk. */
+/* Write a line for each record in the ring, at most max_records of them. wall_offset_ns: CLOCK_REALTIME -
+ * CLOCK_BOOTTIME. Returns their number, which may be less than there are; -EIO when the ring makes no sense (nothing is
+ * read after that); or the -errno of a failed write (-EAGAIN: a pipe is full): what was taken is kept, call again. Does
+ * not wait but for a disk. */
 int tux_kernellog_drain(struct tux_kernellog *log, int64_t wall_offset_ns, uint32_t max_records);
 /* Later lines, and what could not be written yet, go to fd (duplicated). 0 or -errno. */
 int tux_kernellog_reopen(struct tux_kernellog *log, int fd);
