@@ -166,7 +166,7 @@ def misses() -> Iterator[Case]:
     entry, cell = EVEN.first_chunk, EVEN.number
 
     yield miss("nothing new is answered", "quiet", request, prepare=write("control", answering=0))
-    beats = {"old": 760_000_000, "of long ago": 10**12}
+    beats = {"old": 760_000_000, "of long ago": 60 * 10**9}
     for name, age in beats.items():
         yield miss(f"the last heartbeat is {name}", "quiet", request, beat=False, prepare=heartbeat(age))
 

@@ -93,7 +93,7 @@ def resends() -> Iterator[Case]:
     # Nothing new is answered, but what was begun goes on.
     quiet = {"pass_quiet": 1, "resent": 1, "answered_bytes": EVEN.length}
     yield again("the tier is being removed", request(), counts=quiet, prepare=write("control", answering=0))
-    yield again("the supervisor is gone", request(), counts=quiet, beat=False, prepare=heartbeat(10**12))
+    yield again("the supervisor is gone", request(), counts=quiet, beat=False, prepare=heartbeat(60 * 10**9))
     expired = write("cells", EVEN.number, fresh_until_ns=0)
     yield again("the answer was retired meanwhile", request(), prepare=expired)
     yield again("nobody can find it any more", request(), prepare=unpublish)
