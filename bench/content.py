@@ -133,6 +133,7 @@ class Content:
         self.www = cache / "www"
         self._requests = cache / "requests"
         self._made: dict[str, RequestList] = {}
+        self._orders: set[int] = set()  # percentages of misses whose order is written
         self._requests.mkdir(parents=True, exist_ok=True)
         self.www.mkdir(parents=True, exist_ok=True)
 
@@ -183,7 +184,7 @@ class Content:
             case "cold" | "set":
                 heads = [head(path) for path in self._paths(scenario)]
             case "misses":
-                return self.mixed(50)
+                return self.hot(scenario.size or KIB)
         file = self._requests / f"{name}.heads"
         file.write_bytes(b"".join(heads))
         length = "path" if scenario.size is None else str(scenario.size)
@@ -210,20 +211,19 @@ class Content:
         file.write_bytes(head(hot_path(size)))
         return RequestList(file, None, (200,), str(size))
 
-    def mixed(self, percent: int) -> RequestList:
-        """Hits of the hot file of 1 KiB, and among them ``percent`` of misses: missing paths, all different."""
-        known = self._made.get(f"mixed-{percent}")
-        if known is not None:
-            return known
-        source = random.Random(SEED)
+    def mixed(self, percent: int, part: int) -> RequestList:
+        """Hits of the hot file of 1 KiB, and among them ``percent`` of misses: missing paths, all different, and others
+        in each ``part``. A list is good until the next one is asked for."""
+        source = random.Random(SEED + part)
         file, order = self._requests / "misses.heads", self._requests / f"misses-{percent}.order"
         file.write_bytes(
             head(hot_path(KIB))
             + b"".join(head(f"/missing/{source.getrandbits(64):016x}") for _ in range(scenarios.MISSES))
         )
-        order.write_bytes(array.array("I", mixed_order(percent)).tobytes())
-        made = self._made[f"mixed-{percent}"] = RequestList(file, order, (200, 404), "path", second=1)
-        return made
+        if percent not in self._orders:
+            order.write_bytes(array.array("I", mixed_order(percent)).tobytes())
+            self._orders.add(percent)
+        return RequestList(file, order, (200, 404), "path", second=1)
 
     def _paths(self, scenario: Scenario) -> Iterator[str]:
         match scenario.requests:

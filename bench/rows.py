@@ -253,19 +253,22 @@ def _misses(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
     """Hits at a fixed rate, alone, and then on the same connections with as many misses among them."""
     assert scenario.size is not None
     seconds = row.seconds = bench.settings.seconds * 2
-    mixed, alone = bench.content.mixed(50), bench.content.hot(scenario.size)
+    alone = bench.content.hot(scenario.size)
     with _all_ready(bench, scenario, place) as ready:
         base = ready.get("tux-log") or next(iter(ready.values()))
-        rate = round(_sustained(bench, base, base.load) * scenarios.MISS_RATE)
+        rate = round(
+            _sustained(bench, base, replace(base.load, requests=bench.content.mixed(50, 0))) * scenarios.MISS_RATE
+        )
         row.notes.append(
             f"Offered: {rate:,} hits/s; then also {rate:,} misses/s, on the same connections. A miss is a path that is "
             "not there, each another: tux decides each anew, in Python, and answers 404."
         )
         for number in range(row.rounds):
+            mixed = bench.content.mixed(50, 1 + number)
             for name in _wanted(bench, scenario):
                 one = ready[peers.process_of(name)]
                 hits = replace(one.load, requests=alone, seconds=seconds, rate=float(rate))
-                both = replace(hits, requests=mixed, rate=2.0 * rate, start=number * 40_000)
+                both = replace(hits, requests=mixed, rate=2.0 * rate)
                 _run(bench, one, replace(hits, rate=None, seconds=REWARM_S if number else WARM_S))
                 before, beside = _run(bench, one, hits), _run(bench, one, both)
                 figures = beside | {"p99_us": before["p99_us"], "p99_mixed_us": beside["p99_us"]}
@@ -279,14 +282,14 @@ def _cases(bench: Bench, scenario: Scenario, row: Row, cases: Sequence[Case]) ->
     for link in dict.fromkeys(case.link for case in cases):
         with netns.place(link) as place, _all_ready(bench, scenario, place) as ready:
             for number in range(row.rounds):
-                for case in (case for case in cases if case.link == link):
-                    content = bench.content
-                    requests = content.mixed(case.misses) if case.misses else content.hot(case.size)
+                for index, case in enumerate(case for case in cases if case.link == link):
+                    content, part = bench.content, number * len(cases) + index
+                    requests = content.mixed(case.misses, part) if case.misses else content.hot(case.size)
                     for name in _wanted(bench, scenario):
                         one = ready[peers.process_of(name)]
                         warm = replace(one.load, requests=content.hot(case.size), seconds=WARM_S / 2)
                         _run(bench, one, warm)
-                        load = replace(one.load, requests=requests, start=number * 40_000)
+                        load = replace(one.load, requests=requests)
                         _note(row, name, number, _run(bench, one, load), case.name)
 
 

@@ -109,8 +109,11 @@ def test_misses_have_their_share_and_none_comes_twice(percent: int) -> None:
 
 
 def test_hits_and_misses_are_told_apart_by_their_place(tmp_path: Path) -> None:
-    made = content.Content(tmp_path).mixed(50)
+    files = content.Content(tmp_path)
+    others = set(files.mixed(50, 1).heads.read_bytes().split(b"\r\n\r\n")[1:-1])
+    made = files.mixed(50, 2)
     heads = made.heads.read_bytes().split(b"\r\n\r\n")[:-1]
+    assert not others & set(heads)
     assert made.second == 1
     assert heads[0] + b"\r\n\r\n" == content.head(content.hot_path(1024))
     assert len(set(heads)) == len(heads) == 1 + MISSES
