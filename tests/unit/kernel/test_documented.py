@@ -16,6 +16,7 @@ from tux.kernel import load, publish, pulse, status, tier
 ROOT: Final = Path(__file__).parents[3]
 USE: Final = ROOT / "docs/how-to/kernel-tier.md"
 NETWORK: Final = ROOT / "docs/behaviour/kernel-tier.md"
+INSIDE: Final = ROOT / "ARCHITECTURE.md"
 
 
 def counters() -> set[str]:
@@ -78,6 +79,8 @@ NUMBERS: Final[dict[str, tuple[Path, str]]] = {
     "liveness": (NETWORK, f"on one connection | {DEFAULTS.liveness:g} s, at most half of `idle_timeout` |"),
     "hits": (USE, f"the same head {DEFAULTS.hits} times (`hits`)"),
     "oldest kernel": (USE, "| Linux | {}.{} or later".format(*load.OLDEST_KERNEL)),
+    "record": (INSIDE, f"A record has {layouts()['tux_kernel_record'].size} bytes"),
+    "drain": (INSIDE, f"looks each {tier.LOG_SECONDS * 1000:.0f} ms while records come"),
     "end": (USE, f"keep one open for {tier.END_SECONDS:g} s more"),
 }
 
