@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import ipaddress
 import mmap
-import os
 import socket
 import struct
 import subprocess
@@ -40,6 +40,9 @@ LOOPBACK: Final = 1
 """Its number in every network namespace."""
 
 DATE_BYTES: Final = 29
+DATES_AHEAD: Final = 60
+"""Seconds whose Date is at hand: longer than any test goes on after it began."""
+
 CHUNK_BYTES: Final = 4096
 
 RING_BYTES: Final = 4096
@@ -121,6 +124,7 @@ class Page:
         return self.text.replace(bytes(DATE_BYTES), date_text(second), 1)
 
 
+@functools.lru_cache(1000)
 def date_text(second: int) -> bytes:
     """IMF-fixdate (RFC 9110 section 5.6.7)."""
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second)).encode()
@@ -231,7 +235,7 @@ class Rig:
         wall = time.time_ns() - boot_ns()
         self.write("control", wall_ns=wall, key=SECRET, liveness_ns=10**10, answering=1, logging=0, mark=MARK)
         now = (boot_ns() + wall) // 10**9
-        for second in range(now - 1, now + 5):
+        for second in range(now - 1, now + DATES_AHEAD):
             self.set_date(second)
         for page in self._pages.values():
             self._describe(page)
@@ -309,9 +313,19 @@ class Rig:
     # ---- Running, and what a run leaves behind
 
     def run(
-        self, program: str, packet: bytes, *, mark: int = 0, ifindex: int = LOOPBACK, flags: int = 0, beat: bool = True
+        self,
+        program: str | int,
+        packet: bytes,
+        *,
+        mark: int = 0,
+        ifindex: int = LOOPBACK,
+        flags: int = 0,
+        beat: bool = True,
+        drain: bool = True,
     ) -> Outcome:
-        """Run tux_PROGRAM once. `beat`: the supervisor is alive. BpfError."""
+        """Run tux_PROGRAM, or the program with this descriptor, once. `beat`: the supervisor is alive. `drain`: the log
+        is read. BpfError."""
+        fd = program if isinstance(program, int) else self.tier.programs[f"tux_{program}"]
         context = bytearray(SKB_BYTES)
         struct.pack_into("=I", context, SKB_MARK, mark)
         struct.pack_into("=I", context, SKB_IFINDEX, ifindex)
@@ -321,7 +335,7 @@ class Rig:
             before = boot_ns()
             if beat:
                 self.write("control", heartbeat_ns=before)
-            verdict, data, after_context = test_run(self.tier.programs[f"tux_{program}"], packet, bytes(context), flags)
+            verdict, data, after_context = test_run(fd, packet, bytes(context), flags)
             after = boot_ns()
         now = self.maps["counters"].sums(layout)
         return Outcome(
@@ -329,7 +343,7 @@ class Rig:
             data,
             struct.unpack_from("=I", after_context, SKB_MARK)[0],
             {name: now[name] - counts[name] for name in now if now[name] != counts[name]},
-            self.read_log(),
+            self.read_log() if drain else [],
             self.read_wire(),
             before,
             after,
@@ -394,9 +408,3 @@ def test_run(fd: int, packet: bytes, context: bytes, flags: int) -> tuple[int, b
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]  # the name is the system call's
-
-
-def close_all(*fds: int) -> None:
-    """Close descriptors."""
-    for fd in fds:
-        os.close(fd)
