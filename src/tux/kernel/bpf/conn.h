@@ -48,7 +48,8 @@ struct tux_kernel_conn {
     __u16 window;           /* last one advertised by the stack, scaled */
     __u8 wscale;            /* of the client's windows */
     __u8 ttl, tos;
-    __u8 reserved[3];
+    __u8 hop[6];            /* hardware address that the SYN-ACK went to */
+    __u8 reserved[5];
 };
 
 /* One counter each: what happened to packets of our connections. */

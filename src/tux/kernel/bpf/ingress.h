@@ -56,13 +56,23 @@ INLINE int is_in_order(const struct tux_kernel_conn *conn, const struct packet *
     return !(state & never) && p->seq == conn->in_next && p->ack == conn->out_next;
 }
 
-/* Is this a request that may be answered at all? The shape of the packet alone decides. */
+INLINE int same_hop(const __u8 a[6], const __u8 b[6])
+{
+    __u32 differ = 0;
+    for (__u32 i = 0; i < 6; i++)
+        differ |= (__u32)(a[i] ^ b[i]);
+    return differ == 0;
+}
+
+/* Is this a request that may be answered at all? The shape of the packet alone decides. An answer goes back to the neighbour
+ * that the request comes from: that must be the one that the stack itself sends to. */
 INLINE int has_shape(const struct __sk_buff *skb, const struct packet *p, const struct options *o,
                      const struct tux_kernel_conn *conn)
 {
     int timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
     return (p->flags & ~(__u32)TCP_PSH) == TCP_ACK && p->payload_len <= TUX_KERNEL_MAX_HEAD_BYTES && p->plain &&
-           (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex;
+           (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex &&
+           same_hop(conn->hop, p->hop);
 }
 
 /* The head into the scratch, in whole words, and its key. */
@@ -82,32 +92,57 @@ INLINE int read_key(struct __sk_buff *skb, const struct packet *p, const struct 
     return tux_kernel_key_of(ctl->key, head->words, len, listener, key);
 }
 
-/* A checksum that nobody has looked at is looked at here: an answer must not be based on a damaged request. The head is in
- * the scratch. */
+#define SUM_BYTES 512u   /* the most that bpf_csum_diff takes before Linux 6.13 */
+#define SUM_PIECES 20u   /* more than 9,000 bytes come in one packet only after they were looked at (GRO) */
+
+/* A checksum that nobody has looked at is looked at here: an answer must not be based on a damaged packet. Uses the
+ * scratch's words. */
 INLINE int checksum_is_right(struct __sk_buff *skb, const struct packet *p)
 {
-    struct tux_kernel_scratch *head = FIRST(scratch);
-    __u8 tcp[STANDARD_BYTES];
-    __u32 header = p->payload_off - p->l4;
-    if (!head)
+    struct tux_kernel_scratch *work = FIRST(scratch);
+    __u32 at = p->l4, left = p->payload_off + p->payload_len - p->l4;
+    if (!work)
         return 0;
-    if (header == STANDARD_BYTES ? bpf_skb_load_bytes(skb, p->l4, tcp, STANDARD_BYTES)
-                                 : bpf_skb_load_bytes(skb, p->l4, tcp, TCP_BYTES))
-        return 0;
-    __u64 sum = pseudo_header(p, header + p->payload_len);
-    for (__u32 i = 0; i < STANDARD_BYTES; i += 2) {
-        if (i >= header)
+    __u64 total = pseudo_header(p, left);
+    __wsum sum = 0;
+    for (__u32 i = 0; i < SUM_PIECES; i++) {
+        if (left == 0)
             break;
-        sum += *(__u16 *)(tcp + i);
+        __u32 n = left < SUM_BYTES ? left : SUM_BYTES;
+        left -= n;
+        OPAQUE(n);
+        if (n < 1 || n > SUM_BYTES)
+            return 0;
+        work->words[n / 8u] = 0; /* zeros behind an odd end */
+        if (bpf_skb_load_bytes(skb, at, work->words, n))
+            return 0;
+        at += n;
+        __u32 whole = (n + 3u) & ~3u;
+        OPAQUE(whole);
+        if (whole > SUM_BYTES)
+            return 0;
+        sum = (__wsum)bpf_csum_diff(0, 0, (const __be32 *)work->words, whole, sum);
     }
-    __u32 words = (p->payload_len + 7u) / 8u;
-    for (__u32 i = 0; i < TUX_KERNEL_MAX_HEAD_WORDS; i++) {
-        if (i >= words)
-            break;
-        __u64 word = head->words[i];
-        sum += (word & 0xffffffff) + (word >> 32);
+    if (!p->v6) {
+        __u16 ip[IPV4_BYTES / 2];
+        __u64 header = 0;
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES, ip, IPV4_BYTES))
+            return 0;
+        for (__u32 i = 0; i < IPV4_BYTES / 2; i++)
+            header += ip[i];
+        if (fold(header) != 0xffff)
+            return 0;
     }
-    return fold(sum) == 0xffff;
+    return left == 0 && fold(total + sum) == 0xffff;
+}
+
+/* 1: a device computes the checksum of this packet; 0: it is there, and right; -1: it is wrong. */
+INLINE int look_at_checksum(struct __sk_buff *skb, const struct packet *p)
+{
+    int by_device = checksum_by_device(skb, p);
+    if (by_device == 0 && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0 && !checksum_is_right(skb, p))
+        return -1;
+    return by_device;
 }
 
 INLINE int date_of(const struct tux_kernel_control *ctl, __u64 now, __u64 *second, struct tux_kernel_date **date)
@@ -186,8 +221,8 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         count->pass_window++;
         return 0;
     }
-    *by_device = checksum_by_device(skb, p);
-    if (*by_device < 0 || (*by_device == 0 && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0 && !checksum_is_right(skb, p))) {
+    *by_device = look_at_checksum(skb, p);
+    if (*by_device < 0) {
         count->pass_checksum++;
         return 0;
     }
@@ -229,10 +264,33 @@ INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, 
     conn->d_out += c->answer->length;
 }
 
+/* The window that the stack is told of, scaled as it came.
+ *
+ * RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
+ * answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the stack would
+ * send beyond it. Therefore whenever we pass an acknowledgement in a moment when nothing is under way, the stack hears of
+ * the smallest window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
+#define RESTING_WINDOW 1u
+
+INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct packet *p)
+{
+    if (p->flags == TCP_ACK && p->payload_len == 0 && conn->in_next == conn->irs && conn->out_next == conn->iss &&
+        p->window > RESTING_WINDOW)
+        return RESTING_WINDOW; /* the end of the handshake */
+    __u32 answer_end = conn->answer_seq + conn->answer_len;
+    if (!(conn->state & TUX_KERNEL_PENDING) || !(p->flags & TCP_ACK) || !seq_before(p->ack, answer_end))
+        return p->window;
+    /* Room for an answer that is on its way is not room for what the stack sends behind it. */
+    __u32 way = answer_end - (seq_before(p->ack, conn->answer_seq) ? conn->answer_seq : p->ack);
+    __u64 room = (__u64)p->window << (conn->wscale & 15u);
+    return room > way ? (__u16)((room - way) >> (conn->wscale & 15u)) : 0;
+}
+
 /* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. */
 INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __u64 now, struct outcome *out)
 {
     __u32 end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+    out->window = window_to_stack(conn, p);
     if (seq_after(end, conn->in_next))
         conn->in_next = end;
     if (p->payload_len > 0)
@@ -268,7 +326,7 @@ INLINE int pass_empty(struct __sk_buff *skb, const struct packet *p, const struc
     swap_ends(&work->header, p->v6);
     r->seq = seq;
     r->ack = work->outcome.ack;
-    r->window = p->window;
+    r->window = RESTING_WINDOW;
     r->tsval = load32(o->bytes, o->timestamp_at);
     r->tsecr = load32(o->bytes, o->timestamp_at + 4u);
     return build_empty(skb, p, &work->header, r, flags) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
@@ -314,7 +372,7 @@ INLINE int ingress(struct __sk_buff *skb)
     struct candidate c = {};
     int by_device = 0, is_candidate = 0;
     __u8 established = 0;
-    if (p.payload_len > 0)
+    if (p.payload_len > 0 && !(conn->state & TUX_KERNEL_PENDING && p.seq == conn->request_seq))
         is_candidate = find_answer(skb, &p, o, ctl, conn, count, now, &c, &by_device, &established);
     if (is_candidate && c.logging) {
         c.record = bpf_ringbuf_reserve(&records, sizeof *c.record, 0);
@@ -352,6 +410,7 @@ INLINE int ingress(struct __sk_buff *skb)
     if ((conn->state & TUX_KERNEL_PENDING) && p.payload_len > 0 && p.seq == conn->request_seq) {
         /* The answer is lost. Whatever else is in this packet will come again. */
         out->verdict = VERDICT_RESEND;
+        out->ack = ack_to_stack(&out->acks, p.ack);
     } else if (is_candidate && is_in_order(conn, &p) && is_quiescent(conn, c.slot)) {
         out->verdict = VERDICT_ANSWER;
         out->seq = p.seq - conn->d_in;
@@ -390,6 +449,8 @@ INLINE int ingress(struct __sk_buff *skb)
     }
 
     if (out->verdict == VERDICT_PASS) {
+        if (out->window != p.window && replace16(skb, &p, 14, p.window, out->window))
+            return TC_ACT_SHOT;
         if (out->acks.answered) {
             count->translated_in++;
             long error = replace32(skb, &p, 4, p.seq, out->seq);
@@ -413,7 +474,7 @@ INLINE int ingress(struct __sk_buff *skb)
     index = (__u32)(out->answer_second % TUX_KERNEL_DATES);
     struct tux_kernel_date *date = bpf_map_lookup_elem(&dates, &index);
     if (out->verdict == VERDICT_RESEND)
-        by_device = checksum_by_device(skb, &p);
+        by_device = look_at_checksum(skb, &p);
     if (!answer || !date || by_device < 0 || !p.plain || (r->timestamps && !o->timestamp_at) ||
         load_header(skb, h, p.v6)) {
         count->answer_lost++;

@@ -112,7 +112,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     fresh->opened_ns = fresh->last_ns = fresh->passed_ns = now;
     fresh->irs = fresh->in_next = p->ack;
     fresh->iss = fresh->out_next = fresh->una = p->seq + 1;
-    fresh->flow = p->flow;
+    fresh->flow = p->flow & ~NET32(0x00300000); /* without the ECN bits, as tos below */
     fresh->worker = own->worker;
     fresh->listener = own->listener;
     fresh->ifindex = skb->ifindex;
@@ -121,6 +121,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     fresh->wscale = o->wscale_at ? syn->wscale : 0;
     fresh->ttl = p->ttl;
     fresh->tos = p->tos & 0xfc;
+    __builtin_memcpy(fresh->hop, p->hop, 6);
     if (o->timestamp_at) {
         fresh->state = TUX_KERNEL_TIMESTAMPS;
         fresh->mss -= STANDARD_TIMESTAMP_BYTES;

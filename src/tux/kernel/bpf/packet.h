@@ -69,6 +69,8 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
         if (data + ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES > end)
             return 0;
         __u8 *ip = data + ETHERNET_BYTES;
+        if (ip[0] >> 4 != 6)
+            return 0;
         l4 = ETHERNET_BYTES + IPV6_BYTES;
         ip_payload = NET16(*(__u16 *)(ip + 4));
         tcp = ip + IPV6_BYTES;
@@ -106,7 +108,7 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
             return 0;
         __u8 *ip = data + ETHERNET_BYTES;
         __u32 header = (ip[0] & 15u) * 4u;
-        if (ip[9] != PROTOCOL_TCP || header < IPV4_BYTES)
+        if (ip[0] >> 4 != 4 || ip[9] != PROTOCOL_TCP || header < IPV4_BYTES)
             return 0;
         if (*(__u16 *)(ip + 6) & NET16(0x3fff)) /* a fragment has no header, or not all of its payload */
             return 0;
@@ -140,6 +142,7 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
         map_ipv4(p->tuple.local, *(__u32 *)(ip + (direction == INCOMING ? 16 : 12)));
         map_ipv4(p->tuple.remote, *(__u32 *)(ip + (direction == INCOMING ? 12 : 16)));
     }
+    __builtin_memcpy(p->hop, data + (direction == INCOMING ? 6 : 0), 6);
     p->v6 = (__u8)v6;
     p->l4 = l4;
     p->tuple.local_port = *(__u16 *)(tcp + (direction == INCOMING ? 2 : 0));

@@ -20,6 +20,16 @@ INLINE long replace32(struct __sk_buff *skb, const struct packet *p, __u32 offse
     return error;
 }
 
+/* ... and a 16-bit one. */
+INLINE long replace16(struct __sk_buff *skb, const struct packet *p, __u32 offset, __u16 from, __u16 to)
+{
+    __u16 was = NET16(from), is = NET16(to);
+    long error = bpf_l4_csum_replace(skb, p->l4 + TCP_CHECK_OFFSET, was, is, 2);
+    if (!error)
+        error = bpf_skb_store_bytes(skb, p->l4 + offset, &is, 2, 0);
+    return error;
+}
+
 INLINE __u32 ack_to_stack(const struct ack_map *map, __u32 ack)
 {
     if (!map->answered || !seq_before(ack, map->answer_end))

@@ -22,6 +22,7 @@ struct packet {
     __u8 tos, ttl;
     __u32 flow;        /* IPv6: first word, network order */
     __u8 no_fragment;  /* DF, or IPv6 */
+    __u8 hop[6];       /* hardware address of the neighbour it comes from, or goes to */
 };
 
 /* The TCP options that matter here. */
@@ -72,6 +73,7 @@ struct outcome {
     __u32 d_in;
     __u32 answer_chunk;
     __u64 answer_id, answer_second;
+    __u16 window;          /* of the packet, for the stack */
     __u32 stack_next;      /* the stack's next expected byte from the client */
     __u8 tell_stack;       /* the stack has not heard all that this packet acknowledges */
     __u8 closed;           /* nobody needs the entry any more */

@@ -36,6 +36,9 @@ SECRET: Final = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 MARK: Final = 0x7EB51A5C
 """Of answers, between the two programs."""
 
+HOP: Final = bytes.fromhex("020000000007")
+"""Hardware address of the clients' neighbour, to which the stack sends."""
+
 LOOPBACK: Final = 1
 """Its number in every network namespace."""
 
@@ -300,6 +303,8 @@ class Rig:
         entry = bytearray(layout.pack(**packed))
         at = layout.field("tuple.local").offset
         entry[at : at + len(key)] = of or key
+        at = layout.field("hop").offset
+        entry[at : at + len(HOP)] = HOP
         self.maps["conns"].update(key, bytes(entry))
 
     def conn(self, key: bytes) -> dict[str, int] | None:
