@@ -16,6 +16,7 @@ from tests.unit.kernel.programs.cases import (
     NOW,
     ODD,
     PAGES,
+    RESTING_WINDOW,
     TS_BASE,
     TSVAL,
     USED_IN,
@@ -48,7 +49,7 @@ from tests.unit.kernel.programs.packets import (
     sack,
     timestamps,
 )
-from tests.unit.kernel.programs.rig import MARK, REDIRECT, SECRET, Page, Rig, boot_ns
+from tests.unit.kernel.programs.rig import HOP, MARK, REDIRECT, SECRET, Page, Rig, boot_ns
 
 # ---- Answers
 
@@ -117,6 +118,7 @@ def hits() -> Iterator[Case]:
         told = request.but(
             payload=b"",
             flags=ACK,
+            window=RESTING_WINDOW,
             seq=USED_IN - D_IN,
             ack=USED_OUT - D_OUT,
             ttl=behind["ttl"],
@@ -180,6 +182,10 @@ def misses() -> Iterator[Case]:
     yield miss("IP options", "shape", request.but(ip_options=b"\x01\x01\x01\0"))
     yield miss("a reserved bit", "shape", request.but(reserved=1))
     yield miss("another interface", "shape", request, fresh(ifindex=2))
+    for byte in (0, 5):
+        mac = bytearray(HOP)
+        mac[byte] ^= 1
+        yield miss(f"another neighbour, byte {byte}", "shape", request.but(source_mac=mac.hex(":")))
     for name, options in {
         "an unknown option": b"\xfd\x04\0\0",
         "an option of no length": b"\xfd\0\0\0",
@@ -274,6 +280,9 @@ def misses() -> Iterator[Case]:
             damaged = packet.encode(tcp_error=error)
             case = miss(f"{name}, {kind(v6=v6, ts=ts)}", "checksum", packet, fresh(v6=v6, ts=ts))
             yield case.but(packet=damaged, key=case.entry_key)
+    for name, error in {"one bit": 1, "all bits": 0xFFFF}.items():
+        case = miss(f"{name} of the IP header", "checksum", request)
+        yield case.but(packet=request.encode(ip_error=error), key=case.entry_key)
     case = miss("a changed byte is another head", "unknown", request)
     frame = request.encode()
     yield case.but(packet=frame[:-1] + b"!", key=case.entry_key)

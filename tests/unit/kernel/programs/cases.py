@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.unit.kernel.programs.packets import ACK, MOD, PSH, Segment, decode, timestamps
 from tests.unit.kernel.programs.rig import (
+    HOP,
     LISTENER,
     LOOPBACK,
     MARK,
@@ -61,12 +62,14 @@ NOW, SECOND, STAMP = Some
 CLIENT, SERVER = "192.0.2.7", "198.51.100.1"
 CLIENT6, SERVER6 = "2001:db8::7", "2001:db8:1::1"
 CLIENT_PORT: Final = 40000
-CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:07", "02:00:00:00:00:01"
+CLIENT_MAC, SERVER_MAC = HOP.hex(":"), "02:00:00:00:00:01"
 IRS, ISS = 0x10000000, 0x70000000
 """Numbers of the first byte from the client, and from the server."""
 COOKIE: Final = 0x3_0005
 TSVAL, TS_BASE = 0x01020304, 0x0A000000
 """Timestamps: the client's, and the one of the SYN-ACK."""
+RESTING_WINDOW: Final = 1
+"""What the stack is told of a client's window while nothing is under way, so that it can only grow."""
 WINDOW, TTL, TOS, FLOW = 291, 63, 0x48, 0xABCDE
 """Of what the server sends."""
 MSS: Final = 20000
@@ -270,6 +273,11 @@ def pending(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, 
     """The same, but the client has not acknowledged the answer."""
     base = used(v6=v6, ts=ts)
     return base | {"state": base["state"] | State.PENDING} | changes
+
+
+def window_beside(conn: Mapping[str, int], way: int, window: int = 512) -> int:
+    """What is left of a client's window when `way` bytes of an answer are still on their way, scaled."""
+    return max((window << conn["wscale"]) - way, 0) >> conn["wscale"]
 
 
 def answer(

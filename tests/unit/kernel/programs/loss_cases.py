@@ -14,6 +14,7 @@ from tests.unit.kernel.programs.cases import (
     KINDS,
     NOW,
     ODD,
+    RESTING_WINDOW,
     STACK_IN,
     STACK_OUT,
     STAMP,
@@ -30,6 +31,7 @@ from tests.unit.kernel.programs.cases import (
     from_server,
     kind,
     pending,
+    window_beside,
 )
 from tests.unit.kernel.programs.packets import ACK, CWR, ECE, FIN, MOD, NOP, PSH, RST, URG, Segment, sack, timestamps
 from tests.unit.kernel.programs.rig import DROP, MARK, PASS, REDIRECT, Rig, date_text
@@ -51,7 +53,7 @@ def again(name: str, packet: Segment, conn: Mapping[str, int] | None = None, **c
         packet,
         pending() if conn is None else conn,
         {"ts_last": STAMP},
-        {"pass_order": 1, "resent": 1, "answered_bytes": EVEN.length},
+        {"resent": 1, "answered_bytes": EVEN.length},
         REDIRECT,
         answer(packet, EVEN, seq=ANSWER_START, ack=USED_IN),
         mark_after=MARK,
@@ -72,28 +74,26 @@ def resends() -> Iterator[Case]:
     yield again("it acknowledges a part of the answer", request(ack=ANSWER_END - 1))
     yield again("padding behind the packet", request(payload=b"G", trailer=bytes(5)))
 
-    shape = {"pass_shape": 1, "resent": 1, "answered_bytes": EVEN.length}
     for flags in (ACK | PSH | FIN, ACK | CWR, ACK | ECE, ACK | URG):
-        yield again(f"flags {flags!r}", request(flags=flags), counts=shape)
-    yield again("marked by the network (CE)", request(tos=3), counts=shape)
+        yield again(f"flags {flags!r}", request(flags=flags))
+    yield again("marked by the network (CE)", request(tos=3))
     selective = sack((ANSWER_END + 5, ANSWER_END + 9))
-    yield again("with SACK", request(options=selective), counts=shape)
+    yield again("with SACK", request(options=selective))
     stamps = timestamps(TSVAL + 7, TS_BASE + 9)
-    yield again("with SACK and timestamps", request(options=stamps + selective), pending(ts=True), counts=shape)
+    yield again("with SACK and timestamps", request(options=stamps + selective), pending(ts=True))
     far = request(options=NOP * 4 + timestamps(TSVAL + 7, TS_BASE))
     echo = timestamps(TSVAL + 7, TS_BASE)
 
     def elsewhere(after: Mapping[str, int]) -> Segment:
         return answer(far.but(options=echo), EVEN, seq=ANSWER_START, ack=USED_IN)(after)
 
-    yield again("timestamps in another place", far, pending(ts=True), counts=shape, output=elsewhere)
+    yield again("timestamps in another place", far, pending(ts=True), output=elsewhere)
     ahead = pending(ts=True, ts_last=TS_BASE + 10**7)
     yield again("timestamps never go back", request(ts=True), ahead, becomes={})
 
     # Nothing new is answered, but what was begun goes on.
-    quiet = {"pass_quiet": 1, "resent": 1, "answered_bytes": EVEN.length}
-    yield again("the tier is being removed", request(), counts=quiet, prepare=write("control", answering=0))
-    yield again("the supervisor is gone", request(), counts=quiet, beat=False, prepare=heartbeat(60 * 10**9))
+    yield again("the tier is being removed", request(), prepare=write("control", answering=0))
+    yield again("the supervisor is gone", request(), beat=False, prepare=heartbeat(60 * 10**9))
     expired = write("cells", EVEN.number, fresh_until_ns=0)
     yield again("the answer was retired meanwhile", request(), prepare=expired)
     yield again("nobody can find it any more", request(), prepare=unpublish)
@@ -123,26 +123,38 @@ def arrived() -> Iterator[Case]:
     done: dict[str, int | Some] = {"state": state, "passed_ns": NOW}
     late = request(ack=ANSWER_END)
     output = late.but(seq=ASKED - (USED_IN - STACK_IN), ack=STACK_OUT)
-    case = Case("late: it acknowledges its answer", late, pending(), done, counts, output=output, slot=USED_SLOT)
-    yield case
+    case = Case("", late, pending(), done, counts, output=output, slot=USED_SLOT)
+    yield case.but(name="late: it acknowledges its answer", counts={"translated_in": 1})
     other = case.but(packet=request(), conn=pending(state=state), becomes={"passed_ns": NOW})
     yield other.but(name="late: another acknowledged it before", output=output.but(ack=STACK_OUT))
     earlier = request(payload=b"x", seq=ASKED - 1)
-    output = earlier.but(seq=ASKED - 1 - (USED_IN - STACK_IN), ack=STACK_OUT)
+    window = window_beside(pending(), EVEN.length)
+    output = earlier.but(seq=ASKED - 1 - (USED_IN - STACK_IN), ack=STACK_OUT, window=window)
     yield case.but(name="late: what was before it", packet=earlier, becomes={"passed_ns": NOW}, output=output)
     behind = request(payload=EVEN.head[5:], seq=ASKED + 5)
-    output = behind.but(seq=ASKED + 5 - (USED_IN - STACK_IN), ack=STACK_OUT)
+    output = behind.but(seq=ASKED + 5 - (USED_IN - STACK_IN), ack=STACK_OUT, window=window)
     yield case.but(name="late: the end of it alone", packet=behind, becomes={"passed_ns": NOW}, output=output)
 
 
 def failures() -> Iterator[Case]:
     """It cannot be built from this packet: dropped, and asked for again."""
-    lost = {"pass_shape": 1, "answer_lost": 1}
+    lost = {"answer_lost": 1}
     dropped = Case("", request(), pending(), {"ts_last": STAMP}, lost, DROP, slot=USED_SLOT)
     yield dropped.but(name="lost: timestamps are missing", conn=pending(ts=True))
     yield dropped.but(name="lost: IP options", packet=request(ip_options=NOP * 4))
-    order = {"pass_order": 1, "answer_lost": 1}
-    yield dropped.but(name="lost: an answer in no chunk", conn=pending(answer_chunk=4096), counts=order)
+    for name, error in {"one bit": 1, "all bits": 0xFFFF}.items():
+        for v6, ts in KINDS:
+            packet = request(v6=v6, ts=ts)
+            damaged = packet.encode(tcp_error=error)
+            case = dropped.but(name=f"lost: {name} of the checksum, {kind(v6=v6, ts=ts)}", conn=pending(v6=v6, ts=ts))
+            yield case.but(packet=damaged, key=dropped.but(packet=packet).entry_key)
+        damaged = request().encode(ip_error=error)
+        yield dropped.but(name=f"lost: {name} of the IP header", packet=damaged, key=dropped.entry_key)
+    long = request(payload=EVEN.head + bytes(range(256)) * 8)
+    yield again("merged with much more", long)
+    damaged = long.encode(tcp_error=8)
+    yield dropped.but(name="lost: a long one is damaged", packet=damaged, key=dropped.entry_key)
+    yield dropped.but(name="lost: an answer in no chunk", conn=pending(answer_chunk=4096))
 
 
 def gone() -> Iterator[Case]:
@@ -176,8 +188,9 @@ def gone() -> Iterator[Case]:
             to_stack = packet.but(
                 payload=b"",
                 flags=RST | ACK,
+                window=RESTING_WINDOW,
                 seq=STACK_IN,
-                ack=0,
+                ack=STACK_OUT,
                 ttl=pending()["ttl"],
                 tos=TOS,
                 flow=0xABCDE if v6 else 0,
@@ -187,7 +200,7 @@ def gone() -> Iterator[Case]:
                 packet,
                 pending(v6=v6, ts=ts),
                 {"ts_last": STAMP},
-                {"pass_order": 1, "version_gone": 1},
+                {"version_gone": 1},
                 PASS,
                 to_stack,
                 sent=to_client(packet),

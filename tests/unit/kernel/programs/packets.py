@@ -116,7 +116,7 @@ class Segment:
     ip_options: bytes = b""
     """IPv4; whole words."""
     no_length: bool = False
-    """IPv4: the length is 0, as it is of packets that are too long for the field."""
+    """The length in the IP header is 0, as it is of packets that are too long for the field."""
     extension: bytes = b""
     """IPv6: one whole hop-by-hop header, its first byte (next header) TCP."""
     reserved: int = 0
@@ -148,7 +148,8 @@ class Segment:
         if self.v6:
             first = 6 << 28 | self.tos << 20 | self.flow
             kind, inner = (0, self.extension + tcp) if self.extension else (TCP, tcp)
-            ip = struct.pack(">IHBB", first, len(inner), kind, self.ttl) + self._addresses() + inner
+            length = 0 if self.no_length else len(inner)
+            ip = struct.pack(">IHBB", first, length, kind, self.ttl) + self._addresses() + inner
         else:
             ip = self._ipv4_header(len(tcp), ip_error) + tcp
         tag = b"" if self.vlan is None else struct.pack(">HH", VLAN, self.vlan)
@@ -243,6 +244,8 @@ def _decode_ipv4(packet: bytes) -> Segment:
 def _decode_ipv6(packet: bytes) -> Segment:
     _require(len(packet) >= IPV6_BYTES, "no IPv6 header")
     first, length, kind, hops = struct.unpack_from(">IHBB", packet)
+    no_length = length == 0
+    length = length or len(packet) - IPV6_BYTES
     _require(first >> 28 == 6, "not IPv6")
     _require(IPV6_BYTES + length <= len(packet), f"payload length {length}, {len(packet)} bytes")
     at = IPV6_BYTES
@@ -255,6 +258,7 @@ def _decode_ipv6(packet: bytes) -> Segment:
         ttl=hops,
         tos=first >> 20 & 0xFF,
         flow=first & 0xFFFFF,
+        no_length=no_length,
         extension=packet[IPV6_BYTES:at],
         trailer=packet[IPV6_BYTES + length :],
     )

@@ -17,6 +17,7 @@ from tests.unit.kernel.programs.cases import (
     KINDS,
     NOW,
     ODD,
+    RESTING_WINDOW,
     STACK_IN,
     STACK_OUT,
     USED_IN,
@@ -29,6 +30,7 @@ from tests.unit.kernel.programs.cases import (
     passed,
     pending,
     used,
+    window_beside,
 )
 from tests.unit.kernel.programs.packets import (
     ACK,
@@ -84,7 +86,16 @@ def strangers() -> Iterator[Case]:
     yield stranger("an IPv4 packet shorter than its header", change(request.encode(), 17, 19))
     bare = request.but(payload=b"", flags=ACK)
     yield stranger("IPv4 options behind the end", change(bare.encode(), 14, 0x4F))
+    jumbo = request6.but(extension=JUMBO, no_length=True)
     yield stranger("extension headers", request6.but(extension=bytes([6, 0, 1, 4, 0, 0, 0, 0])), request6)
+    yield stranger("the same, and no length", jumbo.but(extension=bytes([6, 0, 1, 4, 0, 0, 0, 0])), request6)
+    yield stranger("a jumbo header, and a length", jumbo.but(no_length=False), request6)
+    yield stranger("a jumbo header, and UDP", jumbo.but(extension=b"\x11" + JUMBO[1:]), request6)
+    yield stranger("a jumbo header and more", jumbo.but(extension=b"\x06\x01" + JUMBO[2:] + bytes(8)), request6)
+    yield stranger("a jumbo header, cut off", jumbo.but(payload=b"").encode()[:-1], request6)
+    for packet in (request, request6):
+        frame, version = packet.encode(), 5 << 4 | (0 if packet.v6 else 5)
+        yield stranger(f"another version than {packet.ethertype:#06x}", change(frame, 14, version), packet)
 
     dead = used(state=State.ESTABLISHED | State.ANSWERED | State.DEAD)
     ack = from_client(seq=USED_IN, ack=USED_OUT)
@@ -95,6 +106,9 @@ def strangers() -> Iterator[Case]:
 
 
 ORDER: Final = {"pass_order": 1}
+
+JUMBO: Final = bytes.fromhex("0600c20400011170")
+"""A hop-by-hop header with the jumbo payload option (RFC 2675), then TCP: of packets that never leave this machine."""
 
 
 def change(frame: bytes, at: int, value: int) -> bytes:
@@ -161,10 +175,17 @@ OLD: Final = {"passed_ns": NOW}
 
 
 def long_packets() -> Iterator[Case]:
-    """With IPv4's length 0 the packet is all that there is (BIG TCP)."""
-    ack = ACKNOWLEDGE.but(payload=b"x" * 100, no_length=True)
+    """With length 0 the packet is all that there is (BIG TCP); in IPv6 another header says so."""
+    data = ACKNOWLEDGE.but(payload=b"x" * 100, no_length=True)
     counts = {"translated_in": 1, "pass_busy": 1}
-    yield moved("a packet of length 0", ack, used(), STACK_IN, STACK_OUT, becomes=passed(ack), counts=counts)
+    yield moved("a packet of length 0", data, used(), STACK_IN, STACK_OUT, becomes=passed(data), counts=counts)
+    jumbo = from_client(data.payload, v6=True, seq=USED_IN, ack=USED_OUT, extension=JUMBO, no_length=True)
+    shape = {"translated_in": 1, "pass_shape": 1}
+    base = used(v6=True)
+    yield moved("a jumbo packet", jumbo, base, STACK_IN, STACK_OUT, becomes=passed(jumbo), counts=shape)
+    bare = Case("no answer yet: a jumbo packet", from_client(EVEN.head, v6=True, extension=JUMBO, no_length=True))
+    becomes = {"in_next": IRS + len(EVEN.head), "passed_ns": NOW}
+    yield bare.but(conn=fresh(v6=True), becomes=becomes, counts={"pass_shape": 1})
 
 
 def blocks_of_sack() -> Iterator[Case]:
@@ -194,13 +215,15 @@ def blocks_of_sack() -> Iterator[Case]:
 def acknowledgements() -> Iterator[Case]:
     """Of the answer, which the stack has not sent."""
     ack, point = ACKNOWLEDGE, STACK_OUT
-    for name, number, to in (
-        ("all before the answer", ANSWER_START, point),
-        ("one byte of the answer", ANSWER_START + 1, point),
-        ("all but one byte of the answer", ANSWER_END - 1, point),
-        ("what was sent before it", ANSWER_START - 9, point - 9),
+    for name, number, to, way in (
+        ("all before the answer", ANSWER_START, point, EVEN.length),
+        ("one byte of the answer", ANSWER_START + 1, point, EVEN.length - 1),
+        ("all but one byte of the answer", ANSWER_END - 1, point, 1),
+        ("what was sent before it", ANSWER_START - 9, point - 9, EVEN.length),
     ):
-        yield moved(f"it acknowledges {name}", ack.but(ack=number), pending(), STACK_IN, to)
+        packet = ack.but(ack=number)
+        output = packet.but(seq=STACK_IN, ack=to, window=window_beside(pending(), way))
+        yield moved(f"it acknowledges {name}", packet, pending(), STACK_IN, to, output=output)
     done = {"state": pending()["state"] & ~State.PENDING}
     yield moved("it acknowledges the answer", ack, pending(), STACK_IN, point, becomes=done)
     since = pending(out_next=ANSWER_END + 70)
@@ -215,14 +238,49 @@ def acknowledgements() -> Iterator[Case]:
     busy = {"translated_in": 1, "pass_order": 1}
     next_one = from_client(ODD.head, seq=USED_IN, ack=ANSWER_START)
     changes = passed(next_one)
-    yield moved("a pipelined request", next_one, pending(), STACK_IN, point, becomes=changes, counts=busy)
+    output = next_one.but(seq=STACK_IN, ack=point, window=window_beside(pending(), EVEN.length))
+    yield moved("a pipelined request", next_one, pending(), 0, 0, becomes=changes, counts=busy, output=output)
 
-    bare = Case("no answer yet: an acknowledgement is left alone", from_client(), fresh())
+    bare = Case("no answer yet: an acknowledgement is left alone", from_client(window=1), fresh())
     yield bare
     conn = fresh(out_next=ISS + 10)
     for name, number, una in (("noted", ISS + 9, {"una": ISS + 9}), ("too much, and not noted", ISS + 11, {})):
         packet = from_client(ack=number)
         yield bare.but(name=f"no answer yet: it acknowledges, {name}", packet=packet, conn=conn, becomes=una)
+
+
+def windows() -> Iterator[Case]:
+    """RFC 9293 lets a window of the same numbers only grow. In the stack's numbers answers do not exist, so the stack
+    hears of the smallest window as long as nothing is under way, and of no room that an answer fills."""
+    for v6, ts in KINDS:
+        end = from_client(v6=v6, ts=ts)
+        conn, output = fresh(v6=v6, ts=ts), end.but(window=RESTING_WINDOW)
+        yield Case(f"window: the end of the handshake, {kind(v6=v6, ts=ts)}", end, conn, output=output)
+    bare = Case("", from_client(window=0), fresh())
+    yield bare.but(name="window: the end of the handshake, closed")
+    for flags in (ACK | PSH, ACK | ECE, RST):
+        gone = {"becomes": None, "counts": {"closed": 1}} if flags & RST else {}
+        yield bare.but(name=f"window: not with {flags!r}", packet=from_client(flags=flags), **gone)
+    later = fresh(in_next=IRS + 9)
+    yield bare.but(name="window: not after a request", packet=from_client(seq=IRS + 9), conn=later)
+    spoken = fresh(out_next=ISS + 9)
+    yield bare.but(name="window: not after data of the server", packet=from_client(), conn=spoken)
+
+    ack = ACKNOWLEDGE.but(ack=ANSWER_START)
+    for name, window, scale, left in (
+        ("as much as the answer", EVEN.length, 0, 0),
+        ("one more", EVEN.length + 1, 0, 1),
+        ("less", EVEN.length - 1, 0, 0),
+        ("closed", 0, 0, 0),
+        ("scaled", 9, 7, 1),
+        ("the largest", 65535, 14, 65534),
+    ):
+        conn, packet = pending(wscale=scale), ack.but(window=window)
+        output = packet.but(seq=STACK_IN, ack=STACK_OUT, window=left)
+        yield moved(f"window beside an answer: {name}", packet, conn, 0, 0, output=output)
+    reset = {"state": pending()["state"] | State.RESET}
+    packet = ack.but(flags=RST)
+    yield moved("window beside an answer: no acknowledgement", packet, pending(), STACK_IN, ANSWER_START, becomes=reset)
 
 
 def wrap_arounds() -> Iterator[Case]:
@@ -310,6 +368,19 @@ def ends() -> Iterator[Case]:
     yield forgotten.but(name="no answer yet: RST", packet=plain.but(flags=RST))
 
 
+TABLES: Final = (
+    strangers,
+    translations,
+    headers,
+    long_packets,
+    blocks_of_sack,
+    acknowledgements,
+    windows,
+    wrap_arounds,
+    ends,
+)
+
+
 def all_cases() -> Iterator[Case]:
-    for table in (strangers, translations, headers, blocks_of_sack, acknowledgements, wrap_arounds, ends, long_packets):
+    for table in TABLES:
         yield from table()

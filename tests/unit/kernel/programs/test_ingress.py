@@ -228,28 +228,3 @@ def test_a_tag_beside_the_frame(rig: Rig, tagged_ingress: int, name: str) -> Non
     assert (done.verdict, done.counts) == (PASS, {})
     assert done.data == case.frame
     assert rig.conn(case.entry_key) == before
-
-
-# ---- What the stack would refuse
-
-
-@pytest.mark.parametrize("error", [0x0001, 0xFFFF], ids=hex)
-def test_a_damaged_ip_header(rig: Rig, error: int) -> None:
-    """RFC 1122 section 3.2.1.2: such a packet is dropped, so nothing may be based on it."""
-    request = from_client(EVEN.head)
-    frame = request.encode(ip_error=error)
-    rig.reset()
-    rig.set_conn(tuple_in(request), fresh())
-    done = rig.run("ingress", frame)
-    assert (done.verdict, done.data) == (PASS, frame)
-
-
-@pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
-def test_another_version_in_the_ip_header(rig: Rig, v6: bool) -> None:
-    request = from_client(EVEN.head, v6=v6)
-    frame = request.encode()
-    frame = frame[:14] + bytes([0x50 | frame[14] & 15]) + frame[15:]
-    rig.reset()
-    rig.set_conn(tuple_in(request), fresh(v6=v6))
-    done = rig.run("ingress", frame)
-    assert (done.verdict, done.data) == (PASS, frame)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import event, example, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.kernel.programs import egress_cases, loss_cases, pass_cases
@@ -71,6 +71,8 @@ def connections(draw: st.DrawFn) -> dict[str, int]:
     out_next = (iss + d_out + sent) % MOD
     v6, ts = draw(st.sampled_from(KINDS))
     since = draw(st.integers(0, sent))
+    in_next = (irs + d_in + received) % MOD
+    assume(in_next != irs or out_next != iss)  # else it looks like the end of the handshake
     answer_end = (out_next - since) % MOD
     return used(
         v6=v6,
@@ -79,7 +81,7 @@ def connections(draw: st.DrawFn) -> dict[str, int]:
         iss=iss,
         d_in=d_in,
         d_out=d_out,
-        in_next=(irs + d_in + received) % MOD,
+        in_next=in_next,
         out_next=out_next,
         una=(out_next - d_out) % MOD,
         answer_len=length,
@@ -168,9 +170,9 @@ def test_the_sum_that_a_network_card_gave_stays_right(rig: Rig, case: Case) -> N
 ETHERNET = st.sampled_from([bytes(12) + kind for kind in (b"\x08\0", b"\x86\xdd", b"\x81\0", b"\x08\x06")])
 
 
-@given(st.sampled_from(["ingress", "egress"]), ETHERNET, st.binary(min_size=1, max_size=200))
-@example("ingress", bytes(12) + b"\x08\0", b"\x45")
+@given(st.sampled_from(["ingress", "egress"]), ETHERNET, st.binary(min_size=40, max_size=200))
 def test_garbage(rig: Rig, program: str, ethernet: bytes, content: bytes) -> None:
+    """Test runs of newer kernels take no packet without a whole IP header."""
     done = rig.run(program, ethernet + content)
     assert (done.verdict, done.data, done.counts) == (PASS, ethernet + content, {})
 
@@ -285,7 +287,9 @@ def test_any_packet_of_a_client(rig: Rig, packet: Segment, state: State, mismatc
         assert (after.payload, after.flags) == (b"", ACK)
         assert (after.seq, after.ack) == (STACK_IN, STACK_OUT)
         return
-    assert after == packet.but(seq=after.seq, ack=after.ack, options=after.options)
+    window = after.window if conn["state"] & State.PENDING else packet.window
+    assert window <= packet.window
+    assert after == packet.but(seq=after.seq, ack=after.ack, options=after.options, window=window)
     if packet.fragment & 0x3FFF and not packet.v6:
         assert after == packet
         return
