@@ -102,7 +102,7 @@ def run(*arguments: str, command: list[str] = TUX) -> tuple[int, str]:
 
 class TestStart:
     def test_one_ready_line_per_listener(self, site: Path) -> None:
-        with tux.Server(site, listen=["127.0.0.1:0", f"unix:{site}/s"]) as server:
+        with tux.Server(site, listen=["127.0.0.1:0", f"unix:{site}/s"], kernel="off") as server:
             lines = server.stderr_text().splitlines()
             assert re.fullmatch(r"tux: ready on http://127\.0\.0\.1:[1-9][0-9]*", lines[0])
             assert lines[1:] == [f"tux: ready on unix:{site}/s"]
@@ -112,7 +112,7 @@ class TestStart:
 
     def test_ipv6(self, site: Path) -> None:
         features.require("ipv6")
-        with tux.Server(site, listen="[::1]:0") as server:
+        with tux.Server(site, listen="[::1]:0", kernel="off") as server:
             assert server.stderr_text() == f"tux: ready on http://[::1]:{address(server)[1]}\n"
             assert get(server) == (200, b"hello\n")
 
@@ -132,6 +132,8 @@ class TestStart:
             "127.0.0.1:0",
             "--listen",
             "127.0.0.1:0",
+            "--kernel",
+            "off",
             "--ready-fd",
             str(writer),
             str(site),
@@ -381,7 +383,7 @@ class TestFromPython:
         program = f"""
 import logging, os, signal, sys, tux
 before = sorted(os.listdir("/proc/self/fd"))
-code = tux.serve({str(site)!r}, listen="127.0.0.1:0", workers=1)
+code = tux.serve({str(site)!r}, listen="127.0.0.1:0", workers=1, kernel="off")
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.set_wakeup_fd(-1) == -1
