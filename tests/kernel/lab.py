@@ -39,6 +39,7 @@ import tux
 from tests import features
 from tests.corpus.reader import PATIENCE
 from tests.kernel.wire import Wire
+from tux.kernel.status import Status, read_all
 
 CLONE_NEWNET: Final = 0x40000000
 """unshare(2)."""
@@ -190,6 +191,9 @@ class Lab:
     folder: Path
     """For files of the lab; workers may read it."""
     _mounts: str = ""
+    """Path of the mount namespace with the bpffs; none yet when empty."""
+    _pins: int = -1
+    """Descriptor of the folder of the bpffs."""
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def connect(
@@ -269,17 +273,20 @@ class Lab:
             assert done.returncode == 0, f"tux {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def status(self) -> dict[str, Any]:
-        """What `tux kernel status` says."""
-        said = json.loads(self.tux("kernel", "status", "--json"))
-        assert isinstance(said, dict)
-        return said
+    def status(self, pid: int) -> Status:
+        """What `tux kernel status` would say about the server with this pid."""
+        (found,) = [one for one in self.statuses() if one.pid == pid]
+        return found
+
+    def statuses(self) -> list[Status]:
+        """What it would say about all servers of this network."""
+        return read_all(f"/proc/self/fd/{self._pins}")
 
     @property
     def bpffs(self) -> Path:
         """The folder of the bpffs, in the mount namespace of the server."""
         if not self._mounts:
-            self._mounts = self._stack.enter_context(_bpffs(self.folder / "bpffs"))
+            self._mounts, self._pins = self._stack.enter_context(_bpffs(self.folder / "bpffs"))
         return self.folder / "bpffs"
 
     def _enter(self) -> list[str]:
@@ -381,9 +388,9 @@ def _set_up(net: Net, client: Namespace, server: Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _bpffs(folder: Path) -> Iterator[str]:
-    """A bpffs, mounted at this folder in a mount namespace of its own: the path of that namespace. It ends with this
-    descriptor and the processes in it."""
+def _bpffs(folder: Path) -> Iterator[tuple[str, int]]:
+    """A bpffs, mounted at this folder in a mount namespace of its own: the path of that namespace, and a descriptor of
+    the folder, which leads there from outside. It ends with its descriptors and the processes in it."""
     folder.mkdir()
     holder = subprocess.Popen(
         ["unshare", "--mount", "--propagation=private", "sh", "-c", 'mount -t bpf bpf "$0" && echo && read _', folder],
@@ -394,13 +401,15 @@ def _bpffs(folder: Path) -> Iterator[str]:
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"\n", "no bpffs"
-        fd = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        space = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        pins = os.open(f"/proc/{holder.pid}/root{folder}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         holder.stdin.close()
         holder.wait()
     try:
-        yield f"/proc/{os.getpid()}/fd/{fd}"
+        yield f"/proc/{os.getpid()}/fd/{space}", pins
     finally:
-        os.close(fd)
+        os.close(pins)
+        os.close(space)
 
 
 @functools.cache
