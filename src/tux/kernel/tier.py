@@ -57,6 +57,9 @@ MESSAGES: Final = 16
 END_SECONDS: Final = 2.0
 """How long the end waits for connections whose numbers the programs change."""
 
+LAST_LINES_SECONDS: Final = 2.0
+"""How long the end waits for a reader of the access log."""
+
 KEY_BYTES: Final = 16
 
 logger = logging.getLogger("tux.kernel")
@@ -69,6 +72,7 @@ class LogReader(Protocol):
     def remove(self, first_chunk: int, answer_id: int) -> None: ...
     def drain(self, wall_offset_ns: int, max_records: int) -> int: ...
     def reopen(self, fd: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class ListenerLike(Protocol):
@@ -114,28 +118,32 @@ def settings_of(config: Config, choice: Choice) -> Settings:
     )
 
 
-def mapped(source: Map) -> memoryview:
-    """The values of a map, shared with the programs, in this process alone: a worker that is forked has them not. There
-    the object must outlive everything, or it would unmap what is at its address by then."""
+def mapped(source: Map, until: contextlib.ExitStack) -> memoryview:
+    """The values of a map, shared with the programs, for as long as `until` is open, and in this process alone: a
+    worker that is forked has them not. There the object must outlive everything, or it would unmap what is at its
+    address by then."""
     area = source.mmap()
+    until.callback(area.close)
     area.madvise(mmap.MADV_DONTFORK)
-    return memoryview(area)
+    view = memoryview(area)
+    until.callback(view.release)
+    return view
 
 
 class Maps:
     """`tux.kernel.publish.Area`, and the rest of what is in the maps."""
 
-    def __init__(self, loaded: Loaded, log: LogReader | None) -> None:
-        """OSError: not enough memory."""
+    def __init__(self, loaded: Loaded, log: LogReader | None, until: contextlib.ExitStack) -> None:
+        """Works for as long as `until` is open. OSError: not enough memory."""
         self._maps = loaded.maps
         self._layouts: Structs = loaded.layouts
-        self.control = mapped(loaded.maps["control"])
-        self._entries = mapped(loaded.maps["entries"])
-        self._chunks = mapped(loaded.maps["chunks"])
-        self._cells: dict[int, memoryview] = {}
+        self.control = mapped(loaded.maps["control"], until)
+        self._entries = mapped(loaded.maps["entries"], until)
+        self._chunks = mapped(loaded.maps["chunks"], until)
+        self._cells: dict[int, tuple[memoryview, contextlib.ExitStack]] = {}
         self._log = log
         self.pulse = Pulse(
-            loaded.layouts, self.control, mapped(loaded.maps["dates"]), stride=loaded.maps["dates"].stride
+            loaded.layouts, self.control, mapped(loaded.maps["dates"], until), stride=loaded.maps["dates"].stride
         )
 
     def put(self, identity: int, worker: int, first: int, message: Publish) -> None:
@@ -170,18 +178,21 @@ class Maps:
             self._log.remove(first, identity)
 
     def cell(self, worker: int, cell: int) -> Cell:
-        area = self._cells.get(worker)
-        if area is None:
+        if worker not in self._cells:
             return Cell(0, 0, 0)
+        area = self._cells[worker][0]
         layout = self._layouts["tux_kernel_cell"]
         at = cell * layout.size
         return Cell(*(layout.number(area, name, at) for name in ("version", "fresh_until_ns", "used_ns")))
 
     def set_cells(self, worker: int, cells: Map | None) -> None:
         """The map of a new worker; None: it is gone."""
-        self._cells.pop(worker, None)
+        if worker in self._cells:
+            self._cells.pop(worker)[1].close()
         if cells is not None:
-            self._cells[worker] = mapped(cells)
+            with contextlib.ExitStack() as undo:
+                view = mapped(cells, undo)
+                self._cells[worker] = (view, undo.pop_all())
 
     def set_control(self, **values: int | tuple[int, ...]) -> None:
         for name, value in values.items():
@@ -250,7 +261,8 @@ class KernelTier:
             self._layouts: Structs = self._loaded.layouts
             if self._log_fd >= 0 and self._make_log is not None:
                 self._log = self._make_log(self._loaded.maps["records"], self._log_fd)
-            self._maps = Maps(self._loaded, self._log)
+                undo.callback(self._log.close)
+            self._maps = Maps(self._loaded, self._log, undo)
             self._table = Table(self._maps, settings.chunks)
             self._maps.set_control(
                 key=tuple(int.from_bytes(self._secret[at : at + 8], "little") for at in (0, 8)),
@@ -262,13 +274,15 @@ class KernelTier:
             self._mark_listeners()
             self._adopt()
             self._pinned = pins.create(settings.bpffs, os.getpid(), boot_ns())
-            undo.callback(self._pinned.remove)
-            self._pin()
-            self._attach()
-            self._maps.pulse.beat()
-            self._answering = True
-            self._maps.set_control(answering=1)
-            undo.pop_all()
+            with contextlib.ExitStack() as unpin:
+                unpin.callback(self._pinned.remove)
+                self._pin()
+                self._attach()
+                self._maps.pulse.beat()
+                self._answering = True
+                self._maps.set_control(answering=1)
+                unpin.pop_all()
+            self._open = undo.pop_all()
 
     def _mark_listeners(self) -> None:
         layout = self._layouts["tux_kernel_listener"]
@@ -310,7 +324,7 @@ class KernelTier:
             orphan.close()
         try:
             left = pins.wait_for_end(self._whole_sweep, patience).translated
-            self._drain(all_of_it=True)
+            self._drain_rest()
             if left:
                 logger.warning(
                     "%d connections are still open that were answered by the kernel tier: its programs stay attached "
@@ -321,7 +335,7 @@ class KernelTier:
                 self._pinned.remove()
         except OSError as error:
             logger.error("cannot remove the kernel tier: %s; `tux kernel detach` does", error)
-        self._loaded.close()
+        self._open.close()
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
@@ -451,21 +465,27 @@ class KernelTier:
             self._maps.pulse.beat()
         self._table.forget(boot_ns())
 
-    def _drain(self, *, all_of_it: bool = False) -> bool:
-        """Write lines of the log. True: there were some."""
+    def _drain(self) -> bool:
+        """Write lines of the log. True: there were some, and may be more."""
         if self._log is None:
             return False
         wall = time.time_ns() - boot_ns()
         try:
-            count = found = self._log.drain(wall, LOG_RECORDS)
-            while all_of_it and found:
-                found = self._log.drain(wall, LOG_RECORDS)
+            return self._log.drain(wall, LOG_RECORDS) > 0
         except BlockingIOError:  # a pipe is full: the records wait in the ring
             return True
         except OSError as error:
             self._complain("write the access log", error)
             return False
-        return count > 0
+
+    def _drain_rest(self) -> None:
+        """Write all lines that are left; for a reader who takes none, this waits as long as workers do."""
+        end = time.monotonic() + LAST_LINES_SECONDS
+        while self._drain():
+            if time.monotonic() > end:
+                logger.warning("the access log lost lines of the kernel tier: nobody takes them")
+                return
+            time.sleep(STEP_SECONDS)
 
     def _sweep_step(self) -> bool:
         """A portion of a round over all connections. True: that was the last."""

@@ -84,7 +84,8 @@ def test_version_says_what_was_built_in(run: Run) -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert re.fullmatch(
-        rf"tux {re.escape(__version__)}\nengine: (yes|no) \(.*\)\nkernel tier: no\npython: \d+\.\d+\.\d+\S* \(\w+\)\n",
+        rf"tux {re.escape(__version__)}\nengine: (yes|no) \(.*\)\nkernel tier: (yes|no) \(.*\)\n"
+        r"python: \d+\.\d+\.\d+\S* \(\w+\)\n",
         result.stdout,
     )
 

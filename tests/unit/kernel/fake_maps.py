@@ -54,7 +54,7 @@ class FakeMap:
     def mmap(self) -> mmap.mmap:
         if self.fd >= 0:
             return mmap.mmap(self.fd, os.fstat(self.fd).st_size)
-        if self._area is None:
+        if self._area is None or self._area.closed:
             self._area = mmap.mmap(-1, max(self.stride * self.max_entries, mmap.PAGESIZE))
         return self._area
 
@@ -106,6 +106,7 @@ class FakeLog:
         self.waiting = 0
         self.error: OSError | None = None
         self.fds: list[int] = []
+        self.closed = False
 
     def add(self, answer_id: int, first_chunk: int, head: bytes, status: int, body_bytes: int) -> None:
         self.known[first_chunk, answer_id] = (head, status, body_bytes)
@@ -122,6 +123,9 @@ class FakeLog:
 
     def reopen(self, fd: int) -> None:
         self.fds.append(fd)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeKernel:

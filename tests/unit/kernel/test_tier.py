@@ -162,6 +162,7 @@ class TestStart:
     def test_a_start_that_fails_leaves_nothing(
         self, kernel: FakeKernel, listeners: list[FakeListener], step: str, caplog: pytest.LogCaptureFixture
     ) -> None:
+        before = sorted(os.listdir("/proc/self/fd"))
         kernel.fails = step
         choice = Choice((LO,))
         with pytest.raises(StartError, match=f"^cannot start the kernel tier: cannot {step}$"):
@@ -170,6 +171,7 @@ class TestStart:
         assert caplog.messages == [f"the kernel tier is off: cannot {step}"]
         assert kernel.attached == []
         assert kernel.sets == []
+        assert sorted(os.listdir("/proc/self/fd")) == before
 
     def test_nothing_is_started_where_nothing_was_chosen(self, listeners: list[FakeListener]) -> None:
         assert tier.start(Config(), Choice(reason="no"), listeners) is None
@@ -414,7 +416,26 @@ class TestEnd:
         assert rig.kernel.attached == []
         assert rig.kernel.sets == []
         assert rig.log.waiting == 0
+        assert rig.log.closed
         assert rig.kernel.loaded.closed
+
+    def test_no_descriptor_stays_open(self, kernel: FakeKernel, listeners: list[FakeListener]) -> None:
+        before = sorted(os.listdir("/proc/self/fd"))
+        rig = Rig(kernel, listeners)
+        for index in (0, 1, 0):
+            rig.worker(index).end()
+        assert sorted(os.listdir("/proc/self/fd")) != before
+        rig.tier.finish()
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+    def test_lines_that_nobody_takes_are_reported(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tier, "LAST_LINES_SECONDS", 0.05)
+        rig.log.error = BlockingIOError(errno.EAGAIN, "the pipe is full")
+        rig.tier.finish()
+        assert caplog.messages == ["the access log lost lines of the kernel tier: nobody takes them"]
+        assert rig.kernel.sets == []
 
     def test_it_waits_for_connections_that_were_answered(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         looks = itertools.count()
