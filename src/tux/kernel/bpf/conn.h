@@ -7,11 +7,9 @@
 #include "layout.h"
 
 enum tux_kernel_state {
-    TUX_KERNEL_ESTABLISHED = 1,  /* the stack was seen to have it in this state */
     TUX_KERNEL_CLIENT_FIN = 2,   /* the client has sent its FIN */
     TUX_KERNEL_SERVER_FIN = 4,   /* the stack has sent its own */
-    TUX_KERNEL_CLIENT_FIRST = 8, /* ... after the client's: no TIME_WAIT on our side */
-    TUX_KERNEL_RESET = 16,       /* a RST was seen, true or not: no more answers */
+    TUX_KERNEL_RESET = 16,       /* a RST was seen: no more answers */
     TUX_KERNEL_DEAD = 32,        /* about to be deleted: nobody uses it any more */
     TUX_KERNEL_PENDING = 64,     /* the client has not acknowledged the last answer */
     TUX_KERNEL_ANSWERED = 128,   /* at least one answer was sent: the two number spaces differ */
@@ -35,6 +33,8 @@ struct tux_kernel_conn {
     __u32 in_next, out_next; /* one behind the highest byte seen from either end, answers included */
     __u32 d_in, d_out;
     __u32 una;              /* highest ACK that the stack was given; in the stack's space */
+    __u32 stack_ack;        /* highest ACK of the stack's */
+    __u32 probe_end;        /* of a segment of the stack's that is larger than any that arrived before */
     __u32 request_seq;      /* last answered request ... */
     __u32 request_len;
     __u32 answer_seq;       /* ... and its answer */
@@ -45,6 +45,8 @@ struct tux_kernel_conn {
     __u32 flow;             /* IPv6: version, class and flow label as sent */
     __u32 worker, listener, ifindex;
     __u32 mss;              /* the largest payload of a segment either side takes */
+    __u16 proven;           /* the largest payload that has arrived: the path may take less than both ends */
+    __u16 probe_len;        /* payload of the segment before probe_end; 0: none is under way */
     __u16 window;           /* last one advertised by the stack, scaled */
     __u8 wscale;            /* of the client's windows */
     __u8 ttl, tos;
@@ -58,7 +60,7 @@ struct tux_kernel_conn {
     X(stale_dropped) X(answer_lost) X(version_gone)                                                                    \
     /* requests that were passed to the engine, by reason; only heads in one piece are counted */                      \
     X(pass_quiet) X(pass_shape) X(pass_order) X(pass_busy) X(pass_live) X(pass_unknown) X(pass_stale) X(pass_window)   \
-    X(pass_size) X(pass_log_full) X(pass_checksum) X(pass_state)                                                       \
+    X(pass_size) X(pass_log_full) X(pass_checksum) X(pass_first)                                                       \
     /* connections without an entry */                                                                                 \
     X(open_full) X(open_options) X(open_unknown)
 

@@ -27,7 +27,7 @@ INLINE int egress(struct __sk_buff *skb)
         skb->mark = 0;
         return TC_ACT_UNSPEC;
     }
-    if (!packet_parse(skb, &p, OUTGOING))
+    if (packet_parse(skb, &p, OUTGOING) != PARSED_SEGMENT)
         return TC_ACT_UNSPEC;
     struct tux_kernel_counters *count = FIRST(counters);
     struct tux_kernel_scratch *work = FIRST(scratch);
@@ -63,6 +63,8 @@ INLINE int egress(struct __sk_buff *skb)
         /* Sent again although the client acknowledged it before the last answer: in the client's numbers it would lie
          * where answers are. The stack learns of the acknowledgement with the client's next packet. */
         stale = 1;
+        if (seq_before(p.seq, conn->una)) /* it was told of an acknowledgement, and did not hear it */
+            conn->una = p.seq;
     } else {
         __u32 end = seq + p.payload_len + (p.flags & TCP_FIN ? 1 : 0);
         if (seq_after(end, conn->out_next))
@@ -74,6 +76,13 @@ INLINE int egress(struct __sk_buff *skb)
             conn->state |= TUX_KERNEL_SERVER_FIN;
         if (p.flags & TCP_RST)
             conn->state |= TUX_KERNEL_RESET;
+        if (p.flags & TCP_ACK && seq_after(ack, conn->stack_ack))
+            conn->stack_ack = ack;
+        __u32 segment = skb->gso_size ? skb->gso_size : p.payload_len;
+        if (segment > conn->proven && segment <= 65535) {
+            conn->probe_len = (__u16)segment;
+            conn->probe_end = seq + p.payload_len;
+        }
         /* As long as the client may miss the answer, it must not learn that the request has arrived, or it would not send
          * it again. */
         if (conn->state & TUX_KERNEL_PENDING && p.flags & TCP_ACK && seq_after(ack, conn->request_seq))

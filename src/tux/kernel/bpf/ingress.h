@@ -4,10 +4,12 @@
 #define TUX_KERNEL_INGRESS_H
 
 #include "head_key.h"
+#include "icmp.h"
 #include "open.h"
 #include "reply.h"
 #include "translate.h"
 
+#define PACKET_HOST 0u        /* linux/if_packet.h: the packet is for this machine */
 #define USED_NS 1000000000ull /* how exactly the time of an answer's last use is known */
 
 /* Everything an answer needs, found before the lock is taken. */
@@ -41,9 +43,7 @@ INLINE int is_quiescent(const struct tux_kernel_conn *conn, const struct tux_ker
     __u32 received = conn->in_next - conn->irs - conn->d_in, sent = conn->out_next - conn->iss - conn->d_out;
     __u64 cookie = *(volatile const __u64 *)&slot->cookie;
     __u64 marks = *(volatile const __u64 *)&slot->marks;
-    if (cookie == conn->cookie)
-        return marks == (received | (__u64)sent << 32);
-    return cookie == 0 && received == 0 && sent == 0; /* not yet accepted */
+    return cookie == conn->cookie && marks == (received | (__u64)sent << 32);
 }
 
 INLINE int is_in_order(const struct tux_kernel_conn *conn, const struct packet *p)
@@ -71,7 +71,7 @@ INLINE int has_shape(const struct __sk_buff *skb, const struct packet *p, const 
 {
     int timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
     return (p->flags & ~(__u32)TCP_PSH) == TCP_ACK && p->payload_len <= TUX_KERNEL_MAX_HEAD_BYTES && p->plain &&
-           (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex &&
+           p->no_fragment && skb->pkt_type == PACKET_HOST && (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex &&
            same_hop(conn->hop, p->hop);
 }
 
@@ -156,15 +156,20 @@ INLINE int date_of(const struct tux_kernel_control *ctl, __u64 now, __u64 *secon
 /* Find what answers this request. 0: all is there, `*reason` untouched; else the counter of why not. */
 INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const struct options *o,
                        const struct tux_kernel_control *ctl, const struct tux_kernel_conn *conn,
-                       struct tux_kernel_counters *count, __u64 now, struct candidate *c, int *by_device,
-                       __u8 *established)
+                       struct tux_kernel_counters *count, __u64 now, struct candidate *c, int *by_device)
 {
-    if (!ctl->answering || now - ctl->heartbeat_ns > TUX_KERNEL_HEARTBEAT_NS) {
+    if (!ctl->answering || (__s64)(now - ctl->heartbeat_ns) > (__s64)TUX_KERNEL_HEARTBEAT_NS) {
         count->pass_quiet++;
         return 0;
     }
     if (!has_shape(skb, p, o, conn)) {
         count->pass_shape++;
+        return 0;
+    }
+    /* The first request of a connection is the engine's. So the stack is known to be ready, the path has carried an answer,
+     * and a connection that is used once costs no more than it would without us. */
+    if (conn->out_next == conn->iss) {
+        count->pass_first++;
         return 0;
     }
     /* Without the lock, to save work; it is all looked at again under it. */
@@ -177,7 +182,7 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         count->pass_busy++;
         return 0;
     }
-    if (now - conn->passed_ns > ctl->liveness_ns) {
+    if ((__s64)(now - conn->passed_ns) > (__s64)ctl->liveness_ns) {
         count->pass_live++;
         return 0;
     }
@@ -213,7 +218,8 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
     }
     if (now - cell->used_ns > USED_NS)
         cell->used_ns = now;
-    if (c->answer->length > conn->mss || c->answer->length > TUX_KERNEL_MAX_ANSWER_BYTES) {
+    if (c->answer->length > conn->mss || c->answer->length > conn->proven ||
+        c->answer->length > TUX_KERNEL_MAX_ANSWER_BYTES) {
         count->pass_size++;
         return 0;
     }
@@ -225,13 +231,6 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
     if (*by_device < 0) {
         count->pass_checksum++;
         return 0;
-    }
-    if (!(conn->state & TUX_KERNEL_ESTABLISHED)) {
-        if (socket_state(skb, &p->tuple) != BPF_TCP_ESTABLISHED) {
-            count->pass_state++;
-            return 0;
-        }
-        *established = 1;
     }
     c->logging = ctl->logging != 0;
     return 1;
@@ -247,9 +246,9 @@ INLINE __u32 next_timestamp(struct tux_kernel_conn *conn, __u64 now)
 }
 
 /* Under the lock: the answer is committed before the packet is touched, so a build that fails is an answer lost. */
-INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, const struct candidate *c, __u8 established)
+INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, const struct candidate *c)
 {
-    conn->state |= TUX_KERNEL_PENDING | TUX_KERNEL_ANSWERED | (established ? TUX_KERNEL_ESTABLISHED : 0);
+    conn->state |= TUX_KERNEL_PENDING | TUX_KERNEL_ANSWERED;
     conn->request_seq = p->seq;
     conn->request_len = p->payload_len;
     conn->answer_seq = conn->out_next;
@@ -264,42 +263,42 @@ INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, 
     conn->d_out += c->answer->length;
 }
 
-/* The window that the stack is told of, scaled as it came.
- *
- * RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
+/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
  * answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the stack would
- * send beyond it. Therefore whenever we pass an acknowledgement in a moment when nothing is under way, the stack hears of
- * the smallest window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
+ * send beyond it. Therefore when the stack is told of an acknowledgement it hears of the smallest window: the next request
+ * that is passed to it opens it again. 1 and not 0: a FIN has room. */
 #define RESTING_WINDOW 1u
 
+/* The window that the stack is told of, scaled as it came: room for an answer of ours that is on its way is not room for
+ * what the stack sends behind it. */
 INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct packet *p)
 {
-    if (p->flags == TCP_ACK && p->payload_len == 0 && conn->in_next == conn->irs && conn->out_next == conn->iss &&
-        p->window > RESTING_WINDOW)
-        return RESTING_WINDOW; /* the end of the handshake */
     __u32 answer_end = conn->answer_seq + conn->answer_len;
     if (!(conn->state & TUX_KERNEL_PENDING) || !(p->flags & TCP_ACK) || !seq_before(p->ack, answer_end))
         return p->window;
-    /* Room for an answer that is on its way is not room for what the stack sends behind it. */
     __u32 way = answer_end - (seq_before(p->ack, conn->answer_seq) ? conn->answer_seq : p->ack);
     __u64 room = (__u64)p->window << (conn->wscale & 15u);
     return room > way ? (__u16)((room - way) >> (conn->wscale & 15u)) : 0;
 }
 
-/* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. */
+/* What is so far ahead of all that came before is nonsense, or will come again in order: it is not counted. */
+#define AHEAD_BYTES (1u << 20)
+
+/* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. An entry that renumbers is
+ * never deleted here, because the stack may see this packet otherwise, or not at all: the sweep looks at the socket. */
 INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __u64 now, struct outcome *out)
 {
     __u32 end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+    int in_order = !seq_after(p->seq, conn->in_next);
     out->window = window_to_stack(conn, p);
-    if (seq_after(end, conn->in_next))
+    if (p->flags & TCP_RST && p->seq == conn->in_next)
+        conn->state |= TUX_KERNEL_RESET;
+    if (p->flags & TCP_FIN && in_order)
+        conn->state |= TUX_KERNEL_CLIENT_FIN;
+    if (seq_after(end, conn->in_next) && !seq_after(p->seq, conn->in_next + AHEAD_BYTES))
         conn->in_next = end;
     if (p->payload_len > 0)
         conn->passed_ns = now;
-    if (p->flags & TCP_FIN)
-        conn->state |= conn->state & TUX_KERNEL_SERVER_FIN ? TUX_KERNEL_CLIENT_FIN
-                                                           : TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_CLIENT_FIRST;
-    if (p->flags & TCP_RST)
-        conn->state |= TUX_KERNEL_RESET;
     out->seq = p->seq - conn->d_in;
     out->ack = p->ack;
     if (p->flags & TCP_ACK) {
@@ -309,10 +308,7 @@ INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __
     }
     __u32 fins = TUX_KERNEL_CLIENT_FIN | TUX_KERNEL_SERVER_FIN;
     int ended = (conn->state & fins) == fins && p->ack == conn->out_next;
-    /* The client closed first: with its last acknowledgement the socket is gone. And who was never answered here needs no
-     * translation. */
-    if ((ended && conn->state & TUX_KERNEL_CLIENT_FIRST) ||
-        ((ended || conn->state & TUX_KERNEL_RESET) && !(conn->state & TUX_KERNEL_ANSWERED))) {
+    if ((ended || conn->state & TUX_KERNEL_RESET) && !(conn->state & TUX_KERNEL_ANSWERED)) {
         conn->state |= TUX_KERNEL_DEAD;
         out->closed = 1;
     }
@@ -348,7 +344,10 @@ INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, const struc
 INLINE int ingress(struct __sk_buff *skb)
 {
     struct packet p;
-    if (!packet_parse(skb, &p, INCOMING))
+    enum parsed parsed = packet_parse(skb, &p, INCOMING);
+    if (parsed == PARSED_ICMP)
+        return icmp(skb);
+    if (parsed != PARSED_SEGMENT)
         return TC_ACT_UNSPEC;
     struct tux_kernel_counters *count = FIRST(counters);
     struct tux_kernel_scratch *work = FIRST(scratch);
@@ -371,9 +370,8 @@ INLINE int ingress(struct __sk_buff *skb)
     __u64 now = bpf_ktime_get_boot_ns();
     struct candidate c = {};
     int by_device = 0, is_candidate = 0;
-    __u8 established = 0;
     if (p.payload_len > 0 && !(conn->state & TUX_KERNEL_PENDING && p.seq == conn->request_seq))
-        is_candidate = find_answer(skb, &p, o, ctl, conn, count, now, &c, &by_device, &established);
+        is_candidate = find_answer(skb, &p, o, ctl, conn, count, now, &c, &by_device);
     if (is_candidate && c.logging) {
         c.record = bpf_ringbuf_reserve(&records, sizeof *c.record, 0);
         if (!c.record) {
@@ -396,12 +394,12 @@ INLINE int ingress(struct __sk_buff *skb)
     if ((conn->state & TUX_KERNEL_PENDING) && (p.flags & TCP_ACK) && !seq_before(p.ack, conn->answer_seq + conn->answer_len) &&
         !seq_after(p.ack, conn->out_next))
         conn->state &= ~(__u32)TUX_KERNEL_PENDING;
+    if (conn->probe_len && (p.flags & TCP_ACK) && !seq_before(p.ack, conn->probe_end) && !seq_after(p.ack, conn->out_next)) {
+        conn->proven = conn->probe_len;
+        conn->probe_len = 0;
+    }
     __u32 d_in_before = conn->d_in;
-    out->acks.answered = (conn->state & TUX_KERNEL_ANSWERED) != 0;
-    out->acks.d_out = conn->d_out;
-    out->acks.answer_seq = conn->answer_seq;
-    out->acks.answer_len = conn->answer_len;
-    out->acks.answer_end = conn->answer_seq + conn->answer_len;
+    out->acks = ack_map_of(conn);
     r->timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
     r->window = conn->window;
     r->flow = conn->flow;
@@ -411,6 +409,7 @@ INLINE int ingress(struct __sk_buff *skb)
         /* The answer is lost. Whatever else is in this packet will come again. */
         out->verdict = VERDICT_RESEND;
         out->ack = ack_to_stack(&out->acks, p.ack);
+        r->identification = p.v6 ? 0 : (__u16)(now >> 10 | 1); /* the path may take less now than it did */
     } else if (is_candidate && is_in_order(conn, &p) && is_quiescent(conn, c.slot)) {
         out->verdict = VERDICT_ANSWER;
         out->seq = p.seq - conn->d_in;
@@ -418,13 +417,15 @@ INLINE int ingress(struct __sk_buff *skb)
         out->tell_stack = seq_after(out->ack, conn->una);
         if (out->tell_stack)
             conn->una = out->ack;
-        commit_answer(conn, &p, &c, established);
+        commit_answer(conn, &p, &c);
     } else {
         commit_pass(conn, &p, now, out);
     }
     if (out->verdict != VERDICT_PASS) {
         r->seq = conn->answer_seq;
         r->ack = conn->request_seq + conn->request_len;
+        if (seq_after(conn->stack_ack, r->ack)) /* this fills the hole, so all behind it can be acknowledged */
+            r->ack = conn->stack_ack;
         r->payload_len = conn->answer_len;
         r->tsval = next_timestamp(conn, now);
         out->answer_chunk = conn->answer_chunk;

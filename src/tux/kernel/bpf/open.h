@@ -7,6 +7,8 @@
 
 #define DEFAULT_MSS_IPV4 536u /* RFC 9293 section 3.7.1: when the option is missing */
 #define DEFAULT_MSS_IPV6 1220u
+#define LOOPBACK_INDEX 1u     /* of lo, in every network namespace: nothing lies behind it that takes less */
+#define PROVEN_BYTES 1208u    /* an IPv6 packet of 1280 bytes, which every path takes (RFC 8200 section 5) */
 #define MAX_WSCALE 14u        /* RFC 7323 section 2.3 */
 
 INLINE __u32 load16(const __u8 *bytes, __u32 at)
@@ -93,6 +95,8 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     struct tux_kernel_listener *own = bpf_sk_storage_get(&listeners, listener, 0, 0);
     if (!own)
         return 0; /* somebody else's socket on the same port number */
+    if (listener->bound_dev_if != 0)
+        return 0; /* its connections are found on that interface only, not when entries are reaped */
     struct tux_kernel_syn *syn = bpf_map_lookup_elem(&syns, &p->tuple);
     if (!syn) {
         count->open_unknown++;
@@ -101,7 +105,8 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     __u32 server_mss = o->mss_at ? load16(o->bytes, o->mss_at) : (p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4);
     __u32 mss = syn->mss < server_mss ? syn->mss : server_mss;
     __u8 server_scale = o->wscale_at ? o->bytes[o->wscale_at & 63u] : 0;
-    if (o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) || server_scale > MAX_WSCALE ||
+    /* ECE alone is ECN; with CWR it is AccECN, whose counts are not ours to give. */
+    if (p->flags & TCP_CWR || o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) || server_scale > MAX_WSCALE ||
         syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
         count->open_options++;
         return 0;
@@ -112,6 +117,8 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     fresh->opened_ns = fresh->last_ns = fresh->passed_ns = now;
     fresh->irs = fresh->in_next = p->ack;
     fresh->iss = fresh->out_next = fresh->una = p->seq + 1;
+    fresh->stack_ack = p->ack;
+    fresh->proven = skb->ifindex == LOOPBACK_INDEX ? 65535 : PROVEN_BYTES;
     fresh->flow = p->flow & ~NET32(0x00300000); /* without the ECN bits, as tos below */
     fresh->worker = own->worker;
     fresh->listener = own->listener;

@@ -18,6 +18,8 @@
 #define ETHERTYPE_IPV4 0x0800u
 #define ETHERTYPE_IPV6 0x86ddu
 #define PROTOCOL_TCP 6u
+#define PROTOCOL_ICMP 1u
+#define PROTOCOL_ICMPV6 58u
 
 #define TCP_FIN 0x01u
 #define TCP_SYN 0x02u
@@ -47,19 +49,22 @@ INLINE void map_ipv4(__u32 out[4], __u32 address)
     out[3] = address;
 }
 
-/* Whole TCP segments over plain Ethernet of a port of ours; false: not our business. */
-INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction direction)
+/* What a packet is to us. */
+enum parsed { PARSED_FOREIGN, PARSED_SEGMENT, PARSED_ICMP };
+
+/* A segment: whole, over plain Ethernet, of a port of ours. */
+INLINE enum parsed packet_parse(struct __sk_buff *skb, struct packet *p, enum direction direction)
 {
     int v6 = skb->protocol == NET16(ETHERTYPE_IPV6);
     if ((!v6 && skb->protocol != NET16(ETHERTYPE_IPV4)) || skb->vlan_present)
-        return 0;
+        return PARSED_FOREIGN;
     __u32 need = ETHERNET_BYTES + (v6 ? IPV6_BYTES : IPV4_BYTES) + TCP_BYTES;
     if (skb->len < need)
-        return 0;
+        return PARSED_FOREIGN;
     __u8 *data = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
     if (data + need > end) {
         if (bpf_skb_pull_data(skb, need))
-            return 0;
+            return PARSED_FOREIGN;
         data = (__u8 *)(long)skb->data;
         end = (__u8 *)(long)skb->data_end;
     }
@@ -67,28 +72,32 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
     __u32 l4, ip_payload;
     if (v6) {
         if (data + ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES > end)
-            return 0;
+            return PARSED_FOREIGN;
         __u8 *ip = data + ETHERNET_BYTES;
         if (ip[0] >> 4 != 6)
-            return 0;
+            return PARSED_FOREIGN;
         l4 = ETHERNET_BYTES + IPV6_BYTES;
         ip_payload = NET16(*(__u16 *)(ip + 4));
         tcp = ip + IPV6_BYTES;
         p->plain = ip[6] == PROTOCOL_TCP;
+        if (p->plain && ip_payload == 0)
+            ip_payload = skb->len - l4; /* the same without such a header (Linux 6.19) */
         if (!p->plain) {
             /* Extension headers are not ours, but for one: more than 64 KiB in one packet, inside this machine (BIG TCP,
              * RFC 2675). Its TCP header then lies behind that. */
+            if (ip[6] == PROTOCOL_ICMPV6)
+                return PARSED_ICMP;
             if (ip[6] != 0 || ip_payload != 0 || skb->len < need + JUMBO_BYTES)
-                return 0;
+                return PARSED_FOREIGN;
             if (bpf_skb_pull_data(skb, need + JUMBO_BYTES))
-                return 0;
+                return PARSED_FOREIGN;
             data = (__u8 *)(long)skb->data;
             end = (__u8 *)(long)skb->data_end;
             if (data + ETHERNET_BYTES + IPV6_BYTES + JUMBO_BYTES + TCP_BYTES > end)
-                return 0;
+                return PARSED_FOREIGN;
             ip = data + ETHERNET_BYTES;
             if (*(__u32 *)(ip + IPV6_BYTES) != NET32(JUMBO_HEADER))
-                return 0;
+                return PARSED_FOREIGN;
             l4 += JUMBO_BYTES;
             ip_payload = skb->len - l4;
             tcp = ip + IPV6_BYTES + JUMBO_BYTES;
@@ -99,38 +108,40 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
         p->ttl = ip[7];
         __u16 own = *(__u16 *)(tcp + (direction == INCOMING ? 2 : 0));
         if (!port_is_ours(NET16(own)))
-            return 0;
+            return PARSED_FOREIGN;
         __u8 *local = ip + (direction == INCOMING ? 24 : 8), *remote = ip + (direction == INCOMING ? 8 : 24);
         __builtin_memcpy(p->tuple.local, local, 16);
         __builtin_memcpy(p->tuple.remote, remote, 16);
     } else {
         if (data + ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES > end)
-            return 0;
+            return PARSED_FOREIGN;
         __u8 *ip = data + ETHERNET_BYTES;
         __u32 header = (ip[0] & 15u) * 4u;
+        if (ip[0] == 0x45 && ip[9] == PROTOCOL_ICMP)
+            return PARSED_ICMP;
         if (ip[0] >> 4 != 4 || ip[9] != PROTOCOL_TCP || header < IPV4_BYTES)
-            return 0;
+            return PARSED_FOREIGN;
         if (*(__u16 *)(ip + 6) & NET16(0x3fff)) /* a fragment has no header, or not all of its payload */
-            return 0;
+            return PARSED_FOREIGN;
         l4 = ETHERNET_BYTES + header;
         ip_payload = NET16(*(__u16 *)(ip + 2));
         if (ip_payload == 0) /* more than 64 KiB in one (BIG TCP) */
             ip_payload = skb->len - ETHERNET_BYTES;
         if (ip_payload < header)
-            return 0;
+            return PARSED_FOREIGN;
         ip_payload -= header;
         if (header != IPV4_BYTES) { /* rare: such packets are translated, but never answered */
             if (skb->len < l4 + TCP_BYTES || bpf_skb_pull_data(skb, l4 + TCP_BYTES))
-                return 0;
+                return PARSED_FOREIGN;
             data = (__u8 *)(long)skb->data;
             end = (__u8 *)(long)skb->data_end;
             ip = data + ETHERNET_BYTES;
             if (ip + IPV4_BYTES > end)
-                return 0;
+                return PARSED_FOREIGN;
         }
         tcp = data + (l4 & 127u);
         if (tcp + TCP_BYTES > end)
-            return 0;
+            return PARSED_FOREIGN;
         p->plain = header == IPV4_BYTES;
         p->no_fragment = (ip[6] & 0x40) != 0;
         p->flow = 0;
@@ -138,7 +149,7 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
         p->ttl = ip[8];
         __u16 own = *(__u16 *)(tcp + (direction == INCOMING ? 2 : 0));
         if (!port_is_ours(NET16(own)))
-            return 0;
+            return PARSED_FOREIGN;
         map_ipv4(p->tuple.local, *(__u32 *)(ip + (direction == INCOMING ? 16 : 12)));
         map_ipv4(p->tuple.remote, *(__u32 *)(ip + (direction == INCOMING ? 12 : 16)));
     }
@@ -153,13 +164,13 @@ INLINE int packet_parse(struct __sk_buff *skb, struct packet *p, enum direction 
     p->flags = tcp[13];
     __u32 header = (tcp[12] >> 4) * 4u;
     if (header < TCP_BYTES || l4 + header > skb->len || ip_payload < header)
-        return 0;
+        return PARSED_FOREIGN;
     if (tcp[12] & 15) /* reserved, or AccECN */
         p->plain = 0;
     p->option_len = (__u8)(header - TCP_BYTES);
     p->payload_off = l4 + header;
     p->payload_len = ip_payload - header;
-    return p->payload_off + p->payload_len <= skb->len;
+    return p->payload_off + p->payload_len <= skb->len ? PARSED_SEGMENT : PARSED_FOREIGN;
 }
 
 INLINE __u32 load32(const __u8 *bytes, __u32 at)

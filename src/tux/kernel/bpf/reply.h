@@ -42,7 +42,7 @@ INLINE __u64 pseudo_header(const struct packet *p, __u32 tcp_len)
     return sum + NET16(tcp_len) + NET16(PROTOCOL_TCP);
 }
 
-/* Put the header in front of what is behind it already, and let mark and addresses fit. */
+/* Put the header in front of what is behind it already. (RECOMPUTE_CSUM is for devices that give the sum of a whole packet.) */
 INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct header *h, const struct reply *r)
 {
     __u32 tcp_header = r->timestamps ? STANDARD_BYTES : TCP_BYTES;
@@ -56,8 +56,8 @@ INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct h
     } else {
         ip[1] = r->tos;
         *(__u16 *)(ip + 2) = NET16(IPV4_BYTES + tcp_len);
-        *(__u16 *)(ip + 4) = 0; /* RFC 6864: with DF the identification means nothing */
-        *(__u16 *)(ip + 6) = NET16(0x4000);
+        *(__u16 *)(ip + 4) = r->identification; /* RFC 6864: with DF it means nothing */
+        *(__u16 *)(ip + 6) = r->identification ? 0 : NET16(0x4000);
         ip[8] = r->ttl;
         *(__u16 *)(ip + 10) = 0;
         __u64 sum = 0;
@@ -89,10 +89,10 @@ INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct h
         *(__u16 *)(tcp + TCP_CHECK_OFFSET) = (__u16)~fold(sum + r->payload_sum);
     }
     if (r->v6)
-        return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + STANDARD_BYTES, 0)
-                             : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES, 0);
-    return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + STANDARD_BYTES, 0)
-                         : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES, 0);
+        return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + STANDARD_BYTES, BPF_F_RECOMPUTE_CSUM)
+                             : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES, BPF_F_RECOMPUTE_CSUM);
+    return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + STANDARD_BYTES, BPF_F_RECOMPUTE_CSUM)
+                         : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES, BPF_F_RECOMPUTE_CSUM);
 }
 
 INLINE long load_header(struct __sk_buff *skb, struct header *h, int v6)
@@ -138,7 +138,7 @@ INLINE long store_payload(struct __sk_buff *skb, __u32 at, __u32 first, __u32 le
         OPAQUE(n);
         if (n < 1 || n > TUX_KERNEL_CHUNK_BYTES)
             return -1;
-        if (bpf_skb_store_bytes(skb, at, chunk, n, 0))
+        if (bpf_skb_store_bytes(skb, at, chunk, n, BPF_F_RECOMPUTE_CSUM))
             return -1;
         at += n;
     }
@@ -166,7 +166,7 @@ INLINE long build_answer(struct __sk_buff *skb, const struct packet *p, struct h
     __u32 header = header_bytes(r);
     if (bpf_skb_change_tail(skb, header + r->payload_len, 0) ||
         store_payload(skb, header, first_chunk, r->payload_len) ||
-        bpf_skb_store_bytes(skb, header + date_offset, date->text, TUX_KERNEL_DATE_BYTES, 0))
+        bpf_skb_store_bytes(skb, header + date_offset, date->text, TUX_KERNEL_DATE_BYTES, BPF_F_RECOMPUTE_CSUM))
         return -1;
     return store_header(skb, p, h, r);
 }

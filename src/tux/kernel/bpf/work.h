@@ -49,6 +49,7 @@ struct reply {
     __u32 payload_sum;
     __u32 ifindex;
     __u32 flow;
+    __u16 identification; /* not 0: routers may fragment it (IPv4) */
     __u16 window;
     __u8 flags;
     __u8 ttl, tos;
