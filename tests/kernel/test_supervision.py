@@ -144,7 +144,6 @@ class TestCrash:
             os.kill(pid, signal.SIGKILL)
             until(lambda: world.server.worker_pids() not in ([], [pid]), "another worker runs")
             until(lambda: world.lab.status(world.server.pid).entries == 0, "its answers are retired")
-        world.warm([HIT])
         with Asker(world) as asker:
             answered(world, asker)
         assert world.server.stop() == 0

@@ -34,7 +34,7 @@ REASONS: Final = {
     "pass_size": "the answer does not fit a packet",
     "pass_log_full": "no room in the access log's ring",
     "pass_checksum": "wrong checksum",
-    "pass_state": "not established",
+    "pass_first": "the first of its connection",
     "open_full": "the table of connections was full",
     "open_options": "TCP options that are not known",
     "open_unknown": "no SYN was seen",

@@ -28,7 +28,7 @@ REAP_HEADER: Final = bytes(14)
 """A test run wants an Ethernet header before them."""
 
 PORTION: Final = 512
-"""Connections that are looked at in one go: 1 ms."""
+"""Connections that are looked at in one go: 2 ms."""
 
 Pair = tuple[bytes, bytes]
 """struct tux_kernel_tuple and struct tux_kernel_conn."""
