@@ -507,6 +507,7 @@ class KernelTier:
             self.connections = sweep.count or self.connections
         except OSError as error:
             self._complain("look through its connections", error)
+        self._adopt()
         for orphan in list(self._orphans):
             try:
                 sweep = orphan.new_sweep()
@@ -530,8 +531,12 @@ class KernelTier:
     # -- what others left behind -----------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """Sets of servers that were killed are ours from now on."""
+        """Sets of servers that were killed are ours from now on. One whose heart has beaten a moment ago seems alive still,
+        so each round over the connections looks again."""
+        known = {orphan.pinned.path for orphan in self._orphans}
         for found in pins.list_sets(self._settings.bpffs):
+            if found.path in known:
+                continue
             try:
                 caretaker = Caretaker(found, self._layouts)
             except OSError:
