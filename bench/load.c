@@ -70,6 +70,7 @@ static struct {
     size_t request_count;
     const uint32_t *order; /* indices into requests, used in turn; NULL: the order of the file */
     size_t order_count, start;
+    int64_t tick; /* ns; 0: every request has a timer of its own */
     size_t second; /* heads from this one on are the second class */
 } options = {
     .connections = 64, .threads = 1, .pipeline = 1, .duration = 2.0, .length = LENGTH_ANY,
@@ -567,8 +568,11 @@ static void *worker_run(void *argument)
             until = now + RETRY_MS * NS_PER_MS;
         if (worker->interval) {
             dispatch(worker, now);
-            if (worker->idle_count && worker->next_due < until)
-                until = worker->next_due;
+            int64_t due = worker->next_due;
+            if (options.tick)
+                due += options.tick - 1 - (due - worker->started + options.tick - 1) % options.tick;
+            if (worker->idle_count && due < until)
+                until = due;
         }
         wait_events(worker, until);
     }
@@ -631,6 +635,7 @@ static void usage(void)
           "  --duration SECONDS          (2)\n"
           "  --count N                   stop after N requests, if that is before the duration ends\n"
           "  --rate N                    open loop: N requests a second in all, at fixed times\n"
+          "  --tick MICROSECONDS         with --rate: send what is due this often; latency counts as ever\n"
           "  --pipeline N                closed loop: N requests at once on a connection (1)\n"
           "  --requests-per-connection N the last one must ask for Connection: close; 0: no limit (0)\n"
           "  --expect-status N[,N...]    any other status is a wrong answer\n"
@@ -647,7 +652,7 @@ static void parse_options(int argc, char **argv)
         {"connections", 1, NULL, 'c'}, {"threads", 1, NULL, 't'}, {"duration", 1, NULL, 'd'}, {"count", 1, NULL, 'n'},
         {"rate", 1, NULL, 'r'}, {"pipeline", 1, NULL, 'l'}, {"requests-per-connection", 1, NULL, 'k'},
         {"expect-status", 1, NULL, 's'}, {"expect-length", 1, NULL, 'b'}, {"histogram", 0, NULL, 'g'},
-        {"second", 1, NULL, '2'}, {"address", 1, NULL, 'i'}, {NULL, 0, NULL, 0},
+        {"second", 1, NULL, '2'}, {"tick", 1, NULL, 'w'}, {"address", 1, NULL, 'i'}, {NULL, 0, NULL, 0},
     };
     const char *requests = NULL, *order = NULL, *address = "127.0.0.1";
     int port = 0, option;
@@ -674,6 +679,7 @@ static void parse_options(int argc, char **argv)
             break;
         case 'g': options.histogram = true; break;
         case '2': options.second = (size_t)atoll(optarg); break;
+        case 'w': options.tick = atoll(optarg) * 1000; break;
         case 'i': address = optarg; break;
         default: usage();
         }
@@ -682,7 +688,7 @@ static void parse_options(int argc, char **argv)
     if (inet_pton(AF_INET, address, &options.address.sin_addr) != 1 || !requests || port < 1 || port > 65535 ||
         options.threads < 1 || options.connections < options.threads || options.pipeline < 1 ||
         options.pipeline > PIPELINE_MAX || options.duration <= 0 || options.rate < 0 || options.count < 0 ||
-        optind != argc || (options.rate > 0 && options.pipeline + options.per_connection > 1))
+        options.tick < 0 || optind != argc || (options.rate > 0 && options.pipeline + options.per_connection > 1))
         usage();
     read_requests(requests);
     if (order)

@@ -35,6 +35,7 @@ class Load:
     pipeline: int = 1
     close: bool = False
     rate: float | None = None
+    tick_us: int | None = None
     count: int | None = None
     start: int = 0
     address: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class Load:
             "pipeline": self.pipeline,
             "requests-per-connection": 1 if self.close else None,
             "rate": self.rate,
+            "tick": self.tick_us,
             "count": self.count,
             "expect-status": ",".join(map(str, self.requests.statuses)),
             "expect-length": self.requests.length,

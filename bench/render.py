@@ -24,7 +24,7 @@ _SPEED: Final = (
 _COLUMNS: Final = {
     "throughput": _SPEED,
     "cold": _SPEED,
-    "rate": (*_SPEED[:3], ("p50 us", "p50_us", 0), ("p99 us", "p99_us", 0)),
+    "rate": (*_SPEED[:4], ("p50 us", "p50_us", 0), ("p99 us", "p99_us", 0)),
     "flood": (
         ("p99 us, alone", "p99_us", 0),
         ("p99 us, beside the flood", "p99_flood_us", 0),

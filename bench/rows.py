@@ -153,7 +153,8 @@ def _throughput(bench: Bench, scenario: Scenario, row: Row, place: Place) -> Non
         rate = None
         if scenario.kind == "rate":
             rate = _offered(bench, ready, scenario.name == "fixed-rate")
-            row.notes.append(f"Offered: {rate:,.0f} requests/s.")
+            bursts = "" if scenario.tick_us is None else f", in bursts every {scenario.tick_us} us"
+            row.notes.append(f"Offered: {rate:,.0f} requests/s{bursts}.")
             row.seconds = bench.settings.seconds * 2  # the noisiest figure: longer rounds
         for number in range(row.rounds):
             for name in _wanted(bench, scenario):
@@ -161,6 +162,8 @@ def _throughput(bench: Bench, scenario: Scenario, row: Row, place: Place) -> Non
                 _run(bench, one, replace(one.load, seconds=REWARM_S if number else WARM_S))
                 # Another part of the list in every round: a random order is then not the same one again.
                 load = replace(one.load, rate=rate, start=number * 16_384, seconds=row.seconds)
+                if rate is not None:
+                    load = replace(load, tick_us=scenario.tick_us)
                 _note(row, name, number, _run(bench, one, load))
         _profile(bench, scenario, row, ready.get(TIER if scenario.needs_tier else "tux"))
 

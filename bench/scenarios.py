@@ -61,6 +61,7 @@ class Scenario:
     pipeline: int = 1
     threads: int = 1  # of the load generator: 2 where one would be the bottleneck
     close: bool = False  # one request per connection
+    tick_us: int | None = None  # microseconds between two bursts of a fixed rate; None: each request has its own timer
     link: Link = "lo"
     needs_tier: bool = False  # skipped, with the reason, where the kernel tier cannot be used
 
@@ -176,7 +177,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario(
         "kernel-cpu-1k", "kernel tier: 40 % of nginx's maximum offered, 1 KiB, lo", "file",
         (Target("the machine's CPU a request under 0.5 x nginx's", "machine_us", "at most", 0.5, "nginx", TIER),),
-        kind="rate", servers=LOGGED, size=KIB, link="lo-65536", needs_tier=True,
+        kind="rate", servers=LOGGED, size=KIB, tick_us=250, link="lo-65536", needs_tier=True,
     ),
     Scenario(
         "kernel-misses", "kernel tier: 50 % misses among hits at a fixed rate, 1 KiB, lo", "misses",

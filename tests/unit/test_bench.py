@@ -368,6 +368,7 @@ COUNT = ("--count", "1000", "--duration", "60", "--connections", "8")
         ("one", ("--threads", "2")),
         ("one", ("--pipeline", "16")),
         ("one", ("--rate", "20000")),
+        ("one", ("--rate", "20000", "--tick", "250")),
         ("last", ("--requests-per-connection", "1")),
         ("three", ()),
         ("large", ("--pipeline", "5")),
