@@ -74,6 +74,7 @@ NUMBERS: Final[dict[str, tuple[Path, str]]] = {
     "retired": (NETWORK, f"| retired answers | kept for {publish.RETIRED_NS // 10**9} s |"),
     "cold": (NETWORK, f"what was not used for {publish.COLD_NS // 10**9} s makes room"),
     "idle": (NETWORK, f"{source('REAP_IDLE_NS', 'reap.h') // 10**9} s after\n  its last packet"),
+    "path": (NETWORK, f"| {source('PROVEN_BYTES', 'open.h'):,} bytes | | passed on |"),
     "memory": (NETWORK, f"| memory of answers | {DEFAULTS.memory >> 20} MiB"),
     "connections": (NETWORK, f"| connections | {DEFAULTS.connections:,} | `connections` |"),
     "liveness": (NETWORK, f"on one connection | {DEFAULTS.liveness:g} s, at most half of `idle_timeout` |"),
