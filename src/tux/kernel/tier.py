@@ -245,6 +245,8 @@ class KernelTier:
         self._beat_at = self._drain_at = self._sweep_at = 0.0
         self._round: Iterator[None] | None = None
         self._orphans: list[Caretaker] = []
+        self._own_path = ""
+        """Of our own set, once it is there: after a restart in a container its number may be that of the killed one."""
         self.connections = Count(0, 0)
         """As the last sweep found them."""
         self.refused = 0
@@ -274,6 +276,7 @@ class KernelTier:
             self._mark_listeners()
             self._adopt()
             self._pinned = pins.create(settings.bpffs, os.getpid(), boot_ns())
+            self._own_path = self._pinned.path
             with contextlib.ExitStack() as unpin:
                 unpin.callback(self._pinned.remove)
                 self._pin()
@@ -533,7 +536,7 @@ class KernelTier:
     def _adopt(self) -> None:
         """Sets of servers that were killed are ours from now on. One whose heart has beaten a moment ago seems alive still,
         so each round over the connections looks again."""
-        known = {orphan.pinned.path for orphan in self._orphans}
+        known = {self._own_path, *(orphan.pinned.path for orphan in self._orphans)}
         for found in pins.list_sets(self._settings.bpffs):
             if found.path in known:
                 continue
