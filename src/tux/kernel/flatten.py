@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING or __package__:
-    from tux.kernel import btf
+    from tux.kernel import btf, loops
     from tux.kernel import object as flat
 else:
     sys.path.insert(0, str(Path(__file__).parent))  # as for every script, but where PYTHONSAFEPATH forbids it
     import btf
+    import loops
     import object as flat
 
 HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -352,7 +353,11 @@ def _program(
         if insns[offset + 4 : offset + 8] != b"\0\0\0\0":
             raise FlattenError(f"{place} refers to the inside of the map {symbol.name}")
         uses.append((offset // 8, symbol.name))
-    return flat.Program(name, insns, tuple(uses))
+    try:
+        insns, places = loops.settle(insns, [index for index, _ in uses])
+    except loops.LoopError as error:
+        raise FlattenError(f"program {name}: {error}") from None
+    return flat.Program(name, insns, tuple(zip(places, (used for _, used in uses), strict=True)))
 
 
 def main(arguments: list[str]) -> int:

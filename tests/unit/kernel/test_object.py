@@ -21,6 +21,7 @@ from tools import native
 from tux.kernel import flatten
 from tux.kernel.btf import Btf, BtfError, Kind
 from tux.kernel.flatten import FlattenError
+from tux.kernel.loops import entered_from_above
 from tux.kernel.object import MAGIC, PREFIX, MapSpec, Object, ObjectError, Program, decode, encode
 
 BPF = native.ROOT / "src/tux/kernel/bpf"
@@ -434,5 +435,6 @@ class TestCompiler:
             native.compile_bpf(BPF / "tier.bpf.c", tmp_path / name)
             files.append(encode(flatten.flatten((tmp_path / name).read_bytes())))
         assert files[0] == files[1]
-        names = [program.name for program in decode(files[0]).programs]
-        assert names == ["tux_egress", "tux_ingress", "tux_reap"]
+        programs = decode(files[0]).programs
+        assert [program.name for program in programs] == ["tux_egress", "tux_ingress", "tux_reap"]
+        assert [entered_from_above(program.insns) for program in programs] == [[], [], []]
