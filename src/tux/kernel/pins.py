@@ -108,8 +108,11 @@ def _listed(path: str) -> list[str]:
 
 def is_alive(found: PinnedSet, heartbeat_ns: int, now_ns: int) -> bool:
     """Does somebody look after it? Its heart beats, or its process is there: not one that got the same number later."""
-    if now_ns - heartbeat_ns < QUIET_NS:
-        return True
+    return now_ns - heartbeat_ns < QUIET_NS or has_process(found)
+
+
+def has_process(found: PinnedSet) -> bool:
+    """Is the process that made it there? One in another namespace of processes cannot be seen."""
     started = _started_ns(found.pid)
     return started is not None and started <= found.boot_ns
 

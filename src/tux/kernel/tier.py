@@ -244,6 +244,8 @@ class KernelTier:
         self._complained: set[str] = set()
         self._beat_at = self._drain_at = self._sweep_at = 0.0
         self._round: Iterator[None] | None = None
+        self._dying = False
+        """A set seems to be alive, and its process is gone."""
         self._orphans: list[Caretaker] = []
         self._own_path = ""
         """Of our own set, once it is there: after a restart in a container its number may be that of the killed one."""
@@ -456,7 +458,7 @@ class KernelTier:
             self._drain_at = now + (LOG_SECONDS if busy else BEAT_SECONDS)
         if self._sweep_at <= now:
             done = self._sweep_step()
-            pause = ORPHANS_SECONDS if self._orphans else SWEEP_SECONDS
+            pause = ORPHANS_SECONDS if self._orphans or self._dying else SWEEP_SECONDS
             self._sweep_at = now + (pause if done else STEP_SECONDS)
 
     def _beat(self) -> None:
@@ -510,7 +512,10 @@ class KernelTier:
             self.connections = sweep.count or self.connections
         except OSError as error:
             self._complain("look through its connections", error)
-        self._adopt()
+        try:
+            self._adopt()
+        except OSError as error:
+            self._complain("look for what others left behind", error)
         for orphan in list(self._orphans):
             try:
                 sweep = orphan.new_sweep()
@@ -534,8 +539,9 @@ class KernelTier:
     # -- what others left behind -----------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """Sets of servers that were killed are ours from now on. One whose heart has beaten a moment ago seems alive still,
-        so each round over the connections looks again."""
+        """Sets of servers that were killed are ours from now on. One whose heart has beaten a moment ago may still be
+        alive, so each round over the connections looks again."""
+        self._dying = False
         known = {self._own_path, *(orphan.pinned.path for orphan in self._orphans)}
         for found in pins.list_sets(self._settings.bpffs):
             if found.path in known:
@@ -546,6 +552,7 @@ class KernelTier:
                 self._remove_damaged(found)
                 continue
             if pins.is_alive(found, caretaker.heartbeat_ns(), boot_ns()):
+                self._dying = self._dying or not pins.has_process(found)
                 caretaker.close()
                 continue
             caretaker.quiet()

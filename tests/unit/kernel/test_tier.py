@@ -527,6 +527,33 @@ class TestOrphans:
         assert caretaker.closed == 1
         assert len(kernel.sets) == 1
 
+    def test_one_that_was_killed_a_moment_ago(
+        self, kernel: FakeKernel, listeners: list[FakeListener], caretaker: type[FakeCaretaker]
+    ) -> None:
+        """Its heart seems to beat, so it is looked at again soon."""
+        pins.create(str(kernel.bpffs), NOBODY, 5)
+        caretaker.heartbeat = boot_ns()
+        rig = Rig(kernel, listeners)
+        rig.pass_time()
+        assert len(kernel.sets) == 2
+        assert rig.tier._sweep_at - time.monotonic() <= tier.ORPHANS_SECONDS
+        caretaker.heartbeat = 0
+        for _ in range(4):
+            rig.pass_time()
+        assert len(kernel.sets) == 1
+        assert rig.tier._sweep_at - time.monotonic() > tier.ORPHANS_SECONDS
+
+    def test_a_folder_that_cannot_be_read_any_more(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unreadable(_bpffs: str) -> list[pins.PinnedSet]:
+            raise OSError("no such mount")
+
+        monkeypatch.setattr(pins, "list_sets", unreadable)
+        for _ in range(5):
+            rig.pass_time()
+        assert caplog.messages == ["the kernel tier cannot look for what others left behind: no such mount"]
+
     def test_another_server_is_left_alone(
         self, kernel: FakeKernel, listeners: list[FakeListener], caretaker: type[FakeCaretaker]
     ) -> None:
