@@ -10,6 +10,7 @@ from tests.unit.kernel.programs.cases import (
     D_IN,
     D_OUT,
     EVEN,
+    FIRST_SLOT,
     IRS,
     ISS,
     KINDS,
@@ -29,6 +30,7 @@ from tests.unit.kernel.programs.cases import (
     fresh,
     from_client,
     kind,
+    numbers,
     passed,
     pending,
     used,
@@ -85,11 +87,14 @@ def hits() -> Iterator[Case]:
     yield hit("as much as the window takes", fresh(wscale=3), request.but(window=EVEN.length // 8), EVEN)
     yield hit("a window without scale", fresh(wscale=0), request.but(window=EVEN.length), EVEN)
     yield hit("just before it is live again", fresh(passed_ns=-9 * 10**9), request, EVEN)
-    yield hit("the worker knows the connection", fresh(), request, EVEN, slot=(COOKIE, 0))
-    yield hit("the slot is a free one", fresh(), request, EVEN, slot=(0, 5), prepare=free_slot)
+    yield hit(
+        "the heart beats while the packet is looked at", fresh(), request, EVEN, beat=False, prepare=heartbeat(-(10**9))
+    )
+    yield hit("another request passes meanwhile", fresh(passed_ns=2**62), request, EVEN)
+    yield hit("as much as the path is known to take", fresh(proven=EVEN.length), request, EVEN)
 
     irs, iss = MOD - 10, MOD - 300
-    wrapping = fresh(irs=irs, in_next=irs, iss=iss, out_next=iss, una=iss)
+    wrapping = fresh() | numbers(irs, iss)
     request = from_client(ODD.head, seq=irs, ack=iss)
     yield hit("numbers wrap around", wrapping, request, ODD)
 
@@ -141,10 +146,6 @@ def hits() -> Iterator[Case]:
         )
 
 
-def free_slot(rig: Rig) -> None:
-    rig.write("slots", COOKIE % 65536, cookie=0, marks=2**64 - 1)
-
-
 # ---- Requests that pass
 
 
@@ -156,7 +157,7 @@ def miss(name: str, reason: str, request: Segment, conn: Mapping[str, int] | Non
 
 
 def fins(first: State) -> dict[str, int]:
-    return fresh(state=State.ESTABLISHED | first)
+    return fresh(state=first)
 
 
 def write(area: str, index: int = 0, **values: int | bytes | tuple[int, ...]) -> Callable[[Rig], None]:
@@ -174,18 +175,25 @@ def misses() -> Iterator[Case]:
 
     for flags in (PSH | ACK | URG, PSH | ACK | ECE, PSH | ACK | CWR, PSH, Flag(0)):
         yield miss(f"flags {flags!r}", "shape", request.but(flags=flags))
-    opened = State.ESTABLISHED | State.CLIENT_FIN | State.CLIENT_FIRST
-    yield miss("FIN", "shape", request.but(flags=ACK | FIN), becomes=passed(request.but(flags=FIN), state=opened))
+    closed = passed(request.but(flags=FIN), state=State.CLIENT_FIN)
+    yield miss("FIN", "shape", request.but(flags=ACK | FIN), becomes=closed)
     yield miss("RST", "shape", request.but(flags=ACK | RST), becomes=None, counts={"pass_shape": 1, "closed": 1})
     yield miss("congestion was experienced (CE)", "shape", request.but(tos=3))
     yield miss("the same, IPv6", "shape", from_client(EVEN.head, v6=True, tos=3), fresh(v6=True))
     yield miss("IP options", "shape", request.but(ip_options=b"\x01\x01\x01\0"))
     yield miss("a reserved bit", "shape", request.but(reserved=1))
+    yield miss("no DF", "shape", request.but(fragment=0))
+    for name, mac in {
+        "another machine": "02:00:00:00:00:99",
+        "all machines": "ff:ff:ff:ff:ff:ff",
+        "a group of machines": "01:00:5e:00:00:01",
+    }.items():
+        yield miss(f"a frame for {name}", "shape", request.but(target_mac=mac))
     yield miss("another interface", "shape", request, fresh(ifindex=2))
     for byte in (0, 5):
-        mac = bytearray(HOP)
-        mac[byte] ^= 1
-        yield miss(f"another neighbour, byte {byte}", "shape", request.but(source_mac=mac.hex(":")))
+        other = bytearray(HOP)
+        other[byte] ^= 1
+        yield miss(f"another neighbour, byte {byte}", "shape", request.but(source_mac=other.hex(":")))
     for name, options in {
         "an unknown option": b"\xfd\x04\0\0",
         "an option of no length": b"\xfd\0\0\0",
@@ -221,20 +229,20 @@ def misses() -> Iterator[Case]:
         else miss("", "order", request)
     )
 
+    yield from first_requests()
+
     yield miss("no such worker", "busy", request, fresh(worker=9))
+    marks = FIRST_SLOT[1]
     for name, slot in {
         "the worker is at it": (COOKIE, 2**64 - 1),
-        "the worker has received more": (COOKIE, 1),
-        "the worker has sent more": (COOKIE, 1 << 32),
-        "another connection has the slot": (COOKIE + 65536, 0),
+        "the worker has received more": (COOKIE, marks + 1),
+        "the worker has not read all": (COOKIE, marks - 1),
+        "the worker has sent more": (COOKIE, marks + (1 << 32)),
+        "the worker has not sent all": (COOKIE, marks - (1 << 32)),
+        "another connection has the slot": (COOKIE + 65536, marks),
+        "no connection has the slot": (0, marks),
     }.items():
-        yield miss(name, "busy", request, slot=slot)
-    later = from_client(EVEN.head, seq=IRS + 50)
-    received = fresh(in_next=IRS + 50)
-    yield miss("not accepted yet, and has received", "busy", later, received)
-    yield miss("it has not read all", "busy", later, received, slot=(COOKIE, 49))
-    sent = fresh(out_next=ISS + 50, una=ISS + 50)
-    yield miss("not accepted yet, and has sent", "busy", from_client(EVEN.head, ack=ISS + 50), sent)
+        yield miss(name, "busy", request, slot=slot, prepare=free_slot if slot[0] == 0 else None)
 
     yield miss("nothing passed for ten seconds", "live", request, fresh(passed_ns=-11 * 10**9))
     yield miss("always", "live", request, prepare=write("control", liveness_ns=0))
@@ -269,11 +277,11 @@ def misses() -> Iterator[Case]:
     yield miss("no Date of this second", "stale", request, prepare=lose_dates)
 
     yield miss("a byte more than a segment takes", "size", request, fresh(mss=EVEN.length - 1))
+    yield miss("a byte more than the path is known to take", "size", request, fresh(proven=EVEN.length - 1))
     too_long = write("entries", PAGES["largest"].first_chunk, length=15873)
     yield miss("more than there are chunks", "size", from_client(PAGES["largest"].head), prepare=too_long)
     yield miss("a byte too small", "window", request.but(window=EVEN.length - 1), fresh(wscale=0))
     yield miss("closed", "window", request.but(window=0))
-    yield miss("not seen to be established, and no socket", "state", request, fresh(state=0))
     for v6, ts in KINDS:
         packet = from_client(EVEN.head, v6=v6, ts=ts)
         for name, error in {"one bit": 0x0100, "all bits": 0xFFFF}.items():
@@ -286,6 +294,20 @@ def misses() -> Iterator[Case]:
     case = miss("a changed byte is another head", "unknown", request)
     frame = request.encode()
     yield case.but(packet=frame[:-1] + b"!", key=case.entry_key)
+
+
+def first_requests() -> Iterator[Case]:
+    """The engine answers the first one: then the connection is known to work."""
+    for v6, ts in KINDS:
+        new = fresh(v6=v6, ts=ts, irs=IRS, iss=ISS, proven=1208)
+        request = from_client(EVEN.head, v6=v6, ts=ts)
+        yield miss(kind(v6=v6, ts=ts), "first", request, new, slot=(COOKIE, 0))
+    again = fresh(irs=IRS - 50, iss=ISS)
+    yield miss("another one before the engine has spoken", "first", from_client(EVEN.head), again)
+
+
+def free_slot(rig: Rig) -> None:
+    rig.write("slots", COOKIE % 65536, cookie=0, marks=FIRST_SLOT[1])
 
 
 def heartbeat(age_ns: int) -> Callable[[Rig], None]:

@@ -33,10 +33,8 @@ from tests.unit.kernel.programs.rig import (
 class State(enum.IntFlag):
     """enum tux_kernel_state."""
 
-    ESTABLISHED = 1
     CLIENT_FIN = 2
     SERVER_FIN = 4
-    CLIENT_FIRST = 8
     RESET = 16
     DEAD = 32
     PENDING = 64
@@ -62,10 +60,15 @@ NOW, SECOND, STAMP = Some
 CLIENT, SERVER = "192.0.2.7", "198.51.100.1"
 CLIENT6, SERVER6 = "2001:db8::7", "2001:db8:1::1"
 CLIENT_PORT: Final = 40000
-CLIENT_MAC, SERVER_MAC = HOP.hex(":"), "02:00:00:00:00:01"
+CLIENT_MAC, SERVER_MAC = HOP.hex(":"), "00:00:00:00:00:00"
+"""The server's is that of `lo`."""
+FIRST_IN, FIRST_OUT = 100, 300
+"""Bytes of the first request, which the engine answers, and of its answer."""
 IRS, ISS = 0x10000000, 0x70000000
-"""Numbers of the first byte from the client, and from the server."""
+"""The numbers that follow these: most cases begin here."""
 COOKIE: Final = 0x3_0005
+FIRST_SLOT: Final = (COOKIE, FIRST_IN | FIRST_OUT << 32)
+"""What the worker says then: cookie and marks."""
 TSVAL, TS_BASE = 0x01020304, 0x0A000000
 """Timestamps: the client's, and the one of the SYN-ACK."""
 RESTING_WINDOW: Final = 1
@@ -134,7 +137,7 @@ class Case:
     seen: bool = True
     """The packet is one of the connection's: the time is noted."""
     program: str = "ingress"
-    slot: tuple[int, int] | None = None
+    slot: tuple[int, int] = FIRST_SLOT
     """What the worker says: cookie and marks."""
     prepare: Callable[[Rig], None] | None = None
     """What else is not as usual."""
@@ -200,20 +203,29 @@ def from_server(payload: bytes = b"", *, v6: bool = False, ts: bool = False, **c
     ).but(**changes)
 
 
+def numbers(in_next: int, out_next: int) -> dict[str, int]:
+    """Members of an entry when the first answer was acknowledged, and these are the next numbers."""
+    return {
+        "irs": in_next - FIRST_IN,
+        "in_next": in_next,
+        "iss": out_next - FIRST_OUT,
+        "out_next": out_next,
+        "una": out_next,
+        "stack_ack": in_next,
+    }
+
+
 def fresh(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int]:
-    """An entry as a SYN-ACK makes it, and the connection seen to be established."""
+    """An entry after the first request, which the engine answered."""
     flow = struct.unpack("=I", struct.pack(">I", 6 << 28 | TOS << 20 | FLOW))[0] if v6 else 0
     base = {
-        "state": State.ESTABLISHED | (State.TIMESTAMPS if ts else 0),
+        "state": State.TIMESTAMPS if ts else State(0),
         "cookie": COOKIE,
         "opened_ns": -AGE_NS,
         "last_ns": -AGE_NS,
         "passed_ns": -AGE_NS,
-        "irs": IRS,
-        "in_next": IRS,
-        "iss": ISS,
-        "out_next": ISS,
-        "una": ISS,
+        **numbers(IRS, ISS),
+        "proven": 65535,
         "worker": WORKER,
         "listener": LISTENER,
         "ifindex": LOOPBACK,
@@ -232,10 +244,10 @@ def fresh(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, in
 D_IN, D_OUT = 400, 3000
 """Bytes of requests and answers that the stack has not seen, in `used`."""
 RECEIVED, SENT = 700, 9000
-"""Bytes that it has."""
+"""Bytes that it has, after the first request."""
 USED_IN, USED_OUT = IRS + D_IN + RECEIVED, ISS + D_OUT + SENT
 """Next numbers of either end, in the client's space."""
-USED_SLOT: Final = (COOKIE, RECEIVED | SENT << 32)
+USED_SLOT: Final = (COOKIE, FIRST_IN + RECEIVED | FIRST_OUT + SENT << 32)
 """The worker has read and answered it all."""
 
 
@@ -255,6 +267,7 @@ def used(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, int
         "d_in": D_IN,
         "d_out": D_OUT,
         "una": USED_OUT - D_OUT,
+        "stack_ack": USED_IN,
         "request_seq": USED_IN - len(EVEN.head),
         "request_len": len(EVEN.head),
         "answer_seq": USED_OUT - EVEN.length,
@@ -280,22 +293,31 @@ def window_beside(conn: Mapping[str, int], way: int, window: int = 512) -> int:
     return max((window << conn["wscale"]) - way, 0) >> conn["wscale"]
 
 
+ANY_IDENT: Final = -1
+"""Identification of an IPv4 packet that may be fragmented: any but 0."""
+
+
+def may_be_fragmented(*, v6: bool) -> dict[str, int]:
+    """Fields of a packet without DF."""
+    return {} if v6 else {"fragment": 0, "ident": ANY_IDENT}
+
+
 def answer(
-    request: Segment, page: Page, *, seq: int = ISS, ack: int | None = None, tsval: int | None = None
+    request: Segment, page: Page, *, seq: int = ISS, ack: int | None = None, again: bool = False
 ) -> Callable[[Mapping[str, int]], Segment]:
-    """The answer to a request. Its Date, and its timestamp when none is given, are those that the entry has after."""
+    """The answer to a request. Its Date and its timestamp are those that the entry has after. `again`: not for the
+    first time, so that it may be fragmented on its way."""
 
     def of(after: Mapping[str, int]) -> Segment:
         ts = after["state"] & State.TIMESTAMPS
         echo = struct.unpack(">I", request.options[4:8])[0] if ts else 0
-        return from_server(
-            page.at(after["answer_second"]),
-            v6=request.v6,
+        return from_server(page.at(after["answer_second"]), v6=request.v6).but(
             seq=seq % MOD,
             ack=(request.end if ack is None else ack) % MOD,
-            options=timestamps(after["ts_last"] if tsval is None else tsval, echo) if ts else b"",
+            options=timestamps(after["ts_last"], echo) if ts else b"",
             source_mac=request.target_mac,
             target_mac=request.source_mac,
+            **(may_be_fragmented(v6=request.v6) if again else {}),
         )
 
     return of
@@ -333,8 +355,7 @@ def passed(segment: Segment, **more: int | Some) -> dict[str, int | Some]:
 def arrange(rig: Rig, case: Case) -> None:
     """Make the world of a case."""
     rig.reset()
-    if case.slot is not None:
-        rig.set_slot(*case.slot)
+    rig.set_slot(*case.slot)
     if case.conn is not None:
         rig.set_conn(case.entry_key, case.conn, of=case.of)
     if case.prepare is not None:
@@ -364,13 +385,20 @@ def check(rig: Rig, case: Case) -> Outcome:
     if case.output is None:
         assert done.data == case.frame
     else:
-        assert decode(done.data) == _segment(case.output, known)
+        assert_same(decode(done.data), _segment(case.output, known))
     assert done.verdict == case.verdict
     assert done.counts == dict(case.counts)
     mark = case.mark if case.mark_after is None else case.mark_after
     assert done.mark == mark
     assert done.sent == _sent(case, known, done)
     return done
+
+
+def assert_same(found: Segment, expected: Segment) -> None:
+    if expected.ident == ANY_IDENT:
+        assert found.ident != 0
+        expected = expected.but(ident=found.ident)
+    assert found == expected
 
 
 def _segment(output: Output, after: Mapping[str, int]) -> Segment:
@@ -382,7 +410,7 @@ def _sent(case: Case, after: Mapping[str, int], done: Outcome) -> list[Sent]:
         return []
     assert len(done.sent) == 1
     frame, mark = done.sent[0]
-    assert decode(frame) == _segment(case.sent, after)
+    assert_same(decode(frame), _segment(case.sent, after))
     assert mark in (None, MARK)
     return done.sent
 

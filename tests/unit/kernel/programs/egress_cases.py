@@ -10,6 +10,7 @@ from tests.unit.kernel.programs.cases import (
     D_IN,
     D_OUT,
     EVEN,
+    FIRST_OUT,
     IRS,
     ISS,
     KINDS,
@@ -78,9 +79,9 @@ def plain() -> Iterator[Case]:
     yield out("no answer yet: an acknowledgement", from_server(), fresh())
     yield out("no answer yet: another window", from_server(window=0), fresh(), becomes={"window": 0})
     yield out("no answer yet: data again", data, fresh(out_next=ISS + 500))
-    fin = {"out_next": ISS + 1, "state": State.ESTABLISHED | State.SERVER_FIN}
+    fin = {"out_next": ISS + 1, "state": State.SERVER_FIN}
     yield out("no answer yet: FIN", from_server(flags=ACK | FIN), fresh(), becomes=fin)
-    both = {"out_next": ISS + 4, "state": State.ESTABLISHED | State.SERVER_FIN}
+    both = {"out_next": ISS + 4, "state": State.SERVER_FIN}
     yield out("no answer yet: FIN behind data", from_server(b"bye", flags=ACK | FIN), fresh(), becomes=both)
     gone = {"counts": {"closed": 1}, "becomes": None}
     for flags in (RST, RST | ACK):
@@ -137,15 +138,13 @@ def translations() -> Iterator[Case]:
     yield moved("a packet of length 0", long, used(), *to, becomes={"out_next": USED_OUT + 100})
     yield moved("bytes in but none out", ack.but(seq=USED_OUT), used(d_out=0), USED_OUT, USED_IN)
     for name, blocks in {"three": [(1, 2), (5, 7), (9, 12)], "four": [(n, n + 1) for n in range(1, 8, 2)]}.items():
-        for place, pad in {"aligned": NOP * 2, "at an even offset": b""}.items():
+        for place, pad in {"aligned": NOP * 2, "at an even offset": b"", "at an odd offset": NOP}.items():
             behind = NOP * (2 - len(pad))
             before = [(STACK_IN + a, STACK_IN + b) for a, b in blocks]
             after = [(USED_IN + a, USED_IN + b) for a, b in blocks]
             packet = ack.but(options=sack(*before, pad=pad) + behind)
             output = packet.but(options=sack(*after, pad=pad) + behind, seq=to[0], ack=to[1])
             yield moved(f"SACK {place}, {name} blocks", packet, used(), *to, output=output)
-    odd = ack.but(options=sack((1, 2), pad=NOP) + NOP)
-    yield moved("SACK at an odd offset is left alone", odd, used(), *to)
 
     state = used()["state"]
     fin = {"out_next": USED_OUT + 1, "state": state | State.SERVER_FIN}
@@ -156,7 +155,7 @@ def translations() -> Iterator[Case]:
 
     for name, irs, iss in (("d_in", MOD - 500, ISS), ("d_out", IRS, MOD - 3500), ("both", MOD - 1, MOD - 1)):
         conn = used()
-        for member in ("irs", "in_next", "request_seq"):
+        for member in ("irs", "in_next", "request_seq", "stack_ack"):
             conn[member] += irs - IRS
         for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
             conn[member] += iss - ISS
@@ -180,7 +179,8 @@ def clamps() -> Iterator[Case]:
         packet, conn = from_stack(v6=v6, ts=ts), pending(v6=v6, ts=ts)
         yield moved(f"clamp: {kind(v6=v6, ts=ts)}", packet, conn, USED_OUT, asked, becomes=stamped)
     piped = ack.but(ack=STACK_IN + 300)
-    yield moved("clamp: the next request, too", piped, pending(in_next=USED_IN + 300), USED_OUT, asked)
+    more, heard = pending(in_next=USED_IN + 300), {"stack_ack": USED_IN + 300}
+    yield moved("clamp: the next request, too", piped, more, USED_OUT, asked, becomes=heard)
     data = from_stack(b"the next answer")
     yield moved("clamp: data", data, pending(), USED_OUT, asked, becomes={"out_next": USED_OUT + len(data.payload)})
     fin = {"out_next": USED_OUT + 1, "state": pending()["state"] | State.SERVER_FIN}
@@ -193,7 +193,7 @@ def clamps() -> Iterator[Case]:
     exact = ack.but(ack=STACK_IN - len(EVEN.head))
     yield moved("clamp: exactly all before", exact, pending(), USED_OUT, asked)
     around = pending()
-    for member in ("irs", "in_next", "request_seq"):
+    for member in ("irs", "in_next", "request_seq", "stack_ack"):
         around[member] += MOD - 20 - asked
     packet = ack.but(ack=(STACK_IN + MOD - 20 - asked) % MOD)
     yield moved("clamp: around 2^32", packet, around, USED_OUT, MOD - 20)
@@ -209,12 +209,15 @@ def stale() -> Iterator[Case]:
         ("one byte", point - 1, 1),
     ):
         packet = from_stack(b"x" * length, seq=seq)
-        yield dropped.but(name=f"stale: {name}", packet=packet)
-        yield dropped.but(name=f"stale: {name}, not acknowledged", packet=packet, conn=pending())
+        again = {"una": seq}
+        yield dropped.but(name=f"stale: {name}", packet=packet, becomes=again)
+        yield dropped.but(name=f"stale: {name}, not acknowledged", packet=packet, conn=pending(), becomes=again)
+        lower = pending(una=seq - 1)
+        yield dropped.but(name=f"stale: {name}, and it knows no better", packet=packet, conn=lower)
     old = from_stack(b"x", seq=point - 1, window=7, flags=ACK | FIN)
-    yield dropped.but(name="stale: its window is news", packet=old, becomes={"window": 7})
+    yield dropped.but(name="stale: its window is news", packet=old, becomes={"window": 7, "una": point - 1})
     stamped = from_stack(b"x", seq=point - 1, ts=True)
-    yield dropped.but(name="stale: it has timestamps", packet=stamped, conn=used(ts=True))
+    yield dropped.but(name="stale: it has timestamps", packet=stamped, conn=used(ts=True), becomes={"una": point - 1})
     first = from_stack(b"x", seq=point)
     yield moved(
         "the first byte behind the answer", first, used(), USED_OUT, USED_IN, becomes={"out_next": USED_OUT + 1}
@@ -280,22 +283,51 @@ def far() -> Iterator[Case]:
     yield out("far: there was no answer", bare, plain_conn, becomes={"out_next": end})
 
 
+def acknowledgements() -> Iterator[Case]:
+    """The highest one is kept: the answer that fills a hole acknowledges all behind it."""
+    ack = from_server(ack=IRS + 50)
+    conn = fresh(in_next=IRS + 80)
+    yield out("acknowledged: more than before", ack, conn, becomes={"stack_ack": IRS + 50})
+    yield out("acknowledged: less than before", ack, conn | {"stack_ack": IRS + 60})
+    yield out("acknowledged: nothing", from_server(flags=RST, ack=IRS + 50), conn, becomes=None, counts={"closed": 1})
+    later = used(stack_ack=USED_IN - 5)
+    yield moved("what it acknowledges is noted", ACKNOWLEDGE, later, USED_OUT, USED_IN, becomes={"stack_ack": USED_IN})
+
+
+def probes() -> Iterator[Case]:
+    """A segment that is larger than what the path is known to take is remembered until it has arrived."""
+    for v6, ts in KINDS:
+        packet = from_server(b"x" * 1400, v6=v6, ts=ts)
+        stamped = {"ts_last": TS_BASE + 5000} if ts else {}
+        noted = stamped | {"out_next": packet.end, "probe_len": 1400, "probe_end": packet.end}
+        conn = fresh(v6=v6, ts=ts, proven=1399)
+        yield out(f"probe: a larger one, {kind(v6=v6, ts=ts)}", packet, conn, becomes=noted)
+        known = fresh(v6=v6, ts=ts, proven=1400)
+        yield out(f"probe: as before, {kind(v6=v6, ts=ts)}", packet, known, becomes=stamped | {"out_next": packet.end})
+    data = from_stack(b"x" * 1400)
+    noted = {"out_next": USED_OUT + 1400, "probe_len": 1400, "probe_end": USED_OUT + 1400}
+    yield moved("a larger one", data, used(proven=1208), USED_OUT, USED_IN, becomes=noted)
+    under_way = used(proven=1208, probe_len=1300, probe_end=USED_OUT)
+    yield moved("an even larger one", data, under_way, USED_OUT, USED_IN, becomes=noted)
+
+
 def openings() -> Iterator[Case]:
     """SYN-ACK. (What makes a new entry needs a socket, which test runs do not have.)"""
     options = mss(1460) + NOP + window_scale(7)
-    first = from_server(seq=ISS - 1, flags=SYN | ACK, options=options)
+    start = ISS - FIRST_OUT - 1
+    first = from_server(seq=start, flags=SYN | ACK, options=options)
     yield out("open: no socket", first, None)
-    yield out("open: no socket, IPv6", from_server(v6=True, seq=ISS - 1, flags=SYN | ACK, options=options), None)
+    yield out("open: no socket, IPv6", from_server(v6=True, seq=start, flags=SYN | ACK, options=options), None)
     yield out("open: SYN-ACK again", first, used(), seen=False)
     yield out("open: SYN-ACK again, not answered yet", first, fresh(), seen=False)
     gone = {"becomes": None, "counts": {"closed": 1}, "seen": False}
-    yield out("open: another connection of the same ends", first.but(seq=ISS), used(), **gone)
+    yield out("open: another connection of the same ends", first.but(seq=start + 1), used(), **gone)
     dead = used(state=State.ANSWERED | State.DEAD)
-    yield out("open: somebody else deletes the old one", first.but(seq=ISS), dead, seen=False)
-    yield out("open: the old one became another one's", first.but(seq=ISS), used(), seen=False, of=bytes(36))
-    yield out("open: a SYN of our own", first.but(flags=SYN, seq=ISS), used(), seen=False)
+    yield out("open: somebody else deletes the old one", first.but(seq=start + 1), dead, seen=False)
+    yield out("open: the old one became another one's", first.but(seq=start + 1), used(), seen=False, of=bytes(36))
+    yield out("open: a SYN of our own", first.but(flags=SYN, seq=start + 1), used(), seen=False)
 
 
 def all_cases() -> Iterator[Case]:
-    for table in (plain, strangers, translations, clamps, stale, clocks, far, openings):
+    for table in (plain, strangers, translations, clamps, stale, clocks, far, acknowledgements, probes, openings):
         yield from table()

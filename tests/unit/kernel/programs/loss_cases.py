@@ -30,6 +30,7 @@ from tests.unit.kernel.programs.cases import (
     from_client,
     from_server,
     kind,
+    may_be_fragmented,
     pending,
     window_beside,
 )
@@ -55,7 +56,7 @@ def again(name: str, packet: Segment, conn: Mapping[str, int] | None = None, **c
         {"ts_last": STAMP},
         {"resent": 1, "answered_bytes": EVEN.length},
         REDIRECT,
-        answer(packet, EVEN, seq=ANSWER_START, ack=USED_IN),
+        answer(packet, EVEN, seq=ANSWER_START, ack=USED_IN, again=True),
         mark_after=MARK,
         slot=USED_SLOT,
     )
@@ -72,6 +73,11 @@ def resends() -> Iterator[Case]:
     yield again("its first byte, as a probe of the window", request(payload=EVEN.head[:1]))
     yield again("it does not acknowledge all before", request(ack=ANSWER_START - 1000))
     yield again("it acknowledges a part of the answer", request(ack=ANSWER_END - 1))
+    filling = answer(request(), EVEN, seq=ANSWER_START, ack=USED_IN + 300, again=True)
+    behind = pending(in_next=USED_IN + 300, stack_ack=USED_IN + 300)
+    yield again("the stack has acknowledged what came after it", request(), behind, output=filling)
+    yield again("no DF", request(fragment=0))
+    yield again("from another neighbour", request(source_mac="02:00:00:00:00:99"))
     yield again("padding behind the packet", request(payload=b"G", trailer=bytes(5)))
 
     for flags in (ACK | PSH | FIN, ACK | CWR, ACK | ECE, ACK | URG):
@@ -85,7 +91,7 @@ def resends() -> Iterator[Case]:
     echo = timestamps(TSVAL + 7, TS_BASE)
 
     def elsewhere(after: Mapping[str, int]) -> Segment:
-        return answer(far.but(options=echo), EVEN, seq=ANSWER_START, ack=USED_IN)(after)
+        return answer(far.but(options=echo), EVEN, seq=ANSWER_START, ack=USED_IN, again=True)(after)
 
     yield again("timestamps in another place", far, pending(ts=True), output=elsewhere)
     ahead = pending(ts=True, ts_last=TS_BASE + 10**7)
@@ -105,11 +111,11 @@ def resends() -> Iterator[Case]:
         "numbers wrap around",
         around,
         pending() | moved,
-        output=answer(around, EVEN, seq=ANSWER_START + 2**31, ack=USED_IN + 2**31),
+        output=answer(around, EVEN, seq=ANSWER_START + 2**31, ack=USED_IN + 2**31, again=True),
     )
 
 
-NUMBERS: Final = ("irs", "iss", "in_next", "out_next", "una", "request_seq", "answer_seq", "answer_pos")
+NUMBERS: Final = ("irs", "iss", "in_next", "out_next", "una", "request_seq", "answer_seq", "answer_pos", "stack_ack")
 
 
 def unpublish(rig: Rig) -> None:
@@ -163,14 +169,14 @@ def gone() -> Iterator[Case]:
     def to_client(packet: Segment) -> Callable[[Mapping[str, int]], Segment]:
         def of(after: Mapping[str, int]) -> Segment:
             ts = bool(after["state"] & State.TIMESTAMPS)
-            return from_server(
-                v6=packet.v6,
+            return from_server(v6=packet.v6).but(
                 flags=RST | ACK,
                 seq=ANSWER_START,
                 ack=USED_IN,
                 options=timestamps(after["ts_last"], TSVAL) if ts else b"",
                 source_mac=packet.target_mac,
                 target_mac=packet.source_mac,
+                **may_be_fragmented(v6=packet.v6),
             )
 
         return of
@@ -194,6 +200,7 @@ def gone() -> Iterator[Case]:
                 ttl=pending()["ttl"],
                 tos=TOS,
                 flow=0xABCDE if v6 else 0,
+                **may_be_fragmented(v6=packet.v6),
             )
             yield Case(
                 f"gone: {name}, {kind(v6=v6, ts=ts)}",

@@ -18,6 +18,7 @@ MOD: Final = 2**32
 
 IPV4, IPV6, VLAN = 0x0800, 0x86DD, 0x8100
 TCP: Final = 6
+ICMP, ICMPV6 = 1, 58
 ETHERNET_BYTES, IPV4_BYTES, IPV6_BYTES, TCP_BYTES = 14, 20, 40, 20
 
 
@@ -193,6 +194,40 @@ class Segment:
         )
         whole = head + self._addresses() + self.ip_options
         return whole[:10] + (checksum(whole) ^ error).to_bytes(2, "big") + whole[12:]
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpError:
+    """An ICMP message about a packet, from a router to who sent that (RFC 792, RFC 4443)."""
+
+    about: bytes
+    """The beginning of that packet, from its IP header on."""
+    kind: int
+    """Of the message: its type."""
+    source: str
+    target: str
+    code: int = 0
+    rest: int = 0
+    """The four bytes behind the checksum: an MTU, perhaps."""
+    ident: int = 0
+    fragment: int = 0
+    ip_options: bytes = b""
+
+    def encode(self) -> bytes:
+        """The frame."""
+        v6 = ":" in self.source
+        addresses = ipaddress.ip_address(self.source).packed + ipaddress.ip_address(self.target).packed
+        message = struct.pack(">BBHI", self.kind, self.code, 0, self.rest) + self.about
+        pseudo = addresses + struct.pack(">II", len(message), ICMPV6) if v6 else b""
+        message = message[:2] + checksum(pseudo + message).to_bytes(2, "big") + message[4:]
+        if v6:
+            ip = struct.pack(">IHBB", 6 << 28, len(message), ICMPV6, 64) + addresses
+        else:
+            length = IPV4_BYTES + len(self.ip_options)
+            fields = (4 << 4 | length // 4, 0, length + len(message), self.ident, self.fragment, 64, ICMP, 0)
+            ip = struct.pack(">BBHHHBBH", *fields) + addresses + self.ip_options
+            ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
+        return bytes(12) + (IPV6 if v6 else IPV4).to_bytes(2, "big") + ip + message
 
 
 def _mac(text: str) -> bytes:

@@ -17,7 +17,7 @@ from tests.unit.kernel.programs.cases import (
     KINDS,
     NOW,
     ODD,
-    RESTING_WINDOW,
+    PAGES,
     STACK_IN,
     STACK_OUT,
     USED_IN,
@@ -43,6 +43,7 @@ from tests.unit.kernel.programs.packets import (
     RST,
     SACK_PERMITTED,
     URG,
+    Flag,
     Segment,
     sack,
 )
@@ -97,7 +98,7 @@ def strangers() -> Iterator[Case]:
         frame, version = packet.encode(), 5 << 4 | (0 if packet.v6 else 5)
         yield stranger(f"another version than {packet.ethertype:#06x}", change(frame, 14, version), packet)
 
-    dead = used(state=State.ESTABLISHED | State.ANSWERED | State.DEAD)
+    dead = used(state=State.ANSWERED | State.DEAD)
     ack = from_client(seq=USED_IN, ack=USED_OUT)
     yield Case("not ours: the entry is dead", ack, dead, seen=False)
     yield Case("not ours: a request, the entry is dead", request, fresh(state=State.DEAD), seen=False, counts=ORDER)
@@ -199,13 +200,11 @@ def blocks_of_sack() -> Iterator[Case]:
         ("before the answer", [(start - 50, start - 40)], [(point - 50, point - 40)]),
         ("from before to behind it", [(start - 1, end + 1)], [(point - 1, point + 1)]),
     ):
-        for place, pad in {"aligned": NOP * 2, "at an even offset": b""}.items():
+        for place, pad in {"aligned": NOP * 2, "at an even offset": b"", "at an odd offset": NOP}.items():
             behind = NOP * (2 - len(pad))
             packet = ACKNOWLEDGE.but(options=sack(*blocks, pad=pad) + behind)
             output = packet.but(options=sack(*there, pad=pad) + behind, seq=STACK_IN, ack=STACK_OUT)
             yield moved(f"SACK {place}, {name}", packet, used(), STACK_IN, STACK_OUT, output=output)
-    odd = ACKNOWLEDGE.but(options=sack((end, end + 5), pad=NOP) + NOP)
-    yield moved("SACK at an odd offset is left alone", odd, used(), STACK_IN, STACK_OUT)
     broken = ACKNOWLEDGE.but(options=b"\x01\x01\x05\x09" + bytes(8))
     yield moved("SACK of a wrong length is left alone", broken, used(), STACK_IN, STACK_OUT)
     permitted = ACKNOWLEDGE.but(options=SACK_PERMITTED + NOP * 2)
@@ -241,7 +240,7 @@ def acknowledgements() -> Iterator[Case]:
     output = next_one.but(seq=STACK_IN, ack=point, window=window_beside(pending(), EVEN.length))
     yield moved("a pipelined request", next_one, pending(), 0, 0, becomes=changes, counts=busy, output=output)
 
-    bare = Case("no answer yet: an acknowledgement is left alone", from_client(window=1), fresh())
+    bare = Case("no answer yet: an acknowledgement is left alone", from_client(), fresh())
     yield bare
     conn = fresh(out_next=ISS + 10)
     for name, number, una in (("noted", ISS + 9, {"una": ISS + 9}), ("too much, and not noted", ISS + 11, {})):
@@ -250,22 +249,7 @@ def acknowledgements() -> Iterator[Case]:
 
 
 def windows() -> Iterator[Case]:
-    """RFC 9293 lets a window of the same numbers only grow. In the stack's numbers answers do not exist, so the stack
-    hears of the smallest window as long as nothing is under way, and of no room that an answer fills."""
-    for v6, ts in KINDS:
-        end = from_client(v6=v6, ts=ts)
-        conn, output = fresh(v6=v6, ts=ts), end.but(window=RESTING_WINDOW)
-        yield Case(f"window: the end of the handshake, {kind(v6=v6, ts=ts)}", end, conn, output=output)
-    bare = Case("", from_client(window=0), fresh())
-    yield bare.but(name="window: the end of the handshake, closed")
-    for flags in (ACK | PSH, ACK | ECE, RST):
-        gone = {"becomes": None, "counts": {"closed": 1}} if flags & RST else {}
-        yield bare.but(name=f"window: not with {flags!r}", packet=from_client(flags=flags), **gone)
-    later = fresh(in_next=IRS + 9)
-    yield bare.but(name="window: not after a request", packet=from_client(seq=IRS + 9), conn=later)
-    spoken = fresh(out_next=ISS + 9)
-    yield bare.but(name="window: not after data of the server", packet=from_client(), conn=spoken)
-
+    """Room that an answer fills is no room for what the stack sends behind it."""
     ack = ACKNOWLEDGE.but(ack=ANSWER_START)
     for name, window, scale, left in (
         ("as much as the answer", EVEN.length, 0, 0),
@@ -287,7 +271,7 @@ def wrap_arounds() -> Iterator[Case]:
     """Numbers around 2^32, of either end."""
     for name, irs, iss in (("d_in", MOD - 500, ISS), ("d_out", IRS, MOD - 3500), ("both", MOD - 1, MOD - 1)):
         conn = used()
-        for member in ("irs", "in_next", "request_seq"):
+        for member in ("irs", "in_next", "request_seq", "stack_ack"):
             conn[member] += irs - IRS
         for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
             conn[member] += iss - ISS
@@ -315,57 +299,96 @@ def over(state: State, **more: int) -> dict[str, int]:
 
 
 def ends() -> Iterator[Case]:
-    """Both sides send a FIN; who acknowledges the last one may forget the connection first."""
+    """Entries that renumber are not deleted with the last packet: the stack may see that otherwise, or not at all."""
     ack, to = ACKNOWLEDGE, (STACK_IN, STACK_OUT)
     fin = ack.but(flags=ACK | FIN)
-    first, second = State.CLIENT_FIN | State.CLIENT_FIRST, State.CLIENT_FIN
-    open_state = used()["state"]
-    gone = {"translated_in": 1, "closed": 1}
-    closes_first = {"in_next": USED_IN + 1, "state": open_state | first}
-    yield moved("the client's FIN, first", fin, used(), *to, becomes=closes_first)
+    state = used()["state"]
+    ends_now = {"in_next": USED_IN + 1, "state": state | State.CLIENT_FIN}
+    yield moved("the client's FIN, first", fin, used(), *to, becomes=ends_now)
     data = fin.but(payload=b"bye", flags=ACK | FIN | PSH)
     shape = {"translated_in": 1, "pass_shape": 1}
-    closes = passed(data, state=open_state | first)
+    closes = passed(data, state=state | State.CLIENT_FIN)
     yield moved("a FIN behind data", data, used(), *to, becomes=closes, counts=shape)
-    # After the client's FIN the stack has sent its own: out_next is behind it. The last acknowledgement ends it all.
-    closing = over(first | State.SERVER_FIN, in_next=USED_IN + 1, out_next=ANSWER_END + 1)
+    both = over(State.CLIENT_FIN | State.SERVER_FIN, in_next=USED_IN + 1, out_next=ANSWER_END + 1)
     last = ack.but(seq=USED_IN + 1, ack=ANSWER_END + 1)
-    final = (STACK_IN + 1, STACK_OUT + 1)
-    yield moved("the last acknowledgement, of the server's FIN", last, closing, *final, becomes=None, counts=gone)
-    early = last.but(ack=ANSWER_END)
-    yield moved("one that does not acknowledge the FIN", early, closing, STACK_IN + 1, STACK_OUT)
-    # The stack's FIN came first, so its socket stays in TIME_WAIT: what comes still must be translated.
+    una = {"una": STACK_OUT + 1}
+    yield moved("the last acknowledgement, of the server's FIN", last, both, STACK_IN + 1, STACK_OUT + 1, becomes=una)
+    yield moved("one that does not acknowledge the FIN", last.but(ack=ANSWER_END), both, STACK_IN + 1, STACK_OUT)
     closed = over(State.SERVER_FIN, out_next=ANSWER_END + 1)
     late = fin.but(ack=ANSWER_END + 1)
-    becomes = {"in_next": USED_IN + 1, "state": closed["state"] | second, "una": STACK_OUT + 1}
+    becomes = {"in_next": USED_IN + 1, "state": closed["state"] | State.CLIENT_FIN, "una": STACK_OUT + 1}
     yield moved("the client's FIN, second", late, closed, STACK_IN, STACK_OUT + 1, becomes=becomes)
-    yield moved("a FIN again", fin, over(first, in_next=USED_IN + 1), *to)
+    yield moved("a FIN again", fin, over(State.CLIENT_FIN, in_next=USED_IN + 1), *to)
+    old = {"state": state | State.CLIENT_FIN}
+    yield moved("a FIN that is old", fin.but(seq=USED_IN - 9), used(), STACK_IN - 9, STACK_OUT, becomes=old)
+    ahead = fin.but(seq=USED_IN + 1)
+    yield moved("a FIN behind a gap", ahead, used(), STACK_IN + 1, STACK_OUT, becomes={"in_next": USED_IN + 2})
     for flags in (RST, RST | ACK):
-        to_reset = {"state": open_state | State.RESET}
         number = STACK_OUT if flags & ACK else USED_OUT
-        yield moved(f"{flags!r}", ack.but(flags=flags), used(), STACK_IN, number, becomes=to_reset)
+        exact = {"state": state | State.RESET}
+        yield moved(f"{flags!r}", ack.but(flags=flags), used(), STACK_IN, number, becomes=exact)
+        for place in (-1, 1):
+            false = ack.but(flags=flags, seq=USED_IN + place)
+            name = f"{flags!r} that the stack does not believe, {place:+}"
+            counted = {"in_next": false.seq} if place > 0 else {}
+            yield moved(name, false, used(), STACK_IN + place, number, becomes=counted)
 
     # Without an answer both number spaces are the same, and nobody needs the entry any longer.
     plain, plain_fin = from_client(), from_client(flags=ACK | FIN)
     base = Case("", plain, fresh())
-    opened = State.ESTABLISHED
-    yield base.but(
-        name="no answer yet: the client's FIN",
-        packet=plain_fin,
-        becomes={"in_next": IRS + 1, "state": opened | first},
-    )
+    noted = {"in_next": IRS + 1, "state": State.CLIENT_FIN}
+    yield base.but(name="no answer yet: the client's FIN", packet=plain_fin, becomes=noted)
     forgotten = base.but(becomes=None, counts={"closed": 1})
     yield forgotten.but(
         name="no answer yet: the client's FIN, second",
         packet=plain_fin.but(ack=ISS + 1),
-        conn=fresh(state=opened | State.SERVER_FIN, out_next=ISS + 1),
+        conn=fresh(state=State.SERVER_FIN, out_next=ISS + 1),
     )
     yield forgotten.but(
         name="no answer yet: the last acknowledgement",
         packet=plain.but(seq=IRS + 1, ack=ISS + 1),
-        conn=fresh(state=opened | first | State.SERVER_FIN, in_next=IRS + 1, out_next=ISS + 1),
+        conn=fresh(state=State.CLIENT_FIN | State.SERVER_FIN, in_next=IRS + 1, out_next=ISS + 1),
     )
     yield forgotten.but(name="no answer yet: RST", packet=plain.but(flags=RST))
+    false = plain.but(flags=RST, seq=IRS - 1)
+    yield base.but(name="no answer yet: RST that the stack does not believe", packet=false)
+    yield forgotten.but(name="no answer yet: what comes after a RST", conn=fresh(state=State.RESET))
+
+
+AHEAD: Final = 2**20
+"""Bytes; what is farther ahead is not counted."""
+
+
+def leaps() -> Iterator[Case]:
+    """Numbers far ahead are nonsense, or come again in order: they must not spoil what is known."""
+    for v6, ts in KINDS:
+        name, conn = kind(v6=v6, ts=ts), used(v6=v6, ts=ts)
+        for place, is_noted in ((AHEAD, True), (AHEAD + 1, False), (2**31 - 500, False)):
+            data = from_client(b"xyz", v6=v6, ts=ts, seq=USED_IN + place, ack=USED_OUT)
+            becomes = passed(data) if is_noted else OLD
+            counts = {"translated_in": 1, "pass_order": 1}
+            to = (STACK_IN + place, STACK_OUT)
+            yield moved(f"{place} bytes ahead, {name}", data, conn, *to, becomes=becomes, counts=counts)
+
+
+def proofs() -> Iterator[Case]:
+    """A segment of the stack's that was larger than all before has arrived: the path takes that much."""
+    probing = {"proven": 1208, "probe_len": 1400, "probe_end": ISS}
+    proven = {"proven": 1400, "probe_len": 0}
+    case = Case("", from_client(), fresh() | probing)
+    for v6, ts in KINDS:
+        packet, conn = from_client(v6=v6, ts=ts), fresh(v6=v6, ts=ts) | probing
+        yield case.but(name=f"proof: it arrived, {kind(v6=v6, ts=ts)}", packet=packet, conn=conn, becomes=proven)
+    yield case.but(name="proof: not yet all of it", packet=from_client(ack=ISS - 1))
+    yield case.but(name="proof: no acknowledgement", packet=from_client(flags=Flag(0)))
+    yield case.but(name="proof: of what nobody sent", packet=from_client(ack=ISS + 1))
+    later = fresh(out_next=ISS + 5000) | probing
+    noted = proven | {"una": ISS + 10}
+    yield case.but(name="proof: of that and more", packet=from_client(ack=ISS + 10), conn=later, becomes=noted)
+    request = from_client(PAGES["three"].head)
+    becomes = passed(request) | proven
+    yield Case("proof: a request brings it", request, fresh() | probing, becomes, {"pass_size": 1})
+    yield case.but(name="proof: none is under way", conn=fresh(proven=1208, probe_end=ISS))
 
 
 TABLES: Final = (
@@ -378,6 +401,8 @@ TABLES: Final = (
     windows,
     wrap_arounds,
     ends,
+    leaps,
+    proofs,
 )
 
 

@@ -53,7 +53,7 @@ RING_BYTES: Final = 4096
 
 SKB_BYTES: Final = 192
 """struct __sk_buff of linux/bpf.h."""
-SKB_MARK, SKB_IFINDEX = 8, 40
+SKB_MARK, SKB_IFINDEX, SKB_GSO_SIZE = 8, 40, 176
 
 TEST_CHECKSUM_COMPLETE: Final = 1 << 2
 """BPF_F_TEST_SKB_CHECKSUM_COMPLETE, Linux 6.11: as from a network card that gives the sum of all bytes. EBADMSG: the
@@ -326,6 +326,7 @@ class Rig:
         *,
         mark: int = 0,
         ifindex: int = LOOPBACK,
+        gso_size: int = 0,
         flags: int = 0,
         beat: bool = True,
         drain: bool = True,
@@ -336,6 +337,7 @@ class Rig:
         context = bytearray(SKB_BYTES)
         struct.pack_into("=I", context, SKB_MARK, mark)
         struct.pack_into("=I", context, SKB_IFINDEX, ifindex)
+        struct.pack_into("=I", context, SKB_GSO_SIZE, gso_size)
         layout = self.layouts["tux_kernel_counters"]
         counts = self.maps["counters"].sums(layout)
         with self.space:

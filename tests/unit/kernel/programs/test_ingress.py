@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import struct
 from collections.abc import Iterator
 
@@ -16,15 +15,14 @@ from tests.unit.kernel.programs.cases import (
     CLIENT6,
     CLIENT_PORT,
     EVEN,
+    FIRST_SLOT,
     Case,
-    State,
     arrange,
     check,
     fresh,
     from_client,
-    passed,
 )
-from tests.unit.kernel.programs.packets import ACK, Segment
+from tests.unit.kernel.programs.packets import ACK
 from tests.unit.kernel.programs.rig import PASS, REDIRECT, RING_BYTES, Rig, boot_ns, tuple_in
 from tests.unit.kernel.programs.tagged import tagged
 
@@ -47,67 +45,6 @@ def test_every_counter_of_requests_has_a_case(rig: Rig) -> None:
     elsewhere = {"opened", "open_full", "open_options", "open_unknown", "translated_out", "stale_dropped"}
     elsewhere |= {"pass_log_full"}  # below
     assert {name for case in CASES for name in case.counts} == counters - elsewhere
-
-
-# ---- Before the first answer the stack must have the connection established
-
-HOSTS = ["127.0.0.1", "::1"]
-
-
-def over(client: socket.socket, payload: bytes) -> Segment:
-    """A segment of a client over `lo`."""
-    (source, source_port), (target, target_port) = client.getsockname()[:2], client.getpeername()[:2]
-    return from_client(payload, source=source, target=target, source_port=source_port, target_port=target_port)
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_the_stack_has_it_established(rig: Rig, host: str) -> None:
-    rig.reset()
-    with rig.connected(host) as (client, key):
-        packet = over(client, EVEN.head)
-        rig.open_port(packet.target_port)
-        assert tuple_in(packet) == key
-        rig.set_conn(key, fresh(v6=packet.v6, state=0))
-        done = rig.run("ingress", packet.encode())
-        assert (done.verdict, done.counts) == (REDIRECT, {"answered": 1, "answered_bytes": EVEN.length})
-        after = rig.conn(key)
-        assert after is not None
-        assert after["state"] == State.ESTABLISHED | State.ANSWERED | State.PENDING
-
-
-def assert_not_answered(rig: Rig, packet: Segment) -> None:
-    rig.open_port(packet.target_port)
-    case = Case("", packet, fresh(v6=packet.v6, state=0), passed(packet), {"pass_state": 1})
-    port = packet.target_port
-    check(rig, case.but(prepare=lambda rig: rig.open_port(port)))
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_the_stack_closes_it(rig: Rig, host: str) -> None:
-    with rig.connected(host) as (client, _):
-        client.shutdown(socket.SHUT_WR)
-        assert_not_answered(rig, over(client, EVEN.head))
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_only_a_listener_is_there(rig: Rig, host: str) -> None:
-    with rig.space, socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
-        packet = from_client(
-            EVEN.head,
-            source=CLIENT6 if ":" in host else CLIENT,
-            target=host,
-            source_port=CLIENT_PORT,
-            target_port=one.getsockname()[1],
-        )
-        assert_not_answered(rig, packet)
-
-
-def test_the_stack_waits_for_data_before_it_makes_a_socket(rig: Rig) -> None:
-    """TCP_DEFER_ACCEPT: there is a request for a connection only."""
-    with rig.space, socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
-        with socket.create_connection(listener.getsockname()) as client:
-            assert_not_answered(rig, over(client, EVEN.head))
 
 
 # ---- The log
@@ -198,6 +135,7 @@ def test_two_requests_and_what_is_said_between_them(rig: Rig) -> None:
     first = from_client(EVEN.head)
     key = tuple_in(first)
     rig.set_conn(key, fresh())
+    rig.set_slot(*FIRST_SLOT)
     assert rig.run("ingress", first.encode()).verdict == REDIRECT
     second = first.but(seq=first.end, ack=first.ack + EVEN.length)
     assert rig.run("ingress", second.but(payload=b"", flags=ACK).encode()).verdict == PASS

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.kernel.programs.cases import EVEN, fresh, from_client
+from tests.unit.kernel.programs.cases import EVEN, FIRST_SLOT, fresh, from_client
 from tests.unit.kernel.programs.rig import LISTENER, PASS, REDIRECT, Outcome, Rig, tuple_in
 
 MAX_HEAD = 2048
@@ -52,6 +52,7 @@ class Published:
 @pytest.fixture(autouse=True, scope="module")
 def world(rig: Rig) -> None:
     rig.reset()
+    rig.set_slot(*FIRST_SLOT)
 
 
 @given(HEADS, st.data())

@@ -107,7 +107,7 @@ def test_a_false_syn_ends_no_connection(rig: Rig, host: str) -> None:
 def test_an_entry_that_somebody_else_deletes(rig: Rig, of: bytes | None) -> None:
     rig.reset()
     packet = syn()
-    rig.set_conn(tuple_in(packet), fresh(state=State.ESTABLISHED if of else State.DEAD), of=of)
+    rig.set_conn(tuple_in(packet), fresh(state=State(0) if of else State.DEAD), of=of)
     done = rig.run("ingress", packet.encode())
     assert (done.verdict, done.data, done.counts) == (PASS, packet.encode(), {})
     assert rig.conn(tuple_in(packet)) is not None
