@@ -98,6 +98,7 @@ class Supervisor:
     _serving: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _kill_at: float | None = field(default=None, init=False)
+    _tier_failed: bool = field(default=False, init=False)
     _at_once: bool = field(default=True, init=False)
     """Its end waits for nothing."""
     _code: int = field(default=0, init=False)
@@ -123,8 +124,9 @@ class Supervisor:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             now = time.monotonic()
-            if self.tier is not None and self.tier.due() <= now:
-                self.tier.tick()
+            if self.tier is not None and not self._tier_failed and self.tier.due() <= now:
+                with self._without_harm():
+                    self.tier.tick()
             for index in [index for index, restart in self._restarts.items() if restart.at <= now]:
                 del self._restarts[index]
                 self._start(index)
@@ -137,7 +139,7 @@ class Supervisor:
         times = [restart.at for restart in self._restarts.values()]
         if self._kill_at is not None:
             times.append(self._kill_at)
-        if self.tier is not None:
+        if self.tier is not None and not self._tier_failed:
             times.append(self.tier.due())
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -229,9 +231,21 @@ class Supervisor:
     def _on_kernel_message(self, sender: _Worker) -> None:
         if self._running.get(sender.index) is not sender or sender.kernel is None or self.tier is None:
             return
-        if not self.tier.on_message(sender.index):
+        goes_on = False
+        with self._without_harm():
+            goes_on = self.tier.on_message(sender.index)
+        if not goes_on:
             self._selector.unregister(sender.kernel)
             sender.kernel = None
+
+    @contextlib.contextmanager
+    def _without_harm(self) -> Iterator[None]:
+        """A mistake in the kernel tier costs the tier, and not the server: without a heartbeat it answers nothing."""
+        try:
+            yield
+        except Exception:
+            logger.exception("the kernel tier failed; workers answer all requests from now on")
+            self._tier_failed = True
 
     def _announce(self) -> None:
         for url in self.listeners.urls:
@@ -279,7 +293,8 @@ class Supervisor:
         if ended.kernel is not None:
             self._selector.unregister(ended.kernel)
         if self.tier is not None:
-            self.tier.worker_gone(ended.index)
+            with self._without_harm():
+                self.tier.worker_gone(ended.index)
         os.close(ended.pidfd)
         ended.control.close()
 
@@ -294,10 +309,11 @@ class Supervisor:
             self._forget(running)
 
     def _finish_tier(self) -> None:
-        if self.tier is not None and self._at_once:
-            self.tier.finish(0.0)
-        elif self.tier is not None:
-            self.tier.finish()
+        with self._without_harm():
+            if self.tier is not None and self._at_once:
+                self.tier.finish(0.0)
+            elif self.tier is not None:
+                self.tier.finish()
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -319,7 +335,8 @@ class Supervisor:
         self._stopping = True
         self._restarts.clear()
         if self.tier is not None:
-            self.tier.quiet()
+            with self._without_harm():
+                self.tier.quiet()
         self._kill_at = time.monotonic() + self.grace + KILL_MARGIN_SECONDS
         self._signal_workers(signal.SIGTERM)
 
@@ -336,7 +353,8 @@ class Supervisor:
             logger.error("cannot reopen the access log %s: %s", self.log.path, error.strerror)
             return
         if self.tier is not None:
-            self.tier.reopen_log(self.log.fd)
+            with self._without_harm():
+                self.tier.reopen_log(self.log.fd)
         for running in self._running.values():
             try:
                 control.send_log(running.control, self.log.fd)

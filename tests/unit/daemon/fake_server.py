@@ -5,7 +5,7 @@ request does is its path: /pid, /log, /slow (answers when the client sends one b
 the kernel tier), /no-tier (closes its end).
 FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
 FAKE_TIER in the environment: with a kernel tier, which says on standard error what is asked of it; "seatless": it has
-no seat.
+no seat; "failing", "deaf": it has a mistake.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ class FakeTier:
 
     def on_message(self, worker: int) -> bool:
         message = self._lines[worker].recv(1000)
+        if TIER == "deaf" and message == b"hello":
+            raise RuntimeError("this tier cannot hear")
         _say(f"message {worker} {message.decode()}")
         return bool(message)
 
@@ -183,6 +185,8 @@ class FakeTier:
     def tick(self) -> None:
         self._ticks += 1
         self._due = time.monotonic() + 0.02
+        if TIER == "failing":
+            raise RuntimeError("this tier cannot tick")
         if self._ticks == 10:
             _say("ten ticks")
 

@@ -355,6 +355,17 @@ class TestTier:
             assert get(server, "/pid")
             assert "tux: error: worker 0 has no part in the kernel tier: no seat" in server.stderr_text()
 
+    @pytest.mark.parametrize(("tier", "what"), [("failing", "tick"), ("deaf", "hear")])
+    def test_a_mistake_in_it_does_not_end_the_server(self, tier: str, what: str) -> None:
+        with running(tier=tier, workers=1) as server:
+            get(server, "/tier")
+            until(lambda: f"RuntimeError: this tier cannot {what}" in server.stderr_text(), "it fails")
+            assert get(server, "/tier")
+            assert "workers answer all requests from now on" in server.stderr_text()
+            assert server.stop() == 0
+            assert server.stderr_text().count("RuntimeError: ") == 1
+            assert tier_said(server)[-1] == "finish 2"
+
     def test_a_stop_is_quiet_first_and_finished_last(self) -> None:
         with running(tier="on", workers=2) as server:
             assert server.stop() == 0
