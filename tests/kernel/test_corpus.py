@@ -116,7 +116,9 @@ def test_same_bytes(pair: Pair, case: Case) -> None:
         assert pair.on.exchange([data], ends=ends) == pair.off.exchange([data], ends=ends)
     ways = [in_single_bytes(data)]
     if case.end is not End.WAITS:
-        ways += [[data + MISS], [data, MISS]]
+        ways.append([data + MISS])
+    if case.end is End.KEPT:  # else what comes too late may reset the connection before all has been read
+        ways.append([data, MISS])
     for pieces in ways:
         wanted = pair.off.exchange(pieces, ends=ends)
         assert pair.on.exchange(pieces, ends=ends) == wanted
