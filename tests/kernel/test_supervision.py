@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -86,6 +87,17 @@ class TestStatus:
         assert sets(world) == []
         text = world.lab.tux("kernel", "status", "--bpffs", str(world.lab.bpffs))
         assert text == f"no kernel tier below {world.lab.bpffs}\n"
+
+
+class TestWorker:
+    def test_it_has_its_two_maps_and_nothing_else_of_the_tier(self, world: World) -> None:
+        """It is mapped, not open: a worker that is taken over cannot reach what the supervisor tells the programs."""
+        (pid,) = world.server.worker_pids()
+        areas = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "bpf" in line]
+        assert len(areas) == 2, areas
+        opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert [name for name in opened if "bpf" in name or "btf" in name] == []
+        assert world.server.stop() == 0
 
 
 class TestStop:

@@ -166,7 +166,10 @@ def serve(seat: Seat, job: Job) -> int:
     for index, (listener, sock) in enumerate(zip(seat.listeners, sockets, strict=True)):
         engine.listen(sock.fileno(), listener=index, shared=listener.shared)
     if seat.kernel is not None:
-        engine.kernel(**dataclasses.asdict(seat.kernel))
+        try:
+            engine.kernel(**dataclasses.asdict(seat.kernel))
+        except OSError as error:  # nothing is lost but speed
+            logger.error("worker %d has no part in the kernel tier: %s", seat.index, error)
     own = set(job.own)
     if seat.log_fd >= 0:
         own.add(_identity(seat.log_fd))

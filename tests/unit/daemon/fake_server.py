@@ -5,7 +5,7 @@ request does is its path: /pid, /log, /slow (answers when the client sends one b
 the kernel tier), /no-tier (closes its end).
 FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
 FAKE_TIER in the environment: with a kernel tier, which says on standard error what is asked of it; "seatless": it has
-no seat; "failing", "deaf": it has a mistake.
+no seat; "refused": the engine cannot take it; "failing", "deaf": it has a mistake.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class FakeEngine:
         hits: int,
         max_answer_bytes: int,
     ) -> None:
+        if TIER == "refused":
+            for fd in (slots_fd, cells_fd, message_fd):
+                os.close(fd)
+            raise OSError("no memory")
         self._tier = socket.socket(fileno=message_fd)
         names = [os.readlink(f"/proc/self/fd/{fd}").split(" ")[0] for fd in (slots_fd, cells_fd)]
         self._tier.send(f"{names} {secret!r} {tuple(listeners)} {hits} {max_answer_bytes}".encode())

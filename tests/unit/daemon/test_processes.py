@@ -350,10 +350,11 @@ class TestTier:
             calls = [line for line in tier_said(server) if not line.startswith("message") and line != "ten ticks"]
             assert calls == ["seat 0", "gone 0", "seat 0"]
 
-    def test_workers_serve_without_a_seat(self) -> None:
-        with running(tier="seatless", workers=1) as server:
+    @pytest.mark.parametrize(("tier", "why"), [("seatless", "no seat"), ("refused", "no memory")])
+    def test_workers_serve_without_a_seat(self, tier: str, why: str) -> None:
+        with running(tier=tier, workers=1) as server:
             assert get(server, "/pid")
-            assert "tux: error: worker 0 has no part in the kernel tier: no seat" in server.stderr_text()
+            assert f"tux: error: worker 0 has no part in the kernel tier: {why}\n" in server.stderr_text()
 
     @pytest.mark.parametrize(("tier", "what"), [("failing", "tick"), ("deaf", "hear")])
     def test_a_mistake_in_it_does_not_end_the_server(self, tier: str, what: str) -> None:
