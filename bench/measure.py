@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +119,15 @@ class Meter:
         """Offer ``load`` and return the figures of it; ``server`` is the root of the server's process tree.
 
         rate: answers/s · cpu_us, machine_us, client_us: CPU per answer of the server, of all processors, of the load
-        generator · p50_us, p99_us: latency · p50_miss_us, p99_miss_us: of the second class of requests, where there is
-        one · requests, wrong, errors, unsent: counts · mbytes: MB of bodies a second.
+        generator · other_cpus: processors busy with neither server nor load generator, on average · p50_us, p99_us:
+        latency · p50_miss_us, p99_miss_us: of the second class of requests, where there is one · requests, wrong,
+        errors, unsent: counts · mbytes: MB of bodies a second.
         """
         with self.background(load) as process:
-            tree_before, machine_before = tree_cpu_us(server), machine_busy_us()
+            started, tree_before, machine_before = time.monotonic(), tree_cpu_us(server), machine_busy_us()
             output, complaint = process.communicate()
             tree_used, machine_used = tree_cpu_us(server) - tree_before, machine_busy_us() - machine_before
+            elapsed_us = (time.monotonic() - started) * 1e6
         if process.returncode != 0:
             raise MeasureError((complaint.strip().splitlines() or ["the load generator failed"])[-1])
         result = json.loads(output)
@@ -135,6 +138,7 @@ class Meter:
             "cpu_us": tree_used / answers,
             "machine_us": machine_used / answers,
             "client_us": result["client_cpu_us"] / answers,
+            "other_cpus": max(0.0, machine_used - tree_used - result["client_cpu_us"]) / elapsed_us,
             "p50_us": result["latency_us"]["p50"],
             "p99_us": result["latency_us"]["p99"],
             "mbytes": result["body_bytes"] / seconds / 1e6,

@@ -25,6 +25,7 @@ from bench.verdict import Results, Row, Sample
 FIRST_PORT: Final = 8100
 WARM_S: Final = 0.5  # seconds of load before the first round of a server
 REWARM_S: Final = 0.1  # and before each later one
+DISTURBED: Final = 0.2  # processors that do other work, in the median, above which a row says so
 LOOPBACK: Final = Place("127.0.0.1", "lo", netns.MTU)
 FAULTS: Final = ("wrong", "errors", "unsent", "unlogged", "requests")  # figures that are added up over parts of a round
 
@@ -79,6 +80,12 @@ def measure(bench: Bench, scenario: Scenario) -> Row:
             _cases(bench, scenario, row, scenarios.MISS_RATIOS)
         case "foreign":
             _foreign(bench, scenario, row)
+    other = [sample.figures["other_cpus"] for sample in row.samples if "other_cpus" in sample.figures]
+    if other and statistics.median(other) > DISTURBED:
+        row.notes.append(
+            f"DISTURBED: {statistics.median(other):.2f} processors were busy with neither server nor load generator."
+        )
+        print(f"  {row.notes[-1]}", flush=True)
     return row
 
 
