@@ -62,6 +62,9 @@ RECIPES: Final[dict[str, Recipe]] = {
     "bpftool": Recipe(("bpftool",), "usr/sbin/bpftool"),
     "wrk": Recipe(("wrk",), "usr/bin/wrk"),
     "h2load": Recipe(("nghttp2-client",), "usr/bin/h2load"),
+    "ab": Recipe(("apache2-utils",), "usr/bin/ab"),
+    # usr/bin/chromium is a script for desktops.
+    "chromium": Recipe(("chromium",), "usr/lib/chromium/chromium"),
 }
 
 
@@ -108,6 +111,7 @@ def _ready(name: str, recipe: Recipe, folder: Path) -> Peer | None:
 def _environment(root: Path) -> dict[str, str]:
     """LD_LIBRARY_PATH over the library folders below ``root``: usr/lib/<triplet> and its older places."""
     candidates = [*sorted(root.glob("usr/lib/*-linux-gnu*")), root / "usr/lib", *sorted(root.glob("lib/*-linux-gnu*"))]
+    candidates += sorted(root.glob("usr/lib/*-linux-gnu*/pulseaudio"))  # a library that only others of its package use
     folders = [str(folder) for folder in candidates if any(folder.glob("*.so*"))]
     return {"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}
 

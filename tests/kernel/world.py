@@ -58,6 +58,11 @@ class World:
             assert all(now[name] - before[name] >= count for name, count in least.items()), now - before
 
     @property
+    def files(self) -> dict[str, bytes]:
+        """Path -> content."""
+        return self.catalogue.files
+
+    @property
     def eligible(self) -> list[Request]:
         """Hot requests whose answers fit one segment."""
         return [r for r in self.catalogue.hot if len(self.reference.answer(r).text) <= self.largest]
