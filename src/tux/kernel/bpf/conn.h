@@ -16,8 +16,9 @@ enum tux_kernel_state {
     TUX_KERNEL_TIMESTAMPS = 256, /* RFC 7323 timestamps are in use */
 };
 
-/* Two number spaces: the client's, on the wire, and the stack's, which never saw the answered requests (d_in bytes) nor
- * the answers (d_out bytes). All members below the lock change under it. Members without a note are in the client's space. */
+/* Two number spaces: the client's, on the wire, and the stack's, which never saw the answered requests (d_in bytes)
+ * nor the answers (d_out bytes). All members below the lock change under it. Members without a note are in the
+ * client's space. */
 struct tux_kernel_conn {
     struct bpf_spin_lock lock;
     struct tux_kernel_tuple tuple; /* its key: the memory of a deleted entry may hold another one at once */

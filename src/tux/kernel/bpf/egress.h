@@ -6,8 +6,8 @@
 #include "open.h"
 #include "translate.h"
 
-/* Numbers are compared modulo 2^32, so one that is remembered must not fall half of that behind. No window is so large that
- * something as old as FAR_BYTES could still be on its way. */
+/* Numbers are compared modulo 2^32, so one that is remembered must not fall half of that behind. No window is so
+ * large that something as old as FAR_BYTES could still be on its way. */
 #define FAR_BYTES (1u << 30)
 
 INLINE void forget_answer(struct tux_kernel_conn *conn)
@@ -76,15 +76,18 @@ INLINE int egress(struct __sk_buff *skb)
             conn->state |= TUX_KERNEL_SERVER_FIN;
         if (p.flags & TCP_RST)
             conn->state |= TUX_KERNEL_RESET;
-        if (p.flags & TCP_ACK && seq_after(ack, conn->stack_ack))
+        if (p.flags & TCP_ACK && seq_after(ack, conn->stack_ack)) {
             conn->stack_ack = ack;
+            if (seq_after(ack, conn->in_next)) /* it came in an order that was not counted */
+                conn->in_next = ack;
+        }
         __u32 segment = skb->gso_size ? skb->gso_size : p.payload_len;
         if (segment > conn->proven && segment <= 65535) {
             conn->probe_len = (__u16)segment;
             conn->probe_end = seq + p.payload_len;
         }
-        /* As long as the client may miss the answer, it must not learn that the request has arrived, or it would not send
-         * it again. */
+        /* As long as the client may miss the answer, it must not learn that the request has arrived, or it would not
+         * send it again. */
         if (conn->state & TUX_KERNEL_PENDING && p.flags & TCP_ACK && seq_after(ack, conn->request_seq))
             ack = conn->request_seq;
         if (o->timestamp_at) {

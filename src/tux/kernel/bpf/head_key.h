@@ -9,8 +9,8 @@
 
 #define TUX_KERNEL_MAX_HEAD_WORDS (TUX_KERNEL_MAX_HEAD_BYTES / 8u)
 
-/* The hash is SipHash-1-3-128 of the head padded with zeros to whole words; the length is part of the key. `words` holds
- * at least (length + 7) / 8 of them, the rest of the last one zero. False: the head is empty or too long. */
+/* The hash is SipHash-1-3-128 of the head padded with zeros to whole words; the length is part of the key. `words`
+ * holds at least (length + 7) / 8 of them, the rest of the last one zero. False: the head is empty or too long. */
 TUX_SIPHASH_INLINE int tux_kernel_key_of(const uint64_t secret[2], const uint64_t *words, uint32_t length,
                                          uint32_t listener, struct tux_kernel_key *key)
 {

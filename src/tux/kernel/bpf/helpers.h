@@ -15,7 +15,8 @@
 #define __type(name, value) value *name
 #define __array(name, value) value *name[]
 
-/* The compiler knows the value only as far as the verifier does after this: bounds are then checked where they are used. */
+/* The compiler knows the value only as far as the verifier does after this: bounds are then checked where they are
+ * used. */
 #define OPAQUE(variable) __asm__ volatile("" : "+r"(variable))
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;

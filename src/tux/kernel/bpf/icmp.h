@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ICMP errors about packets of our connections. They quote the sequence number as it was on the wire; the stack believes them
- * only if it knows it (RFC 5927), and would never learn that the path takes less than it sends. */
+/* ICMP errors about packets of our connections. They quote the sequence number as it was on the wire; the stack
+ * believes them only if it knows it (RFC 5927), and would never learn that the path takes less than it sends. */
 #ifndef TUX_KERNEL_ICMP_H
 #define TUX_KERNEL_ICMP_H
 

@@ -34,16 +34,22 @@ INLINE struct tux_kernel_slot *slot_of(const struct tux_kernel_conn *conn)
     return bpf_map_lookup_elem(inner, &index);
 }
 
-/* Have stack and engine nothing of this connection in hand? What passed to the stack and what came from it is counted here,
- * under the lock; the engine says how much of it had arrived, and what it had sent, when its last answer was complete. If
- * both are equal, then all that came was read and answered, and all that was sent has passed: the engine acts next only
- * when something more is passed to it. */
+/* Have stack and engine nothing of this connection in hand? What passed to the stack and what came from it is
+ * counted here, under the lock; the engine says how much of it had arrived, and what it had sent, when its last
+ * answer was complete. If both are equal, then all that came was read and answered, and all that was sent has
+ * passed: the engine acts next only when something more is passed to it. */
 INLINE int is_quiescent(const struct tux_kernel_conn *conn, const struct tux_kernel_slot *slot)
 {
     __u32 received = conn->in_next - conn->irs - conn->d_in, sent = conn->out_next - conn->iss - conn->d_out;
     __u64 cookie = *(volatile const __u64 *)&slot->cookie;
     __u64 marks = *(volatile const __u64 *)&slot->marks;
     return cookie == conn->cookie && marks == (received | (__u64)sent << 32);
+}
+
+/* Has the client got all before `end`? */
+INLINE int acknowledges(const struct tux_kernel_conn *conn, const struct packet *p, __u32 end)
+{
+    return p->flags & TCP_ACK && !seq_before(p->ack, end) && !seq_after(p->ack, conn->out_next);
 }
 
 INLINE int is_in_order(const struct tux_kernel_conn *conn, const struct packet *p)
@@ -64,15 +70,15 @@ INLINE int same_hop(const __u8 a[6], const __u8 b[6])
     return differ == 0;
 }
 
-/* Is this a request that may be answered at all? The shape of the packet alone decides. An answer goes back to the neighbour
- * that the request comes from: that must be the one that the stack itself sends to. */
+/* Is this a request that may be answered at all? The shape of the packet alone decides. An answer goes back to the
+ * neighbour that the request comes from: that must be the one that the stack itself sends to. */
 INLINE int has_shape(const struct __sk_buff *skb, const struct packet *p, const struct options *o,
                      const struct tux_kernel_conn *conn)
 {
     int timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
     return (p->flags & ~(__u32)TCP_PSH) == TCP_ACK && p->payload_len <= TUX_KERNEL_MAX_HEAD_BYTES && p->plain &&
-           p->no_fragment && skb->pkt_type == PACKET_HOST && (p->tos & 3) != 3 && o->standard && (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex &&
-           same_hop(conn->hop, p->hop);
+           p->no_fragment && skb->pkt_type == PACKET_HOST && (p->tos & 3) != 3 && o->standard &&
+           (o->timestamp_at != 0) == timestamps && conn->ifindex == skb->ifindex && same_hop(conn->hop, p->hop);
 }
 
 /* The head into the scratch, in whole words, and its key. */
@@ -153,7 +159,7 @@ INLINE int date_of(const struct tux_kernel_control *ctl, __u64 now, __u64 *secon
     return *date && (*date)->second == *second;
 }
 
-/* Find what answers this request. 0: all is there, `*reason` untouched; else the counter of why not. */
+/* Find what answers this request. 0: nothing, or not now; the counter says why. */
 INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const struct options *o,
                        const struct tux_kernel_control *ctl, const struct tux_kernel_conn *conn,
                        struct tux_kernel_counters *count, __u64 now, struct candidate *c, int *by_device)
@@ -166,8 +172,8 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         count->pass_shape++;
         return 0;
     }
-    /* The first request of a connection is the engine's. So the stack is known to be ready, the path has carried an answer,
-     * and a connection that is used once costs no more than it would without us. */
+    /* The first request of a connection is the engine's. So the stack is known to be ready, the path has carried an
+     * answer, and a connection that is used once costs no more than it would without us. */
     if (conn->out_next == conn->iss) {
         count->pass_first++;
         return 0;
@@ -263,14 +269,14 @@ INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, 
     conn->d_out += c->answer->length;
 }
 
-/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
- * answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the stack would
- * send beyond it. Therefore when the stack is told of an acknowledgement it hears of the smallest window: the next request
- * that is passed to it opens it again. 1 and not 0: a FIN has room. */
+/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests
+ * and answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the
+ * stack would send beyond it. Therefore when the stack is told of an acknowledgement it hears of the smallest
+ * window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
 #define RESTING_WINDOW 1u
 
-/* The window that the stack is told of, scaled as it came: room for an answer of ours that is on its way is not room for
- * what the stack sends behind it. */
+/* The window that the stack is told of, scaled as it came: room for an answer of ours that is on its way is not room
+ * for what the stack sends behind it. */
 INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct packet *p)
 {
     __u32 answer_end = conn->answer_seq + conn->answer_len;
@@ -284,8 +290,9 @@ INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct pa
 /* What is so far ahead of all that came before is nonsense, or will come again in order: it is not counted. */
 #define AHEAD_BYTES (1u << 20)
 
-/* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. An entry that renumbers is
- * never deleted here, because the stack may see this packet otherwise, or not at all: the sweep looks at the socket. */
+/* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. An entry that
+ * renumbers is never deleted here, because the stack may see this packet otherwise, or not at all: the sweep looks
+ * at the socket. */
 INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __u64 now, struct outcome *out)
 {
     __u32 end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
@@ -315,9 +322,10 @@ INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __
 }
 
 /* The request's packet, turned round before, becomes one for the stack, without data. */
-INLINE int pass_empty(struct __sk_buff *skb, const struct packet *p, const struct options *o, struct tux_kernel_scratch *work,
-                      __u32 seq, __u8 flags)
+INLINE int pass_empty(struct __sk_buff *skb, const struct packet *p, struct tux_kernel_scratch *work, __u32 seq,
+                      __u8 flags)
 {
+    const struct options *o = &work->options;
     struct reply *r = &work->reply;
     swap_ends(&work->header, p->v6);
     r->seq = seq;
@@ -329,8 +337,7 @@ INLINE int pass_empty(struct __sk_buff *skb, const struct packet *p, const struc
 }
 
 /* The client asks again for an answer whose bytes are gone (120 s later at the least): nobody can fill the hole. */
-INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, const struct options *o, struct tux_kernel_scratch *work,
-                      __u32 own_mark)
+INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, struct tux_kernel_scratch *work, __u32 own_mark)
 {
     __u32 mark = skb->mark;
     if (build_empty(skb, p, &work->header, &work->reply, TCP_RST | TCP_ACK))
@@ -338,7 +345,7 @@ INLINE int reset_both(struct __sk_buff *skb, const struct packet *p, const struc
     skb->mark = own_mark;
     bpf_clone_redirect(skb, skb->ifindex, 0);
     skb->mark = mark;
-    return pass_empty(skb, p, o, work, work->outcome.stack_next, TCP_RST | TCP_ACK);
+    return pass_empty(skb, p, work, work->outcome.stack_next, TCP_RST | TCP_ACK);
 }
 
 INLINE int ingress(struct __sk_buff *skb)
@@ -391,10 +398,9 @@ INLINE int ingress(struct __sk_buff *skb)
         return TC_ACT_UNSPEC;
     }
     conn->last_ns = now;
-    if ((conn->state & TUX_KERNEL_PENDING) && (p.flags & TCP_ACK) && !seq_before(p.ack, conn->answer_seq + conn->answer_len) &&
-        !seq_after(p.ack, conn->out_next))
+    if (conn->state & TUX_KERNEL_PENDING && acknowledges(conn, &p, conn->answer_seq + conn->answer_len))
         conn->state &= ~(__u32)TUX_KERNEL_PENDING;
-    if (conn->probe_len && (p.flags & TCP_ACK) && !seq_before(p.ack, conn->probe_end) && !seq_after(p.ack, conn->out_next)) {
+    if (conn->probe_len && acknowledges(conn, &p, conn->probe_end)) {
         conn->proven = conn->probe_len;
         conn->probe_len = 0;
     }
@@ -487,7 +493,7 @@ INLINE int ingress(struct __sk_buff *skb)
     r->flags = TCP_ACK | TCP_PSH;
     if (answer->id != out->answer_id || date->second != out->answer_second || answer->length != r->payload_len) {
         count->version_gone++;
-        return reset_both(skb, &p, o, work, ctl->mark);
+        return reset_both(skb, &p, work, ctl->mark);
     }
     r->payload_sum = answer_sum(answer, date);
     __u32 mark = skb->mark;
@@ -507,7 +513,7 @@ INLINE int ingress(struct __sk_buff *skb)
     count->stack_acks++;
     bpf_clone_redirect(skb, skb->ifindex, 0);
     skb->mark = mark;
-    return pass_empty(skb, &p, o, work, out->seq, TCP_ACK);
+    return pass_empty(skb, &p, work, out->seq, TCP_ACK);
 }
 
 #endif

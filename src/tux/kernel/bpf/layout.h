@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* What the eBPF programs, the engine and the supervisor share: the layout of every map value and message, and the limits.
- * The engine includes this file as it is; Python reads the structs from the object's BTF. Byte order is the machine's
- * but for addresses and ports, which are as in packets. All clocks are CLOCK_BOOTTIME in nanoseconds. */
+/* What the eBPF programs, the engine and the supervisor share: the layout of every map value and message, and the
+ * limits. The engine includes this file as it is; Python reads the structs from the object's BTF. Byte order is the
+ * machine's but for addresses and ports, which are as in packets. All clocks are CLOCK_BOOTTIME in nanoseconds. */
 #ifndef TUX_KERNEL_LAYOUT_H
 #define TUX_KERNEL_LAYOUT_H
 
 #include <stdint.h>
 
-#define TUX_KERNEL_MAX_HEAD_BYTES 2048u  /* head of a request: a browser's has 500 to 1,500 with cookies; also the scratch */
+#define TUX_KERNEL_MAX_HEAD_BYTES 2048u  /* head of a request: a browser's has 500 to 1,500 with cookies */
 #define TUX_KERNEL_CHUNK_BYTES 4096u     /* answers lie in chunks of this size: small ones do not waste much */
 #define TUX_KERNEL_MAX_CHUNKS 4u         /* ... in a row */
-#define TUX_KERNEL_MAX_ANSWER_BYTES 15872u /* bpf_skb_change_tail makes no packet larger than 16,064 bytes with its headers
-                                            (SKB_MAX_ALLOC with pages of 4 KiB) */
-#define TUX_KERNEL_SLOTS 65536u          /* per worker; power of two: more than its connections, so that few share one */
+#define TUX_KERNEL_MAX_ANSWER_BYTES 15872u /* bpf_skb_change_tail makes no packet larger than 16,064 bytes with its
+                                              headers (SKB_MAX_ALLOC with pages of 4 KiB) */
+#define TUX_KERNEL_SLOTS 65536u          /* per worker; power of two: more than connections, so that few share one */
 #define TUX_KERNEL_CELLS 4096u           /* published answers per worker */
 #define TUX_KERNEL_WORKERS 256u          /* workers of one server */
 #define TUX_KERNEL_PORTS 65536u
 #define TUX_KERNEL_DATES 256u            /* seconds whose Date is at hand: as long as an answer may be retransmitted */
 #define TUX_KERNEL_DATE_BYTES 29u        /* "Tue, 24 Nov 2026 21:00:00 GMT" */
-#define TUX_KERNEL_HEARTBEAT_NS 750000000ull /* the supervisor's heart beats each 250 ms; after three missed ones: quiet */
+#define TUX_KERNEL_HEARTBEAT_NS 750000000ull /* the supervisor's heart beats each 250 ms; three missed: quiet */
 
 /* The key of a head: see head_key.h. */
 struct tux_kernel_key {
@@ -27,8 +27,9 @@ struct tux_kernel_key {
     uint32_t listener; /* index of the listener, as in asks */
 };
 
-/* A published answer: element first_chunk of the array `entries`. It is complete before its key enters the map `answers`,
- * and changes only when nobody can be asking for it any more (see the supervisor); `id` is set to 0 first then. */
+/* A published answer: element first_chunk of the array `entries`. It is complete before its key enters the map
+ * `answers`, and changes only when nobody can be asking for it any more (see the supervisor); `id` is set to 0 first
+ * then. */
 struct tux_kernel_answer {
     uint64_t id;          /* of the supervisor, never used twice; 0: nothing is here */
     struct tux_kernel_key key;

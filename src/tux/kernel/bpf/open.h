@@ -16,8 +16,8 @@ INLINE __u32 load16(const __u8 *bytes, __u32 at)
     return (__u32)bytes[at & 63u] << 8 | bytes[(at + 1u) & 63u];
 }
 
-/* State of the stack's socket for this connection (BPF_TCP_...), 0 when there is none: it is gone, or its listener alone
- * would take the packet. */
+/* State of the stack's socket for this connection (BPF_TCP_...), 0 when there is none: it is gone, or its listener
+ * alone would take the packet. */
 INLINE int socket_state(struct __sk_buff *skb, const struct tux_kernel_tuple *key)
 {
     struct bpf_sock_tuple tuple = {};
@@ -42,8 +42,8 @@ INLINE int socket_state(struct __sk_buff *skb, const struct tux_kernel_tuple *ke
     return state == BPF_TCP_LISTEN ? 0 : state;
 }
 
-/* The entry belongs to a connection that is no more: delete it. Who makes an entry dead deletes it, and until then nobody
- * makes another one under its key. 0: somebody else is at it. */
+/* The entry belongs to a connection that is no more: delete it. Who makes an entry dead deletes it, and until then
+ * nobody makes another one under its key. 0: somebody else is at it. */
 INLINE int open_forget(struct tux_kernel_conn *conn, const struct tux_kernel_tuple *key,
                        struct tux_kernel_counters *count)
 {
@@ -106,8 +106,8 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     __u32 mss = syn->mss < server_mss ? syn->mss : server_mss;
     __u8 server_scale = o->wscale_at ? o->bytes[o->wscale_at & 63u] : 0;
     /* ECE alone is ECN; with CWR it is AccECN, whose counts are not ours to give. */
-    if (p->flags & TCP_CWR || o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) || server_scale > MAX_WSCALE ||
-        syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
+    if (p->flags & TCP_CWR || o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) ||
+        server_scale > MAX_WSCALE || syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
         count->open_options++;
         return 0;
     }
@@ -137,8 +137,8 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     return 1;
 }
 
-/* A repeated SYN-ACK changes nothing; another one begins a new connection between the same ends. The entry of the old one
- * is deleted, not overwritten: whoever holds it sees that it is dead. */
+/* A repeated SYN-ACK changes nothing; another one begins a new connection between the same ends. The entry of the
+ * old one is deleted, not overwritten: whoever holds it sees that it is dead. */
 INLINE void open_synack(struct __sk_buff *skb, const struct packet *p, struct options *o,
                         struct tux_kernel_counters *count)
 {

@@ -83,8 +83,8 @@ INLINE enum parsed packet_parse(struct __sk_buff *skb, struct packet *p, enum di
         if (p->plain && ip_payload == 0)
             ip_payload = skb->len - l4; /* the same without such a header (Linux 6.19) */
         if (!p->plain) {
-            /* Extension headers are not ours, but for one: more than 64 KiB in one packet, inside this machine (BIG TCP,
-             * RFC 2675). Its TCP header then lies behind that. */
+            /* Extension headers are not ours, but for one: more than 64 KiB in one packet, inside this machine (BIG
+             * TCP, RFC 2675). Its TCP header then lies behind that. */
             if (ip[6] == PROTOCOL_ICMPV6)
                 return PARSED_ICMP;
             if (ip[6] != 0 || ip_payload != 0 || skb->len < need + JUMBO_BYTES)

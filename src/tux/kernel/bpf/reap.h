@@ -28,7 +28,8 @@ INLINE int reap(struct __sk_buff *skb)
         int dead = 0;
         bpf_spin_lock(&conn->lock);
         int ended = (conn->state & fins) == fins || conn->state & TUX_KERNEL_RESET;
-        if (is_entry_of(conn, &key) && now - conn->last_ns > (ended ? REAP_ENDED_NS : REAP_IDLE_NS) && now > conn->last_ns) {
+        __s64 idle_ns = (__s64)(now - conn->last_ns);
+        if (is_entry_of(conn, &key) && idle_ns > (__s64)(ended ? REAP_ENDED_NS : REAP_IDLE_NS)) {
             conn->state |= TUX_KERNEL_DEAD;
             dead = 1;
         }

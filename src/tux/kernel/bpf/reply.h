@@ -42,7 +42,8 @@ INLINE __u64 pseudo_header(const struct packet *p, __u32 tcp_len)
     return sum + NET16(tcp_len) + NET16(PROTOCOL_TCP);
 }
 
-/* Put the header in front of what is behind it already. (RECOMPUTE_CSUM is for devices that give the sum of a whole packet.) */
+/* Put the header in front of what is behind it already. (RECOMPUTE_CSUM is for devices that give the sum of a whole
+ * packet.) */
 INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct header *h, const struct reply *r)
 {
     __u32 tcp_header = r->timestamps ? STANDARD_BYTES : TCP_BYTES;
@@ -88,11 +89,12 @@ INLINE long store_header(struct __sk_buff *skb, const struct packet *p, struct h
         }
         *(__u16 *)(tcp + TCP_CHECK_OFFSET) = (__u16)~fold(sum + r->payload_sum);
     }
+    __u64 sums = BPF_F_RECOMPUTE_CSUM;
     if (r->v6)
-        return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + STANDARD_BYTES, BPF_F_RECOMPUTE_CSUM)
-                             : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES, BPF_F_RECOMPUTE_CSUM);
-    return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + STANDARD_BYTES, BPF_F_RECOMPUTE_CSUM)
-                         : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES, BPF_F_RECOMPUTE_CSUM);
+        return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + STANDARD_BYTES, sums)
+                             : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV6_BYTES + TCP_BYTES, sums);
+    return r->timestamps ? bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + STANDARD_BYTES, sums)
+                         : bpf_skb_store_bytes(skb, 0, h, ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES, sums);
 }
 
 INLINE long load_header(struct __sk_buff *skb, struct header *h, int v6)

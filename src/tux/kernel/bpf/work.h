@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a program works with while it has a packet. The stack of a program has 512 bytes, so most of it lies in a map, one
- * for each CPU: nothing else of ours runs on a CPU while a program does. */
+/* What a program works with while it has a packet. The stack of a program has 512 bytes, so most of it lies in a
+ * map, one for each CPU: nothing else of ours runs on a CPU while a program does. */
 #ifndef TUX_KERNEL_WORK_H
 #define TUX_KERNEL_WORK_H
 
@@ -80,8 +80,8 @@ struct outcome {
     __u8 closed;           /* nobody needs the entry any more */
 };
 
-/* The compiler describes (BTF) only types that some value has, and Python reads all layouts from there: here are those that
- * the programs reach through pointers alone. */
+/* The compiler describes (BTF) only types that some value has, and Python reads all layouts from there: here are
+ * those that the programs reach through pointers alone. */
 union tux_kernel_layouts {
     struct tux_kernel_slot slot;
     struct tux_kernel_cell cell;
