@@ -35,6 +35,13 @@ _ATTACHMENT: Final = re.compile(r"(ingress|egress)-([1-9]\d{0,9})", re.ASCII)
 _NAME: Final = re.compile(r"([1-9]\d{0,9})-(\d{1,20})", re.ASCII)
 
 
+def reason(error: OSError) -> str:
+    """One line for the user. Errors of this package say what was attempted; those of Python only have numbers more."""
+    if type(error).__str__ is OSError.__str__ and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error).partition("\n")[0]
+
+
 @dataclass(frozen=True)
 class PinnedSet:
     """A set of pins."""

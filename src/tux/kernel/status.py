@@ -14,7 +14,7 @@ from tux.errors import StartError
 from tux.kernel import host, load, pins
 from tux.kernel.btf import Layouts
 from tux.kernel.object import ObjectError
-from tux.kernel.pins import Caretaker, PinnedSet
+from tux.kernel.pins import Caretaker, PinnedSet, reason
 from tux.kernel.publish import CHUNK_BYTES
 from tux.kernel.pulse import Structs, boot_ns
 from tux.kernel.sweep import CLIENT_FIN, SERVER_FIN
@@ -113,7 +113,7 @@ def read_all(bpffs: str) -> list[Status]:
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     raise
-                raise StartError(f"cannot read {one.path}: {error}") from None
+                raise StartError(f"cannot read {one.path}: {reason(error)}") from None
     return found
 
 
@@ -179,7 +179,7 @@ def detach_all(
             except FileNotFoundError:
                 _remove(found, say, "it was not complete")
             except OSError as error:
-                raise StartError(f"cannot detach {found.path}: {error}") from None
+                raise StartError(f"cannot detach {found.path}: {reason(error)}") from None
         end = time.monotonic() + timeout
         while waiting:
             last = time.monotonic() >= end
@@ -206,14 +206,14 @@ def _translated(found: PinnedSet, caretaker: Caretaker) -> int:
     try:
         return caretaker.new_sweep().run().translated
     except OSError as error:
-        raise StartError(f"cannot look through the connections of {found.path}: {error}") from None
+        raise StartError(f"cannot look through the connections of {found.path}: {reason(error)}") from None
 
 
 def _remove(found: PinnedSet, say: Callable[[str], object], why: str) -> None:
     try:
         found.remove()
     except OSError as error:
-        raise StartError(f"cannot remove {found.path}: {error}") from None
+        raise StartError(f"cannot remove {found.path}: {reason(error)}") from None
     say(f"process {found.pid}: removed, {why}")
 
 

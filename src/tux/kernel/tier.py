@@ -25,7 +25,7 @@ from tux.kernel import load, pins, sys_bpf
 from tux.kernel.attach import DIRECTIONS, attach
 from tux.kernel.choice import Choice
 from tux.kernel.load import Loaded, Map
-from tux.kernel.pins import Caretaker, PinnedSet
+from tux.kernel.pins import Caretaker, PinnedSet, reason
 from tux.kernel.publish import (
     CHUNK_BYTES,
     MAX_ANSWER_BYTES,
@@ -339,7 +339,7 @@ class KernelTier:
             else:
                 self._pinned.remove()
         except OSError as error:
-            logger.error("cannot remove the kernel tier: %s; `tux kernel detach` does", error)
+            logger.error("cannot remove the kernel tier: %s; `tux kernel detach` does", reason(error))
         self._open.close()
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ class KernelTier:
         """Once for each thing that does not work: it would fail again and again."""
         if what not in self._complained:
             self._complained.add(what)
-            logger.error("the kernel tier cannot %s: %s", what, error)
+            logger.error("the kernel tier cannot %s: %s", what, reason(error))
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -582,10 +582,9 @@ def start(
     try:
         tier.start()
     except OSError as error:
-        first, _, more = str(error).partition("\n")
         if config.kernel.mode == "on":
-            raise StartError(f"cannot start the kernel tier: {first}") from error
-        logger.warning("the kernel tier is off: %s", first)
-        logger.debug("%s", more)
+            raise StartError(f"cannot start the kernel tier: {reason(error)}") from error
+        logger.warning("the kernel tier is off: %s", reason(error))
+        logger.debug("%s", error)  # what the verifier said may have many lines
         return None
     return tier

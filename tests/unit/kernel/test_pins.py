@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,13 +13,34 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.fake_maps import FakeKernel, fake_kernel
-from tux.kernel import pins
+from tux.kernel import pins, sys_bpf
 from tux.kernel.pins import PinnedSet, is_alive, list_sets, wait_for_end
 from tux.kernel.pulse import boot_ns
 from tux.kernel.sweep import Count
 
 NOBODY = 2**22 + 1
 """No process has this number (proc(5), pid_max)."""
+
+
+class TestReasons:
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (
+                PermissionError(errno.EACCES, "Permission denied", "/sys/fs/bpf/tux"),
+                "/sys/fs/bpf/tux: Permission denied",
+            ),
+            (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+            (OSError("something"), "something"),
+            (sys_bpf.BpfError(errno.EPERM, "pin it"), "cannot pin it: Operation not permitted"),
+            (
+                sys_bpf.VerifierError(errno.EACCES, "load the program x", "0: (b7)\n1: (95) R0 !read_ok"),
+                "cannot load the program x: Permission denied",
+            ),
+        ],
+    )
+    def test_one_line(self, error: OSError, text: str) -> None:
+        assert pins.reason(error) == text
 
 
 class TestSets:
