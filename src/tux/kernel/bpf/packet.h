@@ -117,11 +117,13 @@ INLINE enum parsed packet_parse(struct __sk_buff *skb, struct packet *p, enum di
             return PARSED_FOREIGN;
         __u8 *ip = data + ETHERNET_BYTES;
         __u32 header = (ip[0] & 15u) * 4u;
-        if (ip[0] == 0x45 && ip[9] == PROTOCOL_ICMP)
-            return PARSED_ICMP;
-        if (ip[0] >> 4 != 4 || ip[9] != PROTOCOL_TCP || header < IPV4_BYTES)
+        if (ip[0] >> 4 != 4 || header < IPV4_BYTES)
             return PARSED_FOREIGN;
         if (*(__u16 *)(ip + 6) & NET16(0x3fff)) /* a fragment has no header, or not all of its payload */
+            return PARSED_FOREIGN;
+        if (ip[9] == PROTOCOL_ICMP && header == IPV4_BYTES)
+            return PARSED_ICMP;
+        if (ip[9] != PROTOCOL_TCP)
             return PARSED_FOREIGN;
         l4 = ETHERNET_BYTES + header;
         ip_payload = NET16(*(__u16 *)(ip + 2));

@@ -164,7 +164,6 @@ def test_from_the_server_nothing_is_renumbered(rig: Rig, name: str) -> None:
     assert (done.verdict, done.data, done.counts) == (PASS, frame, {})
 
 
-@pytest.mark.xfail(reason="the program does not look at fragments here", strict=True)
 def test_a_later_fragment_has_no_header(rig: Rig) -> None:
     assert_untouched(rig, error(from_server(seq=ANSWER_END), fragment=10), used())
 
