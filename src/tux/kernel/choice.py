@@ -32,7 +32,9 @@ class Host(Protocol):
         """Why this process cannot load the programs; "" when it can."""
 
     def is_bpffs(self, path: str) -> bool: ...
-    def interfaces(self) -> list[Interface]: ...
+    def interfaces(self) -> list[Interface]:
+        """OSError: not permitted."""
+
     def tracks_loopback(self) -> bool:
         """Connection tracking looks at packets on lo, and minds sequence numbers."""
 
@@ -74,7 +76,10 @@ def _choose(kernel: Kernel, addresses: Sequence[str], host: Host) -> Choice:
     if not host.is_bpffs(kernel.bpffs):
         return Choice(reason=f"{kernel.bpffs} is not a mounted bpffs; mount -t bpf bpf {kernel.bpffs}")
     kinds = KINDS if kernel.mode == "on" else AUTO_KINDS
-    known = host.interfaces()
+    try:
+        known = host.interfaces()
+    except OSError as error:  # a sandbox without netlink(7)
+        return Choice(reason=f"the interfaces cannot be listed: {error.strerror or error}")
     if kernel.interface:
         by_name = {interface.name: interface for interface in known}
         found = [by_name[name] for name in kernel.interface if name in by_name]

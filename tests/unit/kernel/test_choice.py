@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass, field
@@ -122,6 +123,16 @@ class TestWhyNot:
             choose(on, addresses, machine)
         assert caught.value.message == f"cannot use the kernel tier: {reason}"
         assert choose(Kernel(mode="off"), addresses, machine) == Choice()
+
+    def test_a_sandbox_that_hides_the_interfaces(self) -> None:
+        class Sandbox(FakeHost):
+            def interfaces(self) -> list[Interface]:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+        reason = "the interfaces cannot be listed: Address family not supported by protocol"
+        assert choose(Kernel(), ["::1"], Sandbox()) == Choice(reason=reason)
+        with pytest.raises(StartError, match=f"^cannot use the kernel tier: {reason}$"):
+            choose(Kernel(mode="on"), ["::1"], Sandbox())
 
     def test_ethernet_only_with_on(self) -> None:
         reason = "eth0 is an ethernet interface, which only --kernel on attaches to"
