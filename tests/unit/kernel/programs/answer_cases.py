@@ -208,7 +208,11 @@ def misses() -> Iterator[Case]:
     stamps = timestamps(TSVAL, TS_BASE)
     yield miss("timestamps that were not agreed on", "shape", request.but(options=stamps))
     yield miss("timestamps are missing", "shape", request, fresh(ts=True))
-    for name, options in {"with SACK": stamps + sack((1, 2)), "in another place": stamps[2:] + NOP * 2}.items():
+    for name, options in {
+        "with SACK": stamps + sack((1, 2)),
+        "in another place": stamps[2:] + NOP * 2,
+        "of a wrong length": b"\1\1\x08\6" + bytes(8),
+    }.items():
         yield miss(f"timestamps {name}", "shape", request.but(options=options), fresh(ts=True))
     yield miss("a byte more than a head may have", "shape", from_client(bytes(2049)))
 

@@ -9,6 +9,7 @@ from typing import Final
 from tests.unit.kernel.programs.cases import (
     ANSWER_END,
     ANSWER_START,
+    CLIENT,
     D_IN,
     D_OUT,
     EVEN,
@@ -47,7 +48,7 @@ from tests.unit.kernel.programs.packets import (
     Segment,
     sack,
 )
-from tests.unit.kernel.programs.rig import MARK, PORT
+from tests.unit.kernel.programs.rig import MARK, PORT, tuple_of
 
 # ---- Packets that are no business of the program's
 
@@ -84,6 +85,12 @@ def strangers() -> Iterator[Case]:
     yield stranger("a later fragment", request.but(fragment=0x2010))
     yield stranger("a last fragment", request.but(fragment=0x0010))
     yield stranger("an IPv4 header of 16 bytes", change(request.encode(), 14, 0x44))
+    # If it were believed, the destination's address would be the ports, and the acknowledgement the data offset.
+    overlap = request.but(target=f"198.51.{PORT >> 8}.{PORT & 255}", ack=0x50000000)
+    as_ports = tuple_of(overlap.target, CLIENT, PORT, 198 << 8 | 51)
+    yield stranger("an IPv4 header that overlaps TCP", change(overlap.encode(), 14, 0x44)).but(
+        conn=used(), key=as_ports
+    )
     yield stranger("an IPv4 packet shorter than its header", change(request.encode(), 17, 19))
     bare = request.but(payload=b"", flags=ACK)
     yield stranger("IPv4 options behind the end", change(bare.encode(), 14, 0x4F))
@@ -184,6 +191,8 @@ def long_packets() -> Iterator[Case]:
     shape = {"translated_in": 1, "pass_shape": 1}
     base = used(v6=True)
     yield moved("a jumbo packet", jumbo, base, STACK_IN, STACK_OUT, becomes=passed(jumbo), counts=shape)
+    plain = jumbo.but(extension=b"")
+    yield moved("a packet of length 0, IPv6", plain, base, STACK_IN, STACK_OUT, becomes=passed(plain), counts=counts)
     bare = Case("no answer yet: a jumbo packet", from_client(EVEN.head, v6=True, extension=JUMBO, no_length=True))
     becomes = {"in_next": IRS + len(EVEN.head), "passed_ns": NOW}
     yield bare.but(conn=fresh(v6=True), becomes=becomes, counts={"pass_shape": 1})
@@ -207,6 +216,16 @@ def blocks_of_sack() -> Iterator[Case]:
             yield moved(f"SACK {place}, {name}", packet, used(), STACK_IN, STACK_OUT, output=output)
     broken = ACKNOWLEDGE.but(options=b"\x01\x01\x05\x09" + bytes(8))
     yield moved("SACK of a wrong length is left alone", broken, used(), STACK_IN, STACK_OUT)
+    for name, options in {
+        "of one and a half blocks": b"\x01\x01\x05\x0e" + bytes(12),
+        "that is cut off": b"\x01\x01\x05\x12" + bytes(8),
+        "behind the end of the options": b"\x00\x02" + sack((1, 2), pad=b""),
+        "behind an option of no length": b"\xfd\x01" + sack((1, 2), pad=b""),
+    }.items():
+        packet = ACKNOWLEDGE.but(options=options, payload=b"12345678")
+        shape = {"translated_in": 1, "pass_shape": 1}
+        to = (STACK_IN, STACK_OUT)
+        yield moved(f"SACK {name} is left alone", packet, used(), *to, becomes=passed(packet), counts=shape)
     permitted = ACKNOWLEDGE.but(options=SACK_PERMITTED + NOP * 2)
     yield moved("SACK permitted is no SACK", permitted, used(), STACK_IN, STACK_OUT)
 

@@ -164,10 +164,13 @@ def test_from_the_server_nothing_is_renumbered(rig: Rig, name: str) -> None:
     assert (done.verdict, done.data, done.counts) == (PASS, frame, {})
 
 
-def test_a_later_fragment_has_no_header(rig: Rig) -> None:
-    assert_untouched(rig, error(from_server(seq=ANSWER_END), fragment=10), used())
+@pytest.mark.parametrize("fragment", [0x2000, 0x200A, 0x000A], ids=["first", "one between", "last"])
+def test_fragments(rig: Rig, fragment: int) -> None:
+    """The checksum is over all of them, and only the first has a header. No router makes such errors."""
+    assert_untouched(rig, error(from_server(seq=ANSWER_END), fragment=fragment), used())
 
 
-def test_a_first_fragment(rig: Rig) -> None:
-    message = error(from_server(seq=ANSWER_END), fragment=0x2000)
+def test_fragments_are_not_forbidden(rig: Rig) -> None:
+    """DF is no fragment."""
+    message = error(from_server(seq=ANSWER_END), fragment=0x4000)
     assert run(rig, message, used()).data == renumbered(message, STACK_OUT)
