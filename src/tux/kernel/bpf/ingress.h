@@ -269,19 +269,23 @@ INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, 
     conn->d_out += c->answer->length;
 }
 
-/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests
- * and answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the
- * stack would send beyond it. Therefore when the stack is told of an acknowledgement it hears of the smallest
- * window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
+/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
+ * answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the stack
+ * would send beyond it. Therefore when the stack hears of an acknowledgement while nothing is under way, it hears of the
+ * smallest window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
 #define RESTING_WINDOW 1u
 
-/* The window that the stack is told of, scaled as it came: room for an answer of ours that is on its way is not room
- * for what the stack sends behind it. */
-INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct packet *p)
+/* The window that the stack is told of, scaled as it came. `slot`: of a pure acknowledgement, else 0. */
+INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct packet *p,
+                             const struct tux_kernel_slot *slot)
 {
+    if (slot && conn->out_next != conn->iss && p->window > RESTING_WINDOW && is_in_order(conn, p) &&
+        is_quiescent(conn, slot))
+        return RESTING_WINDOW;
     __u32 answer_end = conn->answer_seq + conn->answer_len;
     if (!(conn->state & TUX_KERNEL_PENDING) || !(p->flags & TCP_ACK) || !seq_before(p->ack, answer_end))
         return p->window;
+    /* Room for an answer of ours that is on its way is not room for what the stack sends behind it. */
     __u32 way = answer_end - (seq_before(p->ack, conn->answer_seq) ? conn->answer_seq : p->ack);
     __u64 room = (__u64)p->window << (conn->wscale & 15u);
     return room > way ? (__u16)((room - way) >> (conn->wscale & 15u)) : 0;
@@ -293,11 +297,12 @@ INLINE __u16 window_to_stack(const struct tux_kernel_conn *conn, const struct pa
 /* Under the lock: the packet goes to the stack. Notes what it will know, and translates its numbers. An entry that
  * renumbers is never deleted here, because the stack may see this packet otherwise, or not at all: the sweep looks
  * at the socket. */
-INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, __u64 now, struct outcome *out)
+INLINE void commit_pass(struct tux_kernel_conn *conn, const struct packet *p, const struct tux_kernel_slot *slot,
+                        __u64 now, struct outcome *out)
 {
     __u32 end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
     int in_order = !seq_after(p->seq, conn->in_next);
-    out->window = window_to_stack(conn, p);
+    out->window = window_to_stack(conn, p, slot);
     if (p->flags & TCP_RST && p->seq == conn->in_next)
         conn->state |= TUX_KERNEL_RESET;
     if (p->flags & TCP_FIN && in_order)
@@ -379,6 +384,9 @@ INLINE int ingress(struct __sk_buff *skb)
     int by_device = 0, is_candidate = 0;
     if (p.payload_len > 0 && !(conn->state & TUX_KERNEL_PENDING && p.seq == conn->request_seq))
         is_candidate = find_answer(skb, &p, o, ctl, conn, count, now, &c, &by_device);
+    struct tux_kernel_slot *slot = 0;
+    if (p.payload_len == 0 && p.flags == TCP_ACK && ctl->answering)
+        slot = slot_of(conn);
     if (is_candidate && c.logging) {
         c.record = bpf_ringbuf_reserve(&records, sizeof *c.record, 0);
         if (!c.record) {
@@ -425,7 +433,7 @@ INLINE int ingress(struct __sk_buff *skb)
             conn->una = out->ack;
         commit_answer(conn, &p, &c);
     } else {
-        commit_pass(conn, &p, now, out);
+        commit_pass(conn, &p, slot, now, out);
     }
     if (out->verdict != VERDICT_PASS) {
         r->seq = conn->answer_seq;
