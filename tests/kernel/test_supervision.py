@@ -90,14 +90,17 @@ class TestStatus:
 
 
 class TestWorker:
-    def test_it_has_its_two_maps_and_nothing_else_of_the_tier(self, world: World) -> None:
-        """It is mapped, not open: a worker that is taken over cannot reach what the supervisor tells the programs."""
-        (pid,) = world.server.worker_pids()
-        areas = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "bpf" in line]
-        assert len(areas) == 2, areas
-        opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert [name for name in opened if "bpf" in name or "btf" in name] == []
-        assert world.server.stop() == 0
+    def test_it_has_its_two_maps_and_nothing_else_of_the_tier(self) -> None:
+        """Mapped, not open. One that is taken over cannot reach what the supervisor tells the programs, nor the log."""
+        with open_world(Net(), stops=False, warm=False, log=True) as world:
+            if not world.has_tier:
+                pytest.skip("without the tier there is nothing to be tested")
+            (pid,) = world.server.worker_pids()
+            areas = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "bpf" in line]
+            assert len(areas) == 2, areas
+            opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            assert [name for name in opened if "bpf" in name or "btf" in name] == []
+            assert world.server.stop() == 0
 
 
 class TestStop:

@@ -68,6 +68,13 @@ int tux_kernellog_map_bpf(int ring_fd, size_t ring_bytes, struct tux_kernellog_r
         munmap(consumer, page);
         return error;
     }
+    /* The workers are forked from this process, and must not reach the log's ring. */
+    if (madvise(consumer, page, MADV_DONTFORK) != 0 || madvise(producer, page + 2 * ring_bytes, MADV_DONTFORK) != 0) {
+        int error = -errno;
+        munmap(consumer, page);
+        munmap(producer, page + 2 * ring_bytes);
+        return error;
+    }
     *ring = (struct tux_kernellog_ring){
         .consumer = consumer, .producer = producer, .data = (const uint8_t *)producer + page};
     return 0;
