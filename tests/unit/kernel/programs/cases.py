@@ -69,6 +69,8 @@ IRS, ISS = 0x10000000, 0x70000000
 COOKIE: Final = 0x3_0005
 FIRST_SLOT: Final = (COOKIE, FIRST_IN | FIRST_OUT << 32)
 """What the worker says then: cookie and marks."""
+BUSY_SLOT: Final = (COOKIE, 2**64 - 1)
+"""The worker is at it."""
 TSVAL, TS_BASE = 0x01020304, 0x0A000000
 """Timestamps: the client's, and the one of the SYN-ACK."""
 RESTING_WINDOW: Final = 1
@@ -144,6 +146,8 @@ class Case:
     mark: int = 0
     mark_after: int | None = None
     beat: bool = True
+    gso_size: int = 0
+    """Payload of one segment, when the packet stands for several."""
     of: bytes | None = None
     """The key that is in the entry, if not its own."""
     key: bytes | None = None
@@ -368,7 +372,7 @@ def check(rig: Rig, case: Case) -> Outcome:
     is_bytes = isinstance(case.packet, bytes) and case.key is None
     before = None if is_bytes else rig.conn(case.entry_key)
     entries = set(rig.maps["conns"].keys())
-    done = rig.run(case.program, case.frame, mark=case.mark, beat=case.beat)
+    done = rig.run(case.program, case.frame, mark=case.mark, beat=case.beat, gso_size=case.gso_size)
     after = None if is_bytes else rig.conn(case.entry_key)
 
     if before is None:

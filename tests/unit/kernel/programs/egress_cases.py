@@ -288,6 +288,8 @@ def acknowledgements() -> Iterator[Case]:
     ack = from_server(ack=IRS + 50)
     conn = fresh(in_next=IRS + 80)
     yield out("acknowledged: more than before", ack, conn, becomes={"stack_ack": IRS + 50})
+    more = {"stack_ack": IRS + 50, "in_next": IRS + 50}
+    yield out("acknowledged: more than was counted", ack, fresh(), becomes=more)
     yield out("acknowledged: less than before", ack, conn | {"stack_ack": IRS + 60})
     yield out("acknowledged: nothing", from_server(flags=RST, ack=IRS + 50), conn, becomes=None, counts={"closed": 1})
     later = used(stack_ack=USED_IN - 5)
@@ -307,6 +309,13 @@ def probes() -> Iterator[Case]:
     data = from_stack(b"x" * 1400)
     noted = {"out_next": USED_OUT + 1400, "probe_len": 1400, "probe_end": USED_OUT + 1400}
     yield moved("a larger one", data, used(proven=1208), USED_OUT, USED_IN, becomes=noted)
+    many = from_stack(b"x" * 2500)
+    noted = {"out_next": USED_OUT + 2500, "probe_len": 1400, "probe_end": USED_OUT + 2500}
+    yield moved("several in one packet", many, used(proven=1208), USED_OUT, USED_IN, becomes=noted, gso_size=1400)
+    known = used(proven=1400)
+    counted = {"out_next": USED_OUT + 2500}
+    yield moved("several small ones in one packet", many, known, USED_OUT, USED_IN, becomes=counted, gso_size=1400)
+    noted = {"out_next": USED_OUT + 1400, "probe_len": 1400, "probe_end": USED_OUT + 1400}
     under_way = used(proven=1208, probe_len=1300, probe_end=USED_OUT)
     yield moved("an even larger one", data, under_way, USED_OUT, USED_IN, becomes=noted)
 

@@ -6,23 +6,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from tests.unit.kernel.programs.answer_cases import write
 from tests.unit.kernel.programs.cases import (
     ANSWER_END,
     ANSWER_START,
+    BUSY_SLOT,
     CLIENT,
+    COOKIE,
     D_IN,
     D_OUT,
     EVEN,
+    FIRST_SLOT,
     IRS,
     ISS,
     KINDS,
     NOW,
     ODD,
     PAGES,
+    RESTING_WINDOW,
     STACK_IN,
     STACK_OUT,
     USED_IN,
     USED_OUT,
+    USED_SLOT,
     Case,
     State,
     fresh,
@@ -259,12 +265,47 @@ def acknowledgements() -> Iterator[Case]:
     output = next_one.but(seq=STACK_IN, ack=point, window=window_beside(pending(), EVEN.length))
     yield moved("a pipelined request", next_one, pending(), 0, 0, becomes=changes, counts=busy, output=output)
 
-    bare = Case("no answer yet: an acknowledgement is left alone", from_client(), fresh())
+    bare = Case("no answer yet: an acknowledgement is left alone", from_client(), fresh(), slot=BUSY_SLOT)
     yield bare
     conn = fresh(out_next=ISS + 10)
     for name, number, una in (("noted", ISS + 9, {"una": ISS + 9}), ("too much, and not noted", ISS + 11, {})):
         packet = from_client(ack=number)
         yield bare.but(name=f"no answer yet: it acknowledges, {name}", packet=packet, conn=conn, becomes=una)
+
+
+def resting_windows() -> Iterator[Case]:
+    """RFC 9293 lets a window of the same numbers only grow, and for the stack nothing happens when we answer: while
+    nothing is under way it hears of the smallest window, which the next request opens."""
+    for v6, ts in KINDS:
+        name = kind(v6=v6, ts=ts)
+        ack = from_client(v6=v6, ts=ts)
+        output = ack.but(window=RESTING_WINDOW)
+        yield Case(f"rest: no answer yet, {name}", ack, fresh(v6=v6, ts=ts), output=output)
+        ack = from_client(v6=v6, ts=ts, seq=USED_IN, ack=USED_OUT)
+        output = ack.but(window=RESTING_WINDOW, seq=STACK_IN, ack=STACK_OUT)
+        yield moved(f"rest: {name}", ack, used(v6=v6, ts=ts), 0, 0, output=output, slot=USED_SLOT)
+    done = {"state": pending()["state"] & ~State.PENDING}
+    output = ACKNOWLEDGE.but(window=RESTING_WINDOW, seq=STACK_IN, ack=STACK_OUT)
+    case = moved("rest: it acknowledges the answer", ACKNOWLEDGE, pending(), 0, 0, becomes=done, output=output)
+    yield case.but(slot=USED_SLOT)
+
+    bare = Case("", from_client(), fresh())
+    yield bare.but(name="no rest: the worker is at it", slot=BUSY_SLOT)
+    yield bare.but(name="no rest: another connection has the slot", slot=(COOKIE + 65536, FIRST_SLOT[1]))
+    yield bare.but(name="no rest: nobody has the slot", conn=fresh(worker=9))
+    yield bare.but(name="no rest: nothing new is answered", prepare=write("control", answering=0))
+    new = fresh(irs=IRS, iss=ISS)
+    yield bare.but(name="no rest: the end of the handshake", conn=new, slot=(COOKIE, 0))
+    for window in (0, 1):
+        yield bare.but(name=f"no rest: a window of {window}", packet=from_client(window=window))
+    for flags in (ACK | PSH, ACK | ECE):
+        yield bare.but(name=f"no rest: {flags!r}", packet=from_client(flags=flags))
+    yield bare.but(name="no rest: an old number", packet=from_client(seq=IRS - 1))
+    yield bare.but(name="no rest: a gap", packet=from_client(seq=IRS + 1), becomes={"in_next": IRS + 1})
+    yield bare.but(name="no rest: not all is acknowledged", packet=from_client(ack=ISS - 1))
+    closing = fresh(state=State.SERVER_FIN)
+    yield bare.but(name="no rest: the stack has sent its FIN", conn=closing)
+    yield bare.but(name="no rest: the client has sent its FIN", conn=fresh(state=State.CLIENT_FIN))
 
 
 def windows() -> Iterator[Case]:
@@ -394,7 +435,7 @@ def proofs() -> Iterator[Case]:
     """A segment of the stack's that was larger than all before has arrived: the path takes that much."""
     probing = {"proven": 1208, "probe_len": 1400, "probe_end": ISS}
     proven = {"proven": 1400, "probe_len": 0}
-    case = Case("", from_client(), fresh() | probing)
+    case = Case("", from_client(), fresh() | probing, slot=BUSY_SLOT)
     for v6, ts in KINDS:
         packet, conn = from_client(v6=v6, ts=ts), fresh(v6=v6, ts=ts) | probing
         yield case.but(name=f"proof: it arrived, {kind(v6=v6, ts=ts)}", packet=packet, conn=conn, becomes=proven)
@@ -417,6 +458,7 @@ TABLES: Final = (
     long_packets,
     blocks_of_sack,
     acknowledgements,
+    resting_windows,
     windows,
     wrap_arounds,
     ends,

@@ -285,6 +285,19 @@ class Rig:
         self.write("cells", page.number, version=page.version, fresh_until_ns=boot_ns() + 3600 * 10**9, used_ns=0)
         self.maps["answers"].update(key, struct.pack("=QII", page.id, page.first_chunk, 0))
 
+    @contextlib.contextmanager
+    def published(self, page: Page, head: bytes, listener: int = LISTENER) -> Iterator[None]:
+        """The page answers this head, and no other one."""
+        key, layout = self.key_of(head, listener), self.layouts["tux_kernel_answer"]
+        begin = page.first_chunk * ((layout.size + 7) // 8 * 8) + layout.field("key.lo").offset
+        self.memory["entries"][begin : begin + len(key)] = key
+        self.maps["answers"].update(key, struct.pack("=QII", page.id, page.first_chunk, 0))
+        try:
+            yield
+        finally:
+            self.maps["answers"].delete(key)
+            self._describe(page)
+
     def set_slot(self, cookie: int, marks: int, *, index: int | None = None) -> None:
         """What the worker says about the connection with this cookie."""
         place = cookie % 65536 if index is None else index

@@ -39,7 +39,6 @@ def exchange(world: World) -> None:
         world.arrive(upwards=False)
 
 
-@pytest.mark.xfail(reason="the stack believes in the window of an acknowledgement before the answer", strict=True)
 def test_a_window_that_an_answer_fills(rig: Rig) -> None:
     """An acknowledgement of the client's tells the stack of its window. An answer then fills a part of that window, and
     the client's program does not read it. When the next request goes to the stack, all numbers are as before for it,

@@ -31,24 +31,6 @@ def is_found(rig: Rig, head: bytes, *, listener: int = LISTENER) -> bool:
     return False
 
 
-class Published:
-    """A head that EVEN answers, for a while."""
-
-    def __init__(self, rig: Rig, head: bytes, listener: int = LISTENER) -> None:
-        self.rig, self.key = rig, rig.key_of(head, listener)
-
-    def __enter__(self) -> None:
-        found = self.rig.layouts["tux_kernel_found"].pack(id=EVEN.id, first_chunk=EVEN.first_chunk)
-        self.rig.maps["answers"].update(self.key, found)
-        at = self.rig.layouts["tux_kernel_answer"].field("key.lo").offset
-        size = (self.rig.layouts["tux_kernel_answer"].size + 7) // 8 * 8
-        begin = EVEN.first_chunk * size + at
-        self.rig.memory["entries"][begin : begin + len(self.key)] = self.key
-
-    def __exit__(self, *_: object) -> None:
-        self.rig.maps["answers"].delete(self.key)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def world(rig: Rig) -> None:
     rig.reset()
@@ -61,7 +43,7 @@ def world(rig: Rig) -> None:
 @example(bytes(MAX_HEAD), None)
 def test_found_by_the_key_of_the_other_build(rig: Rig, head: bytes, data: st.DataObject | None) -> None:
     """And one changed byte, one more or one less is another head."""
-    with Published(rig, head):
+    with rig.published(EVEN, head):
         assert is_found(rig, head)
         if data is None:
             return
@@ -80,14 +62,14 @@ def test_found_by_the_key_of_the_other_build(rig: Rig, head: bytes, data: st.Dat
 def test_all_places_of_the_last_word(rig: Rig, length: int) -> None:
     """Zeros fill it, and the length tells heads that end in zeros from it."""
     head = bytes(range(1, 256)) * 9
-    with Published(rig, head[:length]):
+    with rig.published(EVEN, head[:length]):
         assert is_found(rig, head[:length])
         assert not is_found(rig, head[: length - 1] + b"\0")
 
 
 def test_what_was_in_the_scratch_before_has_no_part_in_it(rig: Rig) -> None:
     """Its memory is not cleared between packets."""
-    with Published(rig, b"GET /"):
+    with rig.published(EVEN, b"GET /"):
         for before in (b"\xff" * MAX_HEAD, b"\xff" * 8, b"GET / HTTP/1.1\r\n"):
             assert not is_found(rig, before)
             assert is_found(rig, b"GET /")
