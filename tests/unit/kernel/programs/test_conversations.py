@@ -11,7 +11,7 @@ import pytest
 from tests.unit.kernel.programs.cases import KINDS, ODD, PAGES, kind
 from tests.unit.kernel.programs.model import World, talk
 from tests.unit.kernel.programs.packets import MOD
-from tests.unit.kernel.programs.rig import Rig
+from tests.unit.kernel.programs.rig import Page, Rig
 
 SEEDS = range(10)
 
@@ -39,24 +39,43 @@ def exchange(world: World) -> None:
         world.arrive(upwards=False)
 
 
-def test_a_window_that_an_answer_fills(rig: Rig) -> None:
-    """An acknowledgement of the client's tells the stack of its window. An answer then fills a part of that window, and
-    the client's program does not read it. When the next request goes to the stack, all numbers are as before for it,
-    and a window of the same numbers may only grow: it must not have been told of more before."""
+@pytest.fixture
+def world(rig: Rig) -> World:
+    """A client with a small window, after the first request."""
     world = World(rig, Random(1), v6=False, ts=False, irs=0, iss=0, window=6000)
-    world.ask(None)
-    world.send_whole()
-    exchange(world)
+    ask(world, None)
     world.read()
     world.send_whole()
     exchange(world)
+    return world
 
+
+def ask(world: World, page: Page | None) -> None:
+    """A request, and all that comes of it. The client's program does not read it."""
+    world.ask(page)
+    world.send_whole()
+    exchange(world)
+
+
+def test_a_window_that_an_answer_fills(world: World) -> None:
+    """An acknowledgement of the client's tells the stack of its window. An answer then fills a part of that window, and
+    the client's program does not read it. When the next request goes to the stack, all numbers are as before for it,
+    and a window of the same numbers may only grow: it must not have been told of more before."""
+    ask(world, ODD)
+    assert world.answered == 1
+    ask(world, PAGES["largest"])
+    assert world.client.beyond == 0
+
+
+@pytest.mark.xfail(reason="what a client says while an answer is on its way is passed with its window", strict=True)
+def test_a_window_that_two_answers_fill(world: World) -> None:
+    """The same, but the client has said so (once more) while the first answer was on its way."""
     world.ask(ODD)
     world.send_whole()
+    world.arrive(upwards=True)
+    world.send_whole()  # an acknowledgement of what was before
     exchange(world)
-    assert world.answered == 1
-
-    world.ask(PAGES["largest"])
-    world.send_whole()
-    exchange(world)
+    ask(world, ODD)
+    assert world.answered == 2
+    ask(world, PAGES["largest"])
     assert world.client.beyond == 0
