@@ -81,6 +81,7 @@ def hits() -> Iterator[Case]:
     request = from_client(EVEN.head)
     yield hit("without PSH", fresh(), request.but(flags=ACK), EVEN)
     yield hit("a capable transport (ECT)", fresh(), request.but(tos=2, ttl=3, ident=99), EVEN)
+    yield hit("an urgent pointer without URG", fresh(), request.but(urgent=7), EVEN)
     yield hit("several segments in one packet", fresh(), request, EVEN, gso_size=20)
     yield hit("padding behind the packet", fresh(), request.but(trailer=bytes(6)), EVEN)
     yield hit("the mark that the packet had is not kept", fresh(), request, EVEN, mark=77)

@@ -409,6 +409,11 @@ def ends() -> Iterator[Case]:
         packet=plain.but(seq=IRS + 1, ack=ISS + 1),
         conn=fresh(state=State.CLIENT_FIN | State.SERVER_FIN, in_next=IRS + 1, out_next=ISS + 1),
     )
+    yield base.but(
+        name="no answer yet: an acknowledgement of less than the server's FIN",
+        packet=plain.but(seq=IRS + 1),
+        conn=fresh(state=State.CLIENT_FIN | State.SERVER_FIN, in_next=IRS + 1, out_next=ISS + 1),
+    )
     yield forgotten.but(name="no answer yet: RST", packet=plain.but(flags=RST))
     false = plain.but(flags=RST, seq=IRS - 1)
     yield base.but(name="no answer yet: RST that the stack does not believe", packet=false)
