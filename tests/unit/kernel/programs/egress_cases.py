@@ -187,7 +187,8 @@ def clamps() -> Iterator[Case]:
     yield moved("clamp: FIN", ack.but(flags=ACK | FIN), pending(), USED_OUT, asked, becomes=fin)
     reset = {"state": pending()["state"] | State.RESET}
     yield moved("clamp: RST", ack.but(flags=ACK | RST), pending(), USED_OUT, asked, becomes=reset)
-    yield moved("clamp: not without ACK", ack.but(flags=RST, ack=0), pending(), USED_OUT, 0, becomes=reset)
+    bare = ack.but(flags=RST, ack=USED_IN + 5)
+    yield moved("clamp: not without ACK", bare, pending(), USED_OUT, USED_IN + 5, becomes=reset)
     before = ack.but(ack=STACK_IN - len(EVEN.head) - 60)
     yield moved("clamp: less is left", before, pending(), USED_OUT, asked - 60)
     exact = ack.but(ack=STACK_IN - len(EVEN.head))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.kernel.programs.cases import (
     ANSWER_END,
     ANSWER_START,
+    CLIENT_PORT,
     D_OUT,
     SERVER,
     SERVER6,
@@ -146,11 +147,21 @@ def test_nothing_of_ours(rig: Rig, v6: bool) -> None:
     assert_untouched(rig, quoting(error(about), udp[:protocol] + b"\x11" + udp[protocol + 1 :]), used(v6=v6))
 
 
+@VERSIONS
+def test_a_port_that_is_ours_no_more(rig: Rig, v6: bool) -> None:
+    rig.reset()
+    rig.set_conn(tuple_in(from_client(v6=v6)), used(v6=v6))
+    rig.memory["ports"][:] = bytes(len(rig.memory["ports"]))
+    frame = error(from_server(v6=v6, seq=ANSWER_END)).encode()
+    assert rig.run("ingress", frame).data == frame
+
+
 def test_ip_options(rig: Rig) -> None:
     """Rare, and left alone: in the message, and in what it quotes."""
     about = from_server(seq=ANSWER_END)
     assert_untouched(rig, error(about, ip_options=b"\x01" * 4), used())
-    assert_untouched(rig, error(about.but(ip_options=b"\x01" * 4)), used())
+    as_ports = PORT.to_bytes(2, "big") + CLIENT_PORT.to_bytes(2, "big")
+    assert_untouched(rig, error(about.but(ip_options=as_ports)), used())
 
 
 @pytest.mark.parametrize("name", ["ingress", "egress"])
