@@ -39,6 +39,8 @@ class Recipe:
 
     packages: tuple[str, ...]
     program: str
+    also: tuple[str, ...] = ()
+    """Packages with data that it needs; libraries are found by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     "h2load": Recipe(("nghttp2-client",), "usr/bin/h2load"),
     "ab": Recipe(("apache2-utils",), "usr/bin/ab"),
     # usr/bin/chromium is a script for desktops.
-    "chromium": Recipe(("chromium",), "usr/lib/chromium/chromium"),
+    "chromium": Recipe(("chromium",), "usr/lib/chromium/chromium", ("chromium-common",)),
 }
 
 
@@ -125,7 +127,7 @@ def _unpack(name: str, recipe: Recipe, cache: Path) -> None:
     try:
         root = staging / "root"
         root.mkdir()
-        for wanted in (package, *_missing_libraries(package)):
+        for wanted in (package, *recipe.also, *_missing_libraries(package)):
             _download(wanted, staging)
         for archive in sorted(staging.glob("*.deb")):
             _run(("dpkg", "-x", str(archive), str(root)), staging)

@@ -169,7 +169,7 @@ class TestWire:
     def test_every_and_skip(self, wired: World) -> None:
         assert wired.lab.wire is not None
         wired.lab.wire.set(rules=[Rule(to="client", do="drop", data=True, again=False, skip=1, every=3, times=0)])
-        with Asker(wired) as asker:
+        with Asker(wired, opened=False) as asker:
             for _ in range(11):
                 asker.ask(SMALL)
         counts = wired.lab.wire.counts()

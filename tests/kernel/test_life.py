@@ -18,12 +18,12 @@ from typing import Final, Self
 
 import pytest
 
-from tests.corpus.reader import PATIENCE, ClosedError, Reader, Response
+from tests.corpus.reader import PATIENCE, ClosedError, Response
 from tests.e2e.client import FRESH, put, replace, until
 from tests.kernel.lab import Net, sysctl
 from tests.kernel.traffic import QUIET, Request, head
 from tests.kernel.wire import ones_sum
-from tests.kernel.world import TIER, Asker, World, check, open_world, tcp_address
+from tests.kernel.world import Asker, World, check, open_world, tcp_address
 
 HIT: Final = Request(head("/1000.bin"), "hot")
 MISS: Final = Request(head("/100.bin?n=1"), "miss")
@@ -82,7 +82,7 @@ class Load:
     def _turn(self, asker: Asker | None, rng: random.Random) -> Asker | None:
         try:
             if asker is None:
-                asker = Asker(self._world)
+                asker = Asker(self._world, opened=False)
             request = HIT if rng.random() < 0.8 else MISS
             asker.send(request)
             response = asker.reader.response()
@@ -105,11 +105,6 @@ class Load:
             asker.sock.close()
         self._stop.wait(0.01)
         return None
-
-
-AT_ONCE: Final = pytest.mark.xfail(
-    reason="what was left is only looked for at the start, when it seems to be alive", strict=True, condition=TIER
-)
 
 
 class TestDeath:
@@ -136,7 +131,7 @@ class TestDeath:
             world.lab.tux("kernel", "detach", "--force", "--bpffs", str(world.lab.bpffs))
             assert world.lab.statuses() == []
 
-    @pytest.mark.parametrize("at_once", [False, pytest.param(True, marks=AT_ONCE)], ids=["later", "at-once"])
+    @pytest.mark.parametrize("at_once", [False, True], ids=["later", "at-once"])
     def test_of_the_supervisor_and_a_new_one(self, at_once: bool) -> None:
         """The new one takes over what the old one left."""
         with open_world(Net(), stops=False) as world, Load(world) as load:
@@ -222,9 +217,9 @@ class TestFiles:
     """What changes is seen within a second, as everywhere else."""
 
     def ask(self, world: World, path: str) -> Response:
-        with world.lab.connect(world.address) as sock:
-            sock.sendall(head(path))
-            return Reader(sock).response()
+        with Asker(world) as asker:
+            asker.sock.sendall(head(path))
+            return asker.reader.response()
 
     def make_hot(self, world: World, path: str) -> None:
         """Until the tier answers it."""
@@ -274,7 +269,7 @@ class TestTables:
     def test_more_connections_than_there_is_room_for(self) -> None:
         """Those without a place are served as usual, and those with one are not turned out."""
         with open_world(Net(), kernel="connections = 64") as world, contextlib.ExitStack() as stack:
-            askers = [stack.enter_context(Asker(world)) for _ in range(200)]
+            askers = [stack.enter_context(Asker(world, opened=False)) for _ in range(200)]
             for asker in askers:
                 asker.ask(HIT)
             before = world.counters()
@@ -295,11 +290,8 @@ class TestTables:
                 with Asker(world) as asker:
                     asker.ask(HIT)
                     asker.finish()
-            before = world.counters()
-            with Asker(world) as asker:
-                for _ in range(10):
-                    asker.ask(HIT)
-            assert world.counters()["answered"] - before["answered"] >= 9
+            # Packets of a connection that has ended may still be on their way, so its place is kept for a while.
+            until(lambda: world.is_answered(HIT), "there is room", 3 * PATIENCE)
 
     def test_ten_thousand_connections(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -315,7 +307,7 @@ class TestTables:
                     socks.append(sock)
                 answer = world.reference.answer(HIT)
                 before = world.answered()
-                for rounds in range(3):
+                for rounds in range(4):
                     for sock in socks:
                         sock.sendall(HIT.data if rounds != 1 else MISS.data)
                     for sock in socks:

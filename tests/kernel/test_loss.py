@@ -33,7 +33,7 @@ LOST: Final = Rule(to="client", do="drop", starts=ANSWER)
 """The first answer."""
 
 HISTORIES: Final[dict[str, Sequence[Request]]] = {
-    "first": (),
+    "fresh": (),
     "after-a-hit": (HIT,),
     "after-both": (HIT, LARGE, OTHER, MISS, HIT),
 }

@@ -23,7 +23,7 @@ from tests.e2e.client import until
 from tests.kernel.lab import Net, Shape, sysctl, tcp_counters
 from tests.kernel.traffic import LOSSLESS, Request, Script, head, scripts
 from tests.kernel.wire import Faults
-from tests.kernel.world import TIER, WIRE, Asker, World, open_world
+from tests.kernel.world import WIRE, Asker, World, open_world
 
 SEED: Final = int(os.environ.get("TUX_SEED", "1"))
 
@@ -83,12 +83,7 @@ def one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-WINDOW: Final = pytest.mark.xfail(
-    reason="the stack does not learn that a window has become smaller", strict=True, condition=TIER
-)
-
-
-@pytest.mark.parametrize("net", [Net(), pytest.param(Net(family=6, mtu=9000, offloads=False), marks=WINDOW)], ids=str)
+@pytest.mark.parametrize("net", [Net(), Net(family=6, mtu=9000, offloads=False)], ids=str)
 def test_the_stacks_notice_nothing(net: Net) -> None:
     """Where nothing is lost, neither side's TCP sends again, probes, or drops anything. On one CPU, since two may
     deliver the packets of a process that moves from one to the other in another order."""

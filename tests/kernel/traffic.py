@@ -356,7 +356,8 @@ class Tally:
     hot: int = 0
     """Of the answers, those to hot requests."""
     due: int = 0
-    """Of the hot ones, those that fit one segment and were asked for one by one: the tier should have given most."""
+    """Of the hot ones, those that were asked for one by one, and fit a segment of a size that had arrived before on the
+    same connection: the tier should have given most."""
     connections: int = 0
     moods: Counter[str] = field(default_factory=Counter)
     answer_bytes: int = 0
@@ -378,6 +379,8 @@ class Connection:
         """Answers that have come."""
         self.received = 0
         """Bytes in all."""
+        self.proven = 0
+        """Bytes of the largest answer: as large a segment is known to arrive."""
         self.is_over = False
         self.wants_write = True
         self._buffer = bytearray()
@@ -601,8 +604,11 @@ class Traffic:
             self.tally.answers += 1
             self.tally.hot += request.kind == "hot"
             self.tally.due += (
-                request.kind == "hot" and connection.script.mood == "steady" and len(answer.text) <= self._largest
+                request.kind == "hot"
+                and connection.script.mood == "steady"
+                and len(answer.text) <= min(self._largest, connection.proven)
             )
+            connection.proven = max(connection.proven, len(answer.text))
             self.tally.answer_bytes += len(answer.text)
         if connection.is_over:
             del self._open[fd]  # closing took it out of the epoll
