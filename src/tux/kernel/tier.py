@@ -46,8 +46,12 @@ LOG_RECORDS: Final = 20_000
 
 SWEEP_SECONDS: Final = 10.0
 """Time from the end of a sweep over the connections to the next ..."""
-ORPHANS_SECONDS: Final = 1.0
-"""... as long as there is something to be removed that another server left ..."""
+SOON_SECONDS: Final = 1.0
+"""... when places become scarce, or something is to be removed that another server left ..."""
+QUARTER: Final = 4
+EIGHTH: Final = 8
+"""Places for connections become scarce when a quarter of them was taken since the last sweep, or less than an eighth is
+free: those of connections that have ended become free only by a sweep."""
 STEP_SECONDS: Final = 0.02
 """... and between two portions of it."""
 
@@ -244,6 +248,8 @@ class KernelTier:
         self._complained: set[str] = set()
         self._beat_at = self._drain_at = self._sweep_at = 0.0
         self._round: Iterator[None] | None = None
+        self._taken_before = 0
+        """Places that were taken after the last sweep."""
         self._dying = False
         """A set seems to be alive, and its process is gone."""
         self._orphans: list[Caretaker] = []
@@ -458,8 +464,8 @@ class KernelTier:
             self._drain_at = now + (LOG_SECONDS if busy else BEAT_SECONDS)
         if self._sweep_at <= now:
             done = self._sweep_step()
-            pause = ORPHANS_SECONDS if self._orphans or self._dying else SWEEP_SECONDS
-            self._sweep_at = now + (pause if done else STEP_SECONDS)
+            soon = self._orphans or self._dying or self._is_scarce()
+            self._sweep_at = now + (STEP_SECONDS if not done else SOON_SECONDS if soon else SWEEP_SECONDS)
 
     def _beat(self) -> None:
         if self._answering and not self._maps.get_control("answering"):
@@ -468,6 +474,8 @@ class KernelTier:
             logger.warning("the kernel tier was detached from outside; workers answer all requests from now on")
         if self._answering:
             self._maps.pulse.beat()
+            if self._round is None and self._is_scarce():
+                self._sweep_at = min(self._sweep_at, time.monotonic() + SOON_SECONDS)
         self._table.forget(boot_ns())
 
     def _drain(self) -> bool:
@@ -492,6 +500,16 @@ class KernelTier:
                 return
             time.sleep(STEP_SECONDS)
 
+    def _is_scarce(self) -> bool:
+        taken, places = self._taken(), self._settings.connections
+        return (taken - self._taken_before) * QUARTER >= places or (places - taken) * EIGHTH < places
+
+    def _taken(self) -> int:
+        """Places for connections that are taken, by the programs' own count."""
+        layout = self._layouts["tux_kernel_counters"]
+        values = self._loaded.maps["counters"].per_cpu(0)
+        return sum(layout.number(value, "opened") - layout.number(value, "closed") for value in values)
+
     def _sweep_step(self) -> bool:
         """A portion of a round over all connections. True: that was the last."""
         if self._round is None:
@@ -510,6 +528,7 @@ class KernelTier:
             while not sweep.step():
                 yield
             self.connections = sweep.count or self.connections
+            self._taken_before = self._taken()
         except OSError as error:
             self._complain("look through its connections", error)
         try:

@@ -66,6 +66,9 @@ class FakeMap:
     def delete(self, key: bytes | int) -> bool:
         return self.values.pop(key, None) is not None
 
+    def per_cpu(self, _key: int) -> list[bytes]:
+        return [bytes(self.mmap()[: self.value_size])] * 2
+
     def pin(self, path: str) -> None:
         Path(path).touch(exist_ok=False)
 

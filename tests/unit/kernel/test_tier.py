@@ -364,6 +364,33 @@ class TestTime:
         assert rig.tier._sweep_at - time.monotonic() > tier.STEP_SECONDS
         assert rig.kernel.reaped  # they were idle since the machine started
 
+    @pytest.mark.parametrize(
+        ("before", "opened", "closed", "soon"),
+        [
+            (0, 7, 0, False),
+            (0, 8, 0, True),
+            (0, 1007, 1000, False),
+            (20, 20, 0, False),
+            (20, 27, 0, False),
+            (20, 28, 0, True),
+            (28, 28, 0, False),
+            (29, 29, 0, True),
+        ],
+    )
+    def test_a_sweep_comes_soon_when_places_are_scarce(
+        self, rig: Rig, before: int, opened: int, closed: int, soon: bool
+    ) -> None:
+        """Of 64 places; the counters are those of each of two processors."""
+        layout, area = LAYOUTS["tux_kernel_counters"], memoryview(rig.maps["counters"].mmap())
+        layout.write(area, "opened", before)
+        rig.pass_time()
+        rig.tier._sweep_at = time.monotonic() + tier.SWEEP_SECONDS
+        layout.write(area, "opened", opened)
+        layout.write(area, "closed", closed)
+        rig.tier._beat_at = 0.0
+        rig.tier.tick()
+        assert (rig.tier._sweep_at - time.monotonic() <= tier.SOON_SECONDS) is soon
+
     def test_a_sweep_that_fails_is_tried_again(self, rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
         rig.kernel.fails = "sweep"
         rig.pass_time()
@@ -536,12 +563,12 @@ class TestOrphans:
         rig = Rig(kernel, listeners)
         rig.pass_time()
         assert len(kernel.sets) == 2
-        assert rig.tier._sweep_at - time.monotonic() <= tier.ORPHANS_SECONDS
+        assert rig.tier._sweep_at - time.monotonic() <= tier.SOON_SECONDS
         caretaker.heartbeat = 0
         for _ in range(4):
             rig.pass_time()
         assert len(kernel.sets) == 1
-        assert rig.tier._sweep_at - time.monotonic() > tier.ORPHANS_SECONDS
+        assert rig.tier._sweep_at - time.monotonic() > tier.SOON_SECONDS
 
     def test_a_folder_that_cannot_be_read_any_more(
         self, rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

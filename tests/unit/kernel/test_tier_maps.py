@@ -113,8 +113,8 @@ def test_a_process_that_is_forked_has_none_of_it(loaded: Loaded, maps: Maps) -> 
 
 
 def test_a_sweep(loaded: Loaded) -> None:
-    """The program frees what has no socket and was idle for long. The others are in use for a minute from now on: a busy
-    machine makes no difference."""
+    """The program frees what has no socket and was idle for long. The others are in use for a minute from now on: so a
+    busy machine makes no difference."""
     conn, pair = loaded.layouts["tux_kernel_conn"], loaded.layouts["tux_kernel_tuple"]
     keys = [pair.pack(local=(0, 0, 0, 1), remote=(0, 0, 0, 1), remote_port=port) for port in range(3)]
     later = boot_ns() + 60 * 10**9
