@@ -369,11 +369,10 @@ def arrange(rig: Rig, case: Case) -> None:
 def check(rig: Rig, case: Case) -> Outcome:
     """Run a case, and compare all that it states."""
     arrange(rig, case)
-    is_bytes = isinstance(case.packet, bytes) and case.key is None
-    before = None if is_bytes else rig.conn(case.entry_key)
+    before = rig.conn(case.entry_key)
     entries = set(rig.maps["conns"].keys())
     done = rig.run(case.program, case.frame, mark=case.mark, beat=case.beat, gso_size=case.gso_size)
-    after = None if is_bytes else rig.conn(case.entry_key)
+    after = rig.conn(case.entry_key)
 
     if before is None:
         assert set(rig.maps["conns"].keys()) == entries
