@@ -229,9 +229,8 @@ class Rig:
 
     def reset(self) -> None:
         """No connections; all pages published and fresh; the supervisor alive and answering; nothing in the log."""
-        for name in ("conns", "syns"):
-            for key in list(self.maps[name].keys()):
-                self.maps[name].delete(key)
+        for key in list(self.maps["conns"].keys()):
+            self.maps["conns"].delete(key)
         for index in self._slots:
             self.write("slots", index, cookie=0, marks=0)
         self._slots.clear()
