@@ -8,6 +8,7 @@ server is killed; whoever comes next, a server or `tux kernel detach`, finds it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -76,7 +77,11 @@ class PinnedSet:
     def remove(self) -> None:
         """Detach the programs and remove all pins. Connections whose numbers they change break. OSError."""
         for ifindex, direction, path in self.attachments():
-            remove_pinned(path, ifindex, direction)
+            try:
+                remove_pinned(path, ifindex, direction)
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # somebody else was faster
+                    raise
         for name in _listed(self.path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self.path}/{name}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -106,13 +107,11 @@ def read_all(bpffs: str) -> list[Status]:
     layouts = _layouts()
     found = []
     for one in sets:
-        # One that is being made or removed at this moment has nothing to show.
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                found.append(read(one, layouts))
-            except OSError as error:
-                if isinstance(error, FileNotFoundError):
-                    raise
+        try:
+            found.append(read(one, layouts))
+        except OSError as error:
+            # One that is being made or removed at this moment has nothing to show.
+            if error.errno != errno.ENOENT:
                 raise StartError(f"cannot read {one.path}: {reason(error)}") from None
     return found
 
@@ -176,9 +175,11 @@ def detach_all(
                 caretaker = stack.enter_context(contextlib.closing(Caretaker(found, layouts)))
                 caretaker.quiet()
                 waiting.append((found, caretaker))
-            except FileNotFoundError:
-                _remove(found, say, "it was not complete")
             except OSError as error:
+                if error.errno == errno.ENOENT:
+                    if not pins.has_process(found):  # else it is being made or removed at this moment
+                        _remove(found, say, "it was not complete")
+                    continue
                 raise StartError(f"cannot detach {found.path}: {reason(error)}") from None
         end = time.monotonic() + timeout
         while waiting:

@@ -74,6 +74,18 @@ class TestSets:
             Path(found.path, name).touch()
         assert [one[:2] for one in found.attachments()] == wanted
 
+    def test_a_removal_by_two_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def gone(path: str, _ifindex: int, _direction: str) -> None:
+            os.unlink(path)
+            raise sys_bpf.BpfError(errno.ENOENT, f"open {path}")
+
+        monkeypatch.setattr(pins, "remove_pinned", gone)
+        found = pins.create(str(tmp_path), 7, 1)
+        for direction in ("ingress", "egress"):
+            Path(found.attachment_path(3, direction)).touch()
+        found.remove()
+        assert not found.exists
+
     def test_removal(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with fake_kernel(tmp_path, monkeypatch) as kernel:
             first, second = pins.create(str(tmp_path), 7, 1), pins.create(str(tmp_path), 8, 2)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.unit.kernel.fake_maps import LAYOUTS, FakeKernel, fake_kernel
 from tests.unit.kernel.layout_header import layouts
 from tests.unit.kernel.test_tier import NOBODY, translated
 from tux.errors import StartError
-from tux.kernel import host, load, pins, status
+from tux.kernel import host, load, pins, status, sys_bpf
 from tux.kernel.pins import PinnedSet
 from tux.kernel.pulse import boot_ns
 from tux.kernel.status import REASONS, Status
@@ -82,7 +84,7 @@ class FakeCaretaker:
     def __init__(self, found: PinnedSet, _layouts: object) -> None:
         self.pinned = found
         if found.pid not in type(self).left:
-            raise FileNotFoundError(found.path)
+            raise sys_bpf.BpfError(errno.ENOENT, f"open {found.path}/control")
 
     def quiet(self) -> None:
         type(self).quieted.append(self.pinned.pid)
@@ -164,8 +166,34 @@ class TestDetach:
 
     def test_a_set_that_is_not_complete(self, kernel: FakeKernel, caretaker: type[FakeCaretaker]) -> None:
         pins.create(str(kernel.bpffs), NOBODY, 1)
+        made = pins.create(str(kernel.bpffs), os.getpid(), boot_ns())
         assert detach(kernel) == (0, [f"process {NOBODY}: removed, it was not complete"])
-        assert kernel.sets == []
+        assert [str(path) for path in kernel.sets] == [made.path]
+
+
+class TestReading:
+    def test_a_set_that_goes_while_it_is_read(self, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+        for pid in (NOBODY, NOBODY + 1):
+            pins.create(str(kernel.bpffs), pid, pid)
+
+        def read(found: PinnedSet, _layouts: object) -> Status:
+            if found.pid == NOBODY:
+                raise sys_bpf.BpfError(errno.ENOENT, f"open {found.path}/control")
+            return ONE
+
+        monkeypatch.setattr(status, "read", read)
+        assert status.read_all(str(kernel.bpffs)) == [ONE]
+
+    def test_one_that_may_not_be_read(self, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = pins.create(str(kernel.bpffs), NOBODY, 1)
+
+        def read(found: PinnedSet, _layouts: object) -> Status:
+            raise sys_bpf.BpfError(errno.EACCES, "open it")
+
+        monkeypatch.setattr(status, "read", read)
+        with pytest.raises(StartError) as caught:
+            status.read_all(str(kernel.bpffs))
+        assert caught.value.message == f"cannot read {found.path}: cannot open it: Permission denied"
 
 
 class TestWhatIsMissing:
