@@ -87,7 +87,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def check(arguments: list[str]) -> None:
     """Parse as the program does, without running it; the values of `serve` are judged, too. Raises what is wrong."""
-    program = click.Context(tux, info_name="tux")
+    program = click.Context(tux, info_name="tux", **tux.context_settings)  # click keeps what it finds out here
     if arguments[:1] == ["--version"]:
         assert "--version" in (name for parameter in tux.params for name in parameter.opts)
         arguments = arguments[1:]
