@@ -68,7 +68,7 @@ def expect_share(world: World, before: int, due: int, share: float) -> None:
 def test_every_network(net: Net) -> None:
     with open_world(net) as world:
         before = world.answered()
-        tally = world.traffic(SEED, requests=2000)
+        tally = world.traffic(SEED, requests=1500)
         expect_share(world, before, tally.due, 0.9)
 
 
@@ -107,7 +107,7 @@ def test_every_fault(net: Net, faults: str) -> None:
         assert world.lab.wire is not None
         world.lab.wire.both(SEED, FAULTS[faults])
         before = world.answered()
-        tally = world.traffic(SEED, requests=800)
+        tally = world.traffic(SEED, requests=600)
         expect_share(world, before, tally.due, 0.5)
 
 

@@ -216,6 +216,8 @@ def open_world(
         catalogue = Catalogue(site, net, reference)
         for request in catalogue.all:
             reference.answer(request)
+        # A head that is lost in parts several times over may take longer than the daemon's patience, and is then a 408.
+        options.setdefault("config", "limits = { head_timeout = 60 }")
         if log:
             options |= {"access_log": str(lab.folder / "access.log"), "log_format": "json"}
         hits = "" if "hits" in kernel else f"hits = {HITS}\n"
