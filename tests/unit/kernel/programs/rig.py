@@ -229,8 +229,10 @@ class Rig:
 
     def reset(self) -> None:
         """No connections; all pages published and fresh; the supervisor alive and answering; nothing in the log."""
-        for key in list(self.maps["conns"].keys()):
-            self.maps["conns"].delete(key)
+        for entry in (self.maps["conns"], self.maps["syns"]):
+            if entry.type != sys_bpf.MapType.ARRAY:
+                for key in list(entry.keys()):
+                    entry.delete(key)
         for index in self._slots:
             self.write("slots", index, cookie=0, marks=0)
         self._slots.clear()
