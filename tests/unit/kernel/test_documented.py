@@ -69,7 +69,6 @@ NUMBERS: Final[dict[str, tuple[Path, str]]] = {
     "workers": (NETWORK, f"| workers | {BOUNDS['TUX_KERNEL_WORKERS']} |"),
     "cells": (NETWORK, f"| published answers | {BOUNDS['TUX_KERNEL_CELLS']:,} for each worker"),
     "pieces": (NETWORK, f"in pieces of {BOUNDS['TUX_KERNEL_CHUNK_BYTES'] // 1024} KiB"),
-    "SYNs": (NETWORK, f"| SYNs without their SYN-ACK | {map_entries('syns'):,} |"),
     "ring": (NETWORK, f"| records of the log that wait | {map_entries('records') >> 20} MiB |"),
     "retired": (NETWORK, f"| retired answers | kept for {publish.RETIRED_NS // 10**9} s |"),
     "cold": (NETWORK, f"what was not used for {publish.COLD_NS // 10**9} s makes room"),
