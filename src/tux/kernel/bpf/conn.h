@@ -71,12 +71,13 @@ struct tux_kernel_counters {
 #undef TUX_KERNEL_COUNTER
 };
 
-/* What a SYN offered, until the SYN-ACK. */
-struct tux_kernel_syn {
-    __u16 mss;
-    __u8 wscale;
-    __u8 reserved;
-};
+/* What a SYN offered, until the SYN-ACK that answers it at once: in one word, which is never half written. At
+ * hash % SYNS; another SYN there costs a connection its acceleration, and nothing else. */
+#define TUX_KERNEL_SYNS 16384u /* power of two: 128 KiB */
+#define SYN_WORD(seq, mss, wscale) ((__u64)(seq) << 32 | (__u64)(mss) << 16 | (wscale))
+#define SYN_SEQ(word) ((__u32)((word) >> 32))
+#define SYN_MSS(word) ((__u16)((word) >> 16))
+#define SYN_WSCALE(word) ((__u8)(word))
 
 /* Under the lock: is this still the entry that was looked up, or was it deleted meanwhile? */
 INLINE int is_entry_of(const struct tux_kernel_conn *conn, const struct tux_kernel_tuple *tuple)

@@ -19,6 +19,15 @@
  * used. */
 #define OPAQUE(variable) __asm__ volatile("" : "+r"(variable))
 
+/* A number from 1 to a power of two, as the verifier can follow it: before Linux 6.8 it learns nothing from n != 0,
+ * which compilers make of n < 1. */
+#define FROM_1_TO(max, number)                                                                                         \
+    ({                                                                                                                 \
+        __u32 less_ = (number) - 1u;                                                                                   \
+        OPAQUE(less_);                                                                                                 \
+        (less_ & ((max) - 1u)) + 1u;                                                                                   \
+    })
+
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) =
     (void *)BPF_FUNC_map_update_elem;

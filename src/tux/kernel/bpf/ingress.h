@@ -18,6 +18,7 @@ struct candidate {
     struct tux_kernel_date *date;
     struct tux_kernel_slot *slot;
     struct tux_kernel_record *record;
+    __u64 held; /* 1: there is a record. The verifier of Linux 6.1 follows a number, and not that record is not null */
     __u32 first_chunk;
     __u64 id;
     __u64 second;
@@ -86,11 +87,11 @@ INLINE int read_key(struct __sk_buff *skb, const struct packet *p, const struct 
                     __u32 listener, struct tux_kernel_key *key)
 {
     struct tux_kernel_scratch *head = FIRST(scratch);
-    __u32 len = p->payload_len, last = len / 8u;
-    OPAQUE(len);
-    OPAQUE(last);
+    __u32 len = p->payload_len;
     if (!head || len < 1 || len > TUX_KERNEL_MAX_HEAD_BYTES)
         return 0;
+    len = FROM_1_TO(TUX_KERNEL_MAX_HEAD_BYTES, len);
+    __u32 last = len / 8u;
     if (last < TUX_KERNEL_MAX_HEAD_BYTES / 8u)
         head->words[last] = 0; /* zeros behind the head, up to a whole word */
     if (bpf_skb_load_bytes(skb, p->payload_off, head->words, len))
@@ -116,9 +117,7 @@ INLINE int checksum_is_right(struct __sk_buff *skb, const struct packet *p)
             break;
         __u32 n = left < SUM_BYTES ? left : SUM_BYTES;
         left -= n;
-        OPAQUE(n);
-        if (n < 1 || n > SUM_BYTES)
-            return 0;
+        n = FROM_1_TO(SUM_BYTES, n);
         work->words[n / 8u] = 0; /* zeros behind an odd end */
         if (bpf_skb_load_bytes(skb, at, work->words, n))
             return 0;
@@ -269,10 +268,10 @@ INLINE void commit_answer(struct tux_kernel_conn *conn, const struct packet *p, 
     conn->d_out += c->answer->length;
 }
 
-/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests and
- * answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the stack
- * would send beyond it. Therefore when the stack hears of an acknowledgement while nothing is under way, it hears of the
- * smallest window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
+/* RFC 9293 lets a window of the same sequence and acknowledgement numbers only grow. In the stack's numbers requests
+ * and answers of ours do not exist, so a client's window that has become smaller meanwhile would be ignored, and the
+ * stack would send beyond it. Therefore when the stack hears of an acknowledgement while nothing is under way, it
+ * hears of the smallest window: the next request that is passed to it opens it again. 1 and not 0: a FIN has room. */
 #define RESTING_WINDOW 1u
 
 /* The window that the stack is told of, scaled as it came. `slot`: of a pure acknowledgement, else 0. */
@@ -378,7 +377,10 @@ INLINE int ingress(struct __sk_buff *skb)
     struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p.tuple);
     if (!conn)
         return TC_ACT_UNSPEC;
-    read_options(skb, &p, o);
+    if (p.payload_len > 0 || conn->state & TUX_KERNEL_ANSWERED) /* else nothing depends on them */
+        read_options(skb, &p, o);
+    else
+        o->sack_blocks = 0;
     __u64 now = bpf_ktime_get_boot_ns();
     struct candidate c = {};
     int by_device = 0, is_candidate = 0;
@@ -392,6 +394,9 @@ INLINE int ingress(struct __sk_buff *skb)
         if (!c.record) {
             count->pass_log_full++;
             is_candidate = 0;
+        } else {
+            c.held = 1;
+            OPAQUE(c.held); /* the compiler would ask the record again */
         }
     }
 
@@ -401,7 +406,7 @@ INLINE int ingress(struct __sk_buff *skb)
     bpf_spin_lock(&conn->lock);
     if (!is_entry_of(conn, &p.tuple)) {
         bpf_spin_unlock(&conn->lock);
-        if (c.record)
+        if (c.held)
             bpf_ringbuf_discard(c.record, BPF_RB_NO_WAKEUP);
         return TC_ACT_UNSPEC;
     }
@@ -449,7 +454,7 @@ INLINE int ingress(struct __sk_buff *skb)
     }
     bpf_spin_unlock(&conn->lock);
 
-    if (c.record) {
+    if (c.held) {
         if (out->verdict == VERDICT_ANSWER) {
             c.record->id = c.id;
             c.record->boot_ns = now;

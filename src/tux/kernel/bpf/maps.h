@@ -13,12 +13,11 @@ struct {
     __type(value, struct tux_kernel_conn);
 } conns SEC(".maps");
 
-/* A SYN is answered at once, so few need to be remembered; a flood of them turns nothing else out. */
 struct {
-    __uint(type, BPF_MAP_TYPE_LRU_HASH);
-    __uint(max_entries, 4096);
-    __type(key, struct tux_kernel_tuple);
-    __type(value, struct tux_kernel_syn);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, TUX_KERNEL_SYNS);
+    __type(key, __u32);
+    __type(value, __u64);
 } syns SEC(".maps");
 
 struct {

@@ -59,6 +59,16 @@ INLINE int open_forget(struct tux_kernel_conn *conn, const struct tux_kernel_tup
     return 1;
 }
 
+/* Where a SYN between these ends is noted. */
+INLINE __u64 *syn_of(const struct tux_kernel_tuple *tuple)
+{
+    __u64 hash = (__u64)tuple->remote_port << 16 | tuple->local_port;
+    for (__u32 i = 0; i < 4; i++) /* a multiplication by an odd number, whose upper bits depend on all before */
+        hash = (hash ^ tuple->remote[i] ^ (__u64)tuple->local[i] << 32) * 0x9e3779b97f4a7c15ull;
+    __u32 index = (__u32)(hash >> 50); /* 14 bits: TUX_KERNEL_SYNS */
+    return bpf_map_lookup_elem(&syns, &index);
+}
+
 INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct options *o,
                      struct tux_kernel_counters *count)
 {
@@ -67,12 +77,13 @@ INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct optio
     if (old && socket_state(skb, &p->tuple) == 0)
         open_forget(old, &p->tuple, count);
     read_options(skb, p, o);
-    struct tux_kernel_syn syn = {.mss = p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4};
+    __u32 mss = p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4;
     if (o->mss_at)
-        syn.mss = (__u16)load16(o->bytes, o->mss_at);
-    if (o->wscale_at)
-        syn.wscale = o->bytes[o->wscale_at & 63u];
-    bpf_map_update_elem(&syns, &p->tuple, &syn, BPF_ANY);
+        mss = load16(o->bytes, o->mss_at);
+    __u8 wscale = o->wscale_at ? o->bytes[o->wscale_at & 63u] : 0;
+    __u64 *word = syn_of(&p->tuple);
+    if (word)
+        *(volatile __u64 *)word = SYN_WORD(p->seq, mss, wscale);
 }
 
 /* Link-local addresses mean something only together with an interface: left alone. */
@@ -97,17 +108,18 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
         return 0; /* somebody else's socket on the same port number */
     if (listener->bound_dev_if != 0)
         return 0; /* its connections are found on that interface only, not when entries are reaped */
-    struct tux_kernel_syn *syn = bpf_map_lookup_elem(&syns, &p->tuple);
-    if (!syn) {
+    __u64 *noted = syn_of(&p->tuple);
+    __u64 syn = noted ? *(volatile __u64 *)noted : 0;
+    if (SYN_SEQ(syn) != p->ack - 1) {
         count->open_unknown++;
         return 0;
     }
     __u32 server_mss = o->mss_at ? load16(o->bytes, o->mss_at) : (p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4);
-    __u32 mss = syn->mss < server_mss ? syn->mss : server_mss;
+    __u32 mss = SYN_MSS(syn) < server_mss ? SYN_MSS(syn) : server_mss;
     __u8 server_scale = o->wscale_at ? o->bytes[o->wscale_at & 63u] : 0;
     /* ECE alone is ECN; with CWR it is AccECN, whose counts are not ours to give. */
     if (p->flags & TCP_CWR || o->unknown || !p->no_fragment || !p->plain || is_link_local(p->tuple.remote) ||
-        server_scale > MAX_WSCALE || syn->wscale > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
+        server_scale > MAX_WSCALE || SYN_WSCALE(syn) > MAX_WSCALE || mss <= STANDARD_TIMESTAMP_BYTES) {
         count->open_options++;
         return 0;
     }
@@ -125,7 +137,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
     fresh->ifindex = skb->ifindex;
     fresh->mss = mss;
     fresh->window = (__u16)(p->window >> server_scale);
-    fresh->wscale = o->wscale_at ? syn->wscale : 0;
+    fresh->wscale = o->wscale_at ? SYN_WSCALE(syn) : 0;
     fresh->ttl = p->ttl;
     fresh->tos = p->tos & 0xfc;
     __builtin_memcpy(fresh->hop, p->hop, 6);

@@ -208,7 +208,7 @@ INLINE void read_options(struct __sk_buff *skb, const struct packet *p, struct o
         o->standard = 1;
         return;
     }
-    if (len > TCP_OPTION_BYTES || bpf_skb_load_bytes(skb, p->l4 + TCP_BYTES, o->bytes, len)) {
+    if (len > TCP_OPTION_BYTES || bpf_skb_load_bytes(skb, p->l4 + TCP_BYTES, o->bytes, FROM_1_TO(64u, len))) {
         o->unknown = 1;
         return;
     }

@@ -137,9 +137,7 @@ INLINE long store_payload(struct __sk_buff *skb, __u32 at, __u32 first, __u32 le
         if (!chunk)
             return -1;
         length -= n;
-        OPAQUE(n);
-        if (n < 1 || n > TUX_KERNEL_CHUNK_BYTES)
-            return -1;
+        n = FROM_1_TO(TUX_KERNEL_CHUNK_BYTES, n);
         if (bpf_skb_store_bytes(skb, at, chunk, n, BPF_F_RECOMPUTE_CSUM))
             return -1;
         at += n;

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.unit.kernel.programs.cases import KINDS, State, fresh, from_client, kind, used
@@ -18,16 +20,20 @@ from tests.unit.kernel.programs.packets import (
 )
 from tests.unit.kernel.programs.rig import PASS, Rig, tuple_in
 
+NUMBERS = itertools.count(1000)
+"""Of SYNs: each has one of its own, by which it is found again."""
+
 
 def syn(*, v6: bool = False, options: bytes = b"", **changes: object) -> Segment:
-    return from_client(v6=v6, flags=SYN, ack=0, options=options).but(**changes)
+    return from_client(v6=v6, flags=SYN, seq=next(NUMBERS), ack=0, options=options).but(**changes)
 
 
 def offered(rig: Rig, packet: Segment) -> tuple[int, int] | None:
-    """MSS and window scale, as they are kept."""
-    layout = rig.layouts["tux_kernel_syn"]
-    value = rig.maps["syns"].lookup(tuple_in(packet))
-    return None if value is None else (layout.number(value, "mss"), layout.number(value, "wscale"))
+    """MSS and window scale as they are kept: in a word with the number of the SYN."""
+    words = [int.from_bytes(word, "little") for _, word in rig.maps["syns"].items()]
+    found = [word for word in words if word >> 32 == packet.seq]
+    assert len(found) <= 1
+    return (found[0] >> 16 & 0xFFFF, found[0] & 0xFF) if found else None
 
 
 LINUX = mss(1460) + SACK_PERMITTED + timestamps(1, 0, pad=b"") + NOP + window_scale(7)
@@ -64,9 +70,22 @@ def test_what_is_offered(rig: Rig, options: bytes, expected: tuple[int | None, i
 
 def test_the_last_one_counts(rig: Rig) -> None:
     rig.reset()
-    rig.run("ingress", syn(options=mss(1000)).encode())
-    rig.run("ingress", syn(options=mss(900)).encode())
-    assert offered(rig, syn()) == (900, 0)
+    """They are kept at a place that the ends of the connection decide."""
+    first, second, other = syn(options=mss(1000)), syn(options=mss(900)), syn(options=mss(800), source_port=1)
+    for packet in (first, other, second):
+        rig.run("ingress", packet.encode())
+    assert (offered(rig, first), offered(rig, second), offered(rig, other)) == (None, (900, 0), (800, 0))
+
+
+@pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
+def test_other_ends_have_other_places(rig: Rig, v6: bool) -> None:
+    """A thousand clients share few of them: 16,384 places, so some 30 collisions are expected."""
+    rig.reset()
+    packets = [syn(v6=v6, source_port=1024 + number, options=mss(1400)) for number in range(1000)]
+    for packet in packets:
+        rig.run("ingress", packet.encode())
+    words = {int.from_bytes(word, "little") >> 32 for _, word in rig.maps["syns"].items()}
+    assert sum(packet.seq in words for packet in packets) > 900
 
 
 def test_not_ours(rig: Rig) -> None:
@@ -74,7 +93,7 @@ def test_not_ours(rig: Rig) -> None:
     for packet in (syn(target_port=80), syn(fragment=0x2000), syn(vlan=5), syn(flags=SYN | ACK)):
         done = rig.run("ingress", packet.encode())
         assert (done.verdict, done.data, done.counts) == (PASS, packet.encode(), {})
-    assert list(rig.maps["syns"].keys()) == []
+        assert offered(rig, packet) is None
 
 
 @pytest.mark.parametrize(("v6", "ts"), KINDS, ids=[kind(v6=v6, ts=ts) for v6, ts in KINDS])
