@@ -52,6 +52,9 @@ RTO_MIN_MS: Final = 20
 """Of the routes over a wire, in place of 200: a lost packet is sent again ten times sooner, so that a test meets
 ten times as many losses."""
 
+PATH_MTU: Final = 1300
+"""Less than the ends believe, as behind a tunnel; over the 1280 that every IPv6 network takes."""
+
 COMMAND_SECONDS: Final = 30
 """What a command of the lab may take."""
 
@@ -143,6 +146,8 @@ class Shape(enum.Enum):
 
     DIRECT = "direct"
     WIRE = "wire"
+    ROUTED = "routed"
+    """By way of a router, whose network towards the client takes packets of PATH_MTU bytes only. Neither end knows."""
     LOOPBACK = "loopback"
 
 
@@ -356,6 +361,13 @@ def _join(net: Net, client: Namespace, server: Namespace) -> Iterator[Wire | Non
         yield None
         return
     middle = Namespace.new()
+    if net.shape is Shape.ROUTED:
+        try:
+            _route(net, client, server, middle)
+            yield None
+        finally:
+            middle.close()
+        return
     try:
         for space, end, leg in ((client, "tux-client", "leg-client"), (server, "tux-server", "leg-server")):
             with middle:
@@ -370,6 +382,30 @@ def _join(net: Net, client: Namespace, server: Namespace) -> Iterator[Wire | Non
             yield wire
     finally:
         middle.close()
+
+
+def _route(net: Net, client: Namespace, server: Namespace, middle: Namespace) -> None:
+    """The router answers for each end on the other's link, so that both believe to be neighbours."""
+    ends = ((client, "tux-client", "leg-client", PATH_MTU), (server, "tux-server", "leg-server", net.mtu))
+    hosts = HOSTS[net.family]
+    with middle:
+        sysctl("ipv4/ip_forward", "1")
+        sysctl("ipv6/conf/all/forwarding", "1")
+        _ip("link set lo up", "addr add 10.77.1.1/32 dev lo", "addr add fd77:1::1/128 dev lo nodad")
+        for (space, end, leg, mtu), host, other in zip(ends, hosts, reversed(hosts), strict=True):
+            _ip(f"link add {leg} mtu {net.mtu} type veth peer name {end} netns {space.path}")
+            sysctl(f"ipv4/conf/{leg}/proxy_arp", "1")
+            sysctl(f"ipv6/conf/{leg}/proxy_ndp", "1")
+            proxy = [f"neigh add proxy {other} dev {leg}"] if net.family == 6 else []
+            _ip(f"link set {leg} mtu {mtu} up", f"route add {host} dev {leg}", *proxy)
+    _set_up(net, client, server)
+
+
+def forget_paths(space: Namespace) -> None:
+    """What the hosts of a namespace have learned about paths."""
+    with space:
+        for family in ("-4", "-6"):
+            subprocess.run(["ip", family, "route", "flush", "cache"], check=True, timeout=COMMAND_SECONDS)
 
 
 def _set_up(net: Net, client: Namespace, server: Namespace) -> None:
