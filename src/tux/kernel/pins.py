@@ -186,10 +186,13 @@ def new_sweep(conns: Map, reap_fd: int, layouts: Structs) -> Sweep:
 
 
 def wait_for_end(sweep: Callable[[], Count], timeout: float, pause: float = 0.1) -> Count:
-    """Sweep until no connection needs the programs, or so many seconds are over; what is left then."""
+    """Sweep until no connection needs the programs, or so many seconds are over; what is left then. What a sweep reads
+    may change while it reads, so none is believed to be left before two in a row have found none."""
     end = time.monotonic() + timeout
     while True:
         count = sweep()
+        if not count.translated:
+            count = sweep()
         if not count.translated or time.monotonic() >= end:
             return count
         time.sleep(min(pause, max(0.0, end - time.monotonic())))

@@ -124,8 +124,8 @@ class TestAlive:
 
 class TestWaiting:
     def test_until_nobody_needs_it(self) -> None:
-        counts = iter([Count(5, 2), Count(3, 1), Count(3, 0)])
-        assert wait_for_end(lambda: next(counts), 60, pause=0.001) == Count(3, 0)
+        counts = iter([Count(5, 2), Count(3, 0), Count(3, 1), Count(3, 0), Count(2, 0)])
+        assert wait_for_end(lambda: next(counts), 60, pause=0.001) == Count(2, 0)
 
     def test_until_the_time_is_over(self) -> None:
         begun = time.monotonic()

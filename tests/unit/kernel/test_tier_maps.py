@@ -123,6 +123,7 @@ def test_a_sweep(loaded: Loaded) -> None:
         at = conn.field("tuple.local").offset
         value[at : at + pair.size] = key
         loaded.maps["conns"].update(key, bytes(value))
+    assert set(loaded.maps["conns"].keys()) == set(keys)
     sweep = pins.new_sweep(loaded.maps["conns"], loaded.programs["tux_reap"], loaded.layouts)
     assert sweep.run() == Count(total=3, translated=3)
     assert set(loaded.maps["conns"].keys()) == set(keys[1:])
