@@ -26,12 +26,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 
@@ -39,10 +37,8 @@ import tux
 from tests import features
 from tests.corpus.reader import PATIENCE
 from tests.kernel.wire import Wire
+from tests.unit.kernel.programs.space import Space
 from tux.kernel.status import Status, read_all
-
-CLONE_NEWNET: Final = 0x40000000
-"""unshare(2)."""
 
 SIOCETHTOOL: Final = 0x8946
 SETTINGS: Final = {"rx": 0x15, "tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
@@ -58,64 +54,23 @@ PATH_MTU: Final = 1300
 COMMAND_SECONDS: Final = 30
 """What a command of the lab may take."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
 
+class Namespace(Space):
+    """A network namespace with reno as congestion control. Within a `with` block the calling thread is in it, so are
+    the sockets that it makes and the processes that it starts there; both stay in it."""
 
-class Namespace:
-    """A network namespace. Within a `with` block the calling thread is in it, and so are the sockets that it makes and
-    the processes that it starts there; both stay in it."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._outside: list[int] = []
-
-    @classmethod
-    def new(cls) -> Self:
-        """A new one, with `lo` up and reno as congestion control. OSError: not permitted."""
-        outside = _own()
-        try:
-            _check(_libc.unshare(CLONE_NEWNET), "unshare")
-            space = cls(_own())
-        finally:
-            _check(_libc.setns(outside, CLONE_NEWNET), "setns")
-            os.close(outside)
-        with space:
-            _ip("link set lo up")
+    def __init__(self) -> None:
+        super().__init__()
+        with self:
             sysctl("ipv4/tcp_congestion_control", "reno")  # the only one that every namespace may choose
             sysctl("ipv6/conf/default/accept_dad", "0")
             sysctl("ipv6/conf/all/accept_dad", "0")
             sysctl("ipv4/ip_local_port_range", "1024 65535")
-        return space
-
-    def __enter__(self) -> Self:
-        self._outside.append(_own())
-        _check(_libc.setns(self.fd, CLONE_NEWNET), "setns")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        outside = self._outside.pop()
-        _check(_libc.setns(outside, CLONE_NEWNET), "setns")
-        os.close(outside)
-
-    def close(self) -> None:
-        os.close(self.fd)
 
     @property
     def path(self) -> str:
         """Of this process's descriptor, for `ip` and for nsenter(1)."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
-
-
-def _own() -> int:
-    return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _check(result: int, what: str) -> None:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def sysctl(name: str, value: str) -> None:
@@ -342,7 +297,7 @@ def open_lab(net: Net) -> Iterator[Lab]:
 
 
 def _space(stack: contextlib.ExitStack) -> Namespace:
-    space = Namespace.new()
+    space = Namespace()
     stack.callback(space.close)
     return space
 
@@ -360,7 +315,7 @@ def _join(net: Net, client: Namespace, server: Namespace) -> Iterator[Wire | Non
         _set_up(net, client, server)
         yield None
         return
-    middle = Namespace.new()
+    middle = Namespace()
     if net.shape is Shape.ROUTED:
         try:
             _route(net, client, server, middle)

@@ -46,7 +46,7 @@ def space() -> Iterator[Namespace]:
             pytest.skip(f"no {program}(8) (Debian: iproute2)")
     if missing := load.missing_capabilities():
         pytest.skip(f"not permitted: {', '.join(missing)}")
-    space = Namespace.new()
+    space = Namespace()
     try:
         with space:
             yield space

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 CLONE_NEWNET: Final = 0x40000000
 SIOCSIFFLAGS: Final = 0x8914
@@ -27,7 +27,7 @@ class Space:
         outside = _current()
         try:
             _check(_libc.unshare(CLONE_NEWNET), "unshare")
-            self._fd = _current()
+            self.fd = _current()
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
                 fcntl.ioctl(asking, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP | IFF_RUNNING))
         finally:
@@ -35,9 +35,10 @@ class Space:
             os.close(outside)
         self._outside: list[int] = []
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._outside.append(_current())
-        _check(_libc.setns(self._fd, CLONE_NEWNET), "setns")
+        _check(_libc.setns(self.fd, CLONE_NEWNET), "setns")
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,7 +48,7 @@ class Space:
         os.close(outside)
 
     def close(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 def _current() -> int:
