@@ -417,7 +417,6 @@ INLINE int ingress(struct __sk_buff *skb)
         conn->proven = conn->probe_len;
         conn->probe_len = 0;
     }
-    __u32 d_in_before = conn->d_in;
     out->acks = ack_map_of(conn);
     r->timestamps = (conn->state & TUX_KERNEL_TIMESTAMPS) != 0;
     r->window = conn->window;
@@ -477,7 +476,7 @@ INLINE int ingress(struct __sk_buff *skb)
             if (!error)
                 error = replace32(skb, &p, 8, p.ack, out->ack);
             if (!error && o->sack_blocks)
-                error = replace_sack(skb, &p, o, &out->acks, d_in_before, INCOMING);
+                error = replace_sack(skb, &p, o, &out->acks, 0, INCOMING);
             if (error)
                 return TC_ACT_SHOT; /* half translated: it must not arrive */
         }

@@ -189,7 +189,7 @@ INLINE void read_option(struct options *o, __u8 kind, __u8 size, __u8 value)
     else if (kind == 3 && size == 3)
         o->wscale_at = value;
     else if (kind == 4 && size == 2)
-        o->sack_permitted = 1;
+        return; /* SACK permitted: it changes nothing here */
     else if (kind == 5 && size >= 10 && size <= 34 && (size - 2u) % 8u == 0) {
         o->sack_at = value;
         o->sack_blocks = (__u8)((size - 2u) / 8u);

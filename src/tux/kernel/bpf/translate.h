@@ -55,7 +55,8 @@ INLINE __u32 ack_to_stack(const struct ack_map *map, __u32 ack)
     return ack - (map->d_out - map->answer_len);
 }
 
-/* The edges of SACK blocks (RFC 2018) are sequence numbers, too. */
+/* The edges of SACK blocks (RFC 2018) are sequence numbers, too. `map` is for incoming ones, `d_in` for
+ * outgoing ones. */
 INLINE long replace_sack(struct __sk_buff *skb, const struct packet *p, const struct options *o,
                          const struct ack_map *map, __u32 d_in, enum direction direction)
 {

@@ -29,7 +29,6 @@ struct packet {
 struct options {
     __u8 bytes[64];  /* as sent, then zeros */
     __u8 mss_at, wscale_at, timestamp_at, sack_at; /* offset of the option's value in bytes; 0: there is none */
-    __u8 sack_permitted;
     __u8 unknown;    /* another option, or nonsense */
     __u8 standard;   /* nothing, or exactly NOP NOP timestamp */
     __u8 sack_blocks;
