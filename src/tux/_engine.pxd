@@ -19,6 +19,7 @@ cdef extern from "bounds.h" nogil:
         TUX_MAX_TARGET_BYTES
         TUX_MAX_HEAD_BYTES
         TUX_MAX_FIELDS
+        TUX_MAX_BODY_BYTES
         TUX_MAX_DRAIN_BYTES
         TUX_MAX_CONNECTIONS
         TUX_MAX_PIPELINED
@@ -252,6 +253,7 @@ cdef extern from "engine.h" nogil:
         uint64_t target_bytes
         uint64_t head_bytes
         uint64_t fields
+        uint64_t body_bytes
         uint64_t drain_bytes
         uint64_t connections
         uint64_t pipelined

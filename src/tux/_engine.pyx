@@ -44,6 +44,7 @@ LIMITS = {
     "target_bytes": TUX_MAX_TARGET_BYTES,
     "head_bytes": TUX_MAX_HEAD_BYTES,
     "fields": TUX_MAX_FIELDS,
+    "body_bytes": TUX_MAX_BODY_BYTES,
     "drain_bytes": TUX_MAX_DRAIN_BYTES,
     "connections": TUX_MAX_CONNECTIONS,
     "pipelined": TUX_MAX_PIPELINED,
@@ -434,6 +435,8 @@ cdef int _set_limit(tux_engine_limits *limits, str name, value) except -1:
         limits.head_bytes = value
     elif name == "fields":
         limits.fields = value
+    elif name == "body_bytes":
+        limits.body_bytes = value
     elif name == "drain_bytes":
         limits.drain_bytes = value
     elif name == "connections":

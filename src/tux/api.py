@@ -47,11 +47,26 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str | Mapping[str, str]]
     """Name -> value for all files, and glob -> {name -> value}."""
     dotfiles: str
+    app: str
+    """`MODULE:ATTRIBUTE` of a WSGI or ASGI application."""
+    app_dir: str | os.PathLike[str]
+    app_interface: str
+    """"auto", "wsgi" or "asgi"."""
+    app_workers: int | str
+    app_threads: int
+    factory: bool
+    forward: str | Sequence[str]
+    """`http://HOST:PORT`, `unix:/path`, or several of them."""
+    static: Mapping[str, str | os.PathLike[str]]
+    """Prefix -> folder."""
+    reload: bool
+    trusted: str | Sequence[str]
+    proxy_protocol: bool
 
 
 def serve(path: str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> int:
-    """Serve a folder (default: the current one) until SIGTERM or SIGINT; returns the exit code. Options are those of
-    `tux serve`; it listens on 127.0.0.1:8080 when none is given.
+    """Serve a folder (the current one, when there is no `app`, `forward` or `config` either) until SIGTERM or SIGINT;
+    returns the exit code. Options are those of `tux serve`; it listens on 127.0.0.1:8080 when none is given.
 
     It forks worker processes, so it must be called by the main thread of a process that has no other threads (in a
     notebook, use `Server`). StartError: one line that says why it cannot start."""
@@ -252,15 +267,17 @@ class Server:
 def _plain(options: Options) -> dict[str, Any]:
     """The options as `tux.config.options.from_options` takes them, and as the command line names them."""
     plain: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("listen", "index", "kernel_interface"):
+    for name in ("listen", "index", "kernel_interface", "forward", "trusted"):
         if isinstance(plain.get(name), str):
             plain[name] = [plain[name]]
-    for name in ("config", "access_log"):
+    for name in ("config", "access_log", "app_dir"):
         if name in plain:
             plain[name] = os.fspath(plain[name])
     if (cache := plain.get("cache_control")) is not None:
         globs = {"*": cache} if isinstance(cache, str) else cache
         plain["cache_control"] = [f"{glob}={value}" for glob, value in globs.items()]
+    if (static := plain.get("static")) is not None:
+        plain["static"] = [f"{prefix}={os.fspath(folder)}" for prefix, folder in static.items()]
     if (headers := plain.pop("headers", None)) is not None:
         plain["header"] = [f"{glob}:{name}={value}" for glob, name, value in _header_rules(headers)]
     return plain

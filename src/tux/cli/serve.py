@@ -25,6 +25,51 @@ import click
     "named here.",
 )
 @click.option(
+    "--app",
+    metavar="MODULE:ATTRIBUTE",
+    help="WSGI or ASGI application that gets what no file answers. With it, nothing is served from disk but what PATH "
+    "and --static name.",
+)
+@click.option("--app-dir", metavar="DIR", help="Folder that modules are looked for in first. Default: the current one.")
+@click.option(
+    "--factory/--no-factory", default=None, help="ATTRIBUTE is a function that returns the application. Default: no."
+)
+@click.option("--app-interface", metavar="auto|wsgi|asgi", help="Default: auto, which finds out.")
+@click.option(
+    "--app-workers", metavar="N|auto", help="Processes of the application. Default: 1; auto is one for each CPU."
+)
+@click.option("--app-threads", type=int, metavar="N", help="WSGI: threads in each of these processes. Default: 4.")
+@click.option(
+    "--forward",
+    multiple=True,
+    metavar="URL",
+    help="Server that gets what neither a file nor the application answers: http://HOST:PORT or unix:/path. Several "
+    "times: they take turns.",
+)
+@click.option(
+    "--static",
+    multiple=True,
+    metavar="PREFIX=FOLDER",
+    help="Serve FOLDER below PREFIX, as in /static/=./static; can be given several times.",
+)
+@click.option(
+    "--reload/--no-reload",
+    default=None,
+    help="For development: start the application anew when a file in --app-dir changes. Default: no.",
+)
+@click.option(
+    "--trusted",
+    multiple=True,
+    metavar="NETWORK",
+    help="Proxy in front whose X-Forwarded-For, Forwarded and so on are believed: an address, a network or unix; can "
+    "be given several times.",
+)
+@click.option(
+    "--proxy-protocol/--no-proxy-protocol",
+    default=None,
+    help="Connections from --trusted begin with a PROXY protocol header. Default: no.",
+)
+@click.option(
     "--index",
     multiple=True,
     metavar="NAME",
@@ -88,7 +133,9 @@ import click
     help="Write the URLs, one a line, to this file descriptor when they are served, and close it: for scripts.",
 )
 def serve(*, ready_fd: int | None, **options: Any) -> int:
-    """Serve the folder PATH (default: the current one) over HTTP.
+    """Serve the folder PATH over HTTP; and, when they are given, an application and a server behind.
+
+    PATH is the current folder when neither --app nor --forward nor --config is given.
 
     For each address, a line on standard error tells when connections are accepted:
     "tux: ready on http://127.0.0.1:8080".

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 
 from tux.config import listen, origins
 from tux.config.decode import shown
+from tux.config.origins import chain
 from tux.config.origins.static import check_shared
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.errors import Problem
+from tux.http.head import is_value
 
 Place = tuple[str | int, ...]
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """netdevice(7): at most 15 bytes, no slash, no white space; a colon would be an alias."""
+MAX_WEIGHT = 1000
+"""Of a server in an upstream: finer shares make no sense."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
 
 
@@ -26,7 +33,13 @@ def host_key(host: str) -> str:
 
 def problems(config: Config) -> list[Problem]:
     """All that is wrong in a decoded configuration, without a look at the file system."""
-    return [*_server(config.server), *_kernel(config.kernel), *_sites(config)]
+    return [
+        *_server(config.server),
+        *_kernel(config.kernel),
+        *_apps(config),
+        *_upstreams(config),
+        *_sites(config),
+    ]
 
 
 def _server(server: Server) -> Iterator[Problem]:
@@ -41,10 +54,64 @@ def _server(server: Server) -> Iterator[Problem]:
         if address in seen and (address.kind == "unix" or address.port != 0):
             yield Problem(place, f"{shown(text)} is listed twice")
         seen.add(address)
+    for i, text in enumerate(server.trusted):
+        if text != "unix" and not _is_network(text):
+            yield Problem(("server", "trusted", i), f'expected an address, a network or "unix", got {shown(text)}')
+    if server.proxy_protocol and not server.trusted:
+        yield Problem(("server", "proxy_protocol"), 'needs "trusted": the proxies whose word is taken')
     if server.limits.target_bytes > server.limits.head_bytes:
         yield Problem(
             ("server", "limits", "target_bytes"), f"expected at most head_bytes, which is {server.limits.head_bytes}"
         )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _apps(config: Config) -> Iterator[Problem]:
+    for name, app in config.app.items():
+        place: Place = ("app", name)
+        yield from _name(name, place)
+        if not chain.is_module(app.module if ":" in app.module else f"{app.module}:app"):
+            yield Problem((*place, "module"), f"expected MODULE:ATTRIBUTE, got {shown(app.module)}")
+        if app.max_requests_jitter and not app.max_requests:
+            yield Problem((*place, "max_requests_jitter"), 'needs "max_requests"')
+        if app.root_path and (not app.root_path.startswith("/") or app.root_path.endswith("/")):
+            yield Problem(
+                (*place, "root_path"), f"expected /PATH without a slash at its end, got {shown(app.root_path)}"
+            )
+        for key, value in app.env.items():
+            if not key or "=" in key or "\0" in key + value:
+                yield Problem((*place, "env", key), "not possible as an environment variable")
+
+
+def _upstreams(config: Config) -> Iterator[Problem]:
+    for name, upstream in config.upstream.items():
+        place: Place = ("upstream", name)
+        yield from _name(name, place)
+        for i, server in enumerate(upstream.servers):
+            message = chain.server_problem(server)
+            if message:
+                yield Problem((*place, "servers", i), f"expected {message}, got {shown(server)}")
+            elif server in upstream.servers[:i]:
+                yield Problem((*place, "servers", i), f"{shown(server)} is listed twice; use weights")
+        if upstream.weights and len(upstream.weights) != len(upstream.servers):
+            yield Problem((*place, "weights"), f"expected one for each of the {len(upstream.servers)} servers, or none")
+        for i, weight in enumerate(upstream.weights):
+            if not 1 <= weight <= MAX_WEIGHT:
+                yield Problem((*place, "weights", i), f"expected 1 to {MAX_WEIGHT}, got {weight}")
+        if not is_value(upstream.host):
+            yield Problem((*place, "host"), "not a valid field value")
+
+
+def _name(name: str, place: Place) -> Iterator[Problem]:
+    if not _NAME.fullmatch(name) and not chain.is_module(name):
+        yield Problem(place, f"expected a name of letters, digits, - and _, got {shown(name)}")
 
 
 def _kernel(kernel: Kernel) -> Iterator[Problem]:
@@ -79,7 +146,7 @@ def _sites(config: Config) -> Iterator[Problem]:
                 yield Problem(place, f"a second default site: without hosts, as site[{default}]")
             else:
                 default = i
-        yield from _site(site, place)
+        yield from _site(config, site, place)
 
 
 def _host_problem(host: str) -> str:
@@ -90,9 +157,11 @@ def _host_problem(host: str) -> str:
     return f'expected a host name, or "*." and a host name, got {shown(host)}'
 
 
-def _site(site: Site, place: Place) -> Iterator[Problem]:
-    if site.root is None and not site.route:
-        yield Problem(place, '"root" is missing')
+def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
+    if not chain.named(site) and not site.route:
+        yield Problem(place, '"root", "app" or "forward" is missing')
+    yield from chain.check_tries(site, place)
+    yield from chain.check_names(site, config.app, config.upstream, place)
     yield from check_shared(site.index, site.cache_control, site.headers, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):
@@ -105,6 +174,8 @@ def _site(site: Site, place: Place) -> Iterator[Problem]:
         else:
             prefixes[route.path] = i
         yield from origins.of(route).check(site, route, inner)
+        if isinstance(route, origins.static.Route):
+            yield from chain.check_names(route, config.app, config.upstream, inner)
 
 
 def _prefix_problem(path: str) -> str:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import msgspec
 
 from tux._engine import LIMITS, RouteTable
 from tux.config import check, listen, origins
-from tux.config.schema import Config, Limits, Site
+from tux.config.app import App
+from tux.config.origins import chain
+from tux.config.schema import Config, Limits, Route, Site, StepName
+from tux.config.upstream import Upstream
 from tux.planner.rules import Rule
+
+
+class Step(NamedTuple):
+    """One step of a route's chain."""
+
+    kind: StepName
+    number: int
+    """Of the rule, of the application, of the upstream."""
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +33,11 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     table: RouteTable
     """Host and path -> index in `rules`."""
     rules: tuple[Rule, ...]
+    chains: tuple[tuple[Step, ...], ...]
+    """What is tried for a route, by the numbers of `rules`. Empty: the planner alone decides."""
+    apps: tuple[tuple[str, App], ...]
+    """Applications that some route names, with their names."""
+    upstreams: tuple[tuple[str, Upstream], ...]
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
     limits: dict[str, int]
@@ -32,6 +49,34 @@ def compile_config(config: Config) -> Compiled:
     table = RouteTable()
     roots: list[bytes] = []
     rules: list[Rule] = []
+    chains: list[tuple[Step, ...]] = []
+    apps: list[tuple[str, App]] = []
+    upstreams: list[tuple[str, Upstream]] = []
+
+    def app_index(name: str) -> int:
+        entry = (name, config.app[name])
+        if entry not in apps:
+            apps.append(entry)
+        return apps.index(entry)
+
+    def upstream_index(name: str) -> int:
+        entry = (name, config.upstream[name] if name in config.upstream else Upstream(servers=(name,)))
+        if entry not in upstreams:
+            upstreams.append(entry)
+        return upstreams.index(entry)
+
+    def chain_of(site: Site, route: Route) -> tuple[Step, ...]:
+        if not isinstance(route, origins.static.Route):
+            return ()
+        steps, source = chain.chain_of(site, route)
+        if steps == ("static",):
+            return ()
+        indices = {
+            "static": lambda: len(rules),
+            "app": lambda: app_index(source.app or ""),
+            "forward": lambda: upstream_index(source.forward or ""),
+        }
+        return tuple(Step(step, indices[step]()) for step in steps)
 
     def root_index(path: str) -> int:
         root = os.fsencode(path)
@@ -42,6 +87,7 @@ def compile_config(config: Config) -> Compiled:
     for site in config.site:
         number = table.add_site([check.host_key(host) for host in site.hosts] or [""])
         for route in with_default_route(site).route:
+            chains.append(chain_of(site, route))
             table.add_route(number, os.fsencode(route.path), len(rules))
             rules.append(origins.of(route).compile(site, route, root_index))
     return Compiled(
@@ -49,14 +95,17 @@ def compile_config(config: Config) -> Compiled:
         roots=tuple(roots),
         table=table,
         rules=tuple(rules),
+        chains=tuple(chains),
+        apps=tuple(apps),
+        upstreams=tuple(upstreams),
         significant=(),
         limits=engine_limits(config.server.limits),
     )
 
 
 def with_default_route(site: Site) -> Site:
-    """The site with the route that it has unsaid: all of its root, unless a route for "/" says otherwise."""
-    if site.root is None or any(route.path == "/" for route in site.route):
+    """The site with the route that it has unsaid: all that it tries, unless a route for "/" says otherwise."""
+    if not chain.named(site) or any(route.path == "/" for route in site.route):
         return site
     return msgspec.structs.replace(site, route=(*site.route, origins.static.Route(path="/")))
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import msgspec
 
 from tux.config import origins
-from tux.config.schema import Doc, Route
+from tux.config.doc import Doc
+from tux.config.schema import Route
 from tux.errors import ConfigError, Problem, quoted
 
 Place = tuple[str | int, ...]
@@ -93,7 +94,7 @@ def _struct(value: object, struct: type[msgspec.Struct], place: Place, problems:
         if field.required and key not in value:
             problems.append(Problem(place, f'"{key}" is missing'))
             failed = True
-    return _INVALID if failed else struct(**decoded)
+    return _INVALID if failed else struct(**{fields[key].name: item for key, item in decoded.items()})
 
 
 def _value(value: object, type_: Any, place: Place, problems: list[Problem]) -> object:

@@ -32,6 +32,8 @@ def _tree(struct: msgspec.Struct) -> dict[str, object]:
             tree[field.encode_name] = _tree(value)
         elif isinstance(value, tuple):
             tree[field.encode_name] = [_tree(v) if isinstance(v, msgspec.Struct) else v for v in value]
+        elif isinstance(value, dict):
+            tree[field.encode_name] = {k: _tree(v) if isinstance(v, msgspec.Struct) else v for k, v in value.items()}
         elif value is not None:
             tree[field.encode_name] = value
     return tree

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from tux.config import check, locate, origins
+from tux.config.app import App
 from tux.config.decode import decode
 from tux.config.schema import Config, Route, Server, Site
+from tux.config.upstream import Upstream
 from tux.errors import ConfigError, Problem, StartError
 
 MAX_BYTES = 1024 * 1024
@@ -63,24 +65,39 @@ def join(base: str, path: str) -> str:
 
 
 def absolute(config: Config, base: str) -> Config:
-    """The configuration with its paths made absolute: relative ones start at the folder `base`."""
+    """The configuration with its paths made absolute: relative ones start at the folder `base`. Applications that sites
+    and routes name by MODULE:ATTRIBUTE get their table, since they have a path, too."""
+    apps = {name: msgspec.structs.replace(app, dir=join(base, app.dir)) for name, app in config.app.items()}
 
-    def listen(address: str) -> str:
+    def unix(address: str) -> str:
         return "unix:" + join(base, address.removeprefix("unix:")) if address.startswith("unix:") else address
+
+    def note(app: str | None) -> None:
+        if app is not None and app not in apps:
+            apps[app] = App(module=app, dir=base)
 
     def route(old: Route) -> Route:
         keys = [key for key in origins.of(old).paths if getattr(old, key) is not None]
-        return msgspec.structs.replace(old, **{key: join(base, getattr(old, key)) for key in keys})
+        new = msgspec.structs.replace(old, **{key: join(base, getattr(old, key)) for key in keys})
+        if not isinstance(new, origins.static.Route):
+            return new
+        note(new.app)
+        return msgspec.structs.replace(new, forward=None if new.forward is None else unix(new.forward))
 
     def site(old: Site) -> Site:
         root = None if old.root is None else join(base, old.root)
-        return msgspec.structs.replace(old, root=root, route=tuple(route(r) for r in old.route))
+        forward = None if old.forward is None else unix(old.forward)
+        note(old.app)
+        return msgspec.structs.replace(old, root=root, forward=forward, route=tuple(route(r) for r in old.route))
+
+    def upstream(old: Upstream) -> Upstream:
+        return msgspec.structs.replace(old, servers=tuple(unix(server) for server in old.servers))
 
     def server(old: Server) -> Server:
         log = old.access_log
         return msgspec.structs.replace(
             old,
-            listen=tuple(listen(address) for address in old.listen),
+            listen=tuple(unix(address) for address in old.listen),
             access_log=log if log in (None, "-", "off") else join(base, str(log)),
         )
 
@@ -88,6 +105,8 @@ def absolute(config: Config, base: str) -> Config:
         server=server(config.server),
         kernel=msgspec.structs.replace(config.kernel, bpffs=join(base, config.kernel.bpffs)),
         site=tuple(site(s) for s in config.site),
+        app=apps,
+        upstream={name: upstream(u) for name, u in config.upstream.items()},
     )
 
 

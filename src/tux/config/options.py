@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import msgspec
 
 from tux.config import check, load
+from tux.config.app import App
 from tux.config.decode import decode
 from tux.config.schema import Config, Kernel, Server, Site
+from tux.config.upstream import Upstream
 from tux.errors import USAGE, ConfigError, Problem, StartError
+
+_APP = "app"
+_UPSTREAM = "upstream"
+"""Names of the application and the servers that the command line describes."""
 
 OPTIONS = {
     ("server", "listen"): "--listen",
@@ -18,9 +24,22 @@ OPTIONS = {
     ("server", "grace"): "--grace",
     ("server", "access_log"): "--access-log",
     ("server", "log_format"): "--log-format",
+    ("server", "reload"): "--reload",
+    ("server", "trusted"): "--trusted",
+    ("server", "proxy_protocol"): "--proxy-protocol",
+    ("app", "module"): "--app",
+    ("app", "dir"): "--app-dir",
+    ("app", "factory"): "--factory",
+    ("app", "interface"): "--app-interface",
+    ("app", "workers"): "--app-workers",
+    ("app", "threads"): "--app-threads",
+    ("upstream", "servers"): "--forward",
     ("kernel", "mode"): "--kernel",
     ("kernel", "interface"): "--kernel-interface",
     ("site", "root"): "PATH",
+    ("site", "app"): "--app",
+    ("site", "forward"): "--forward",
+    ("site", "route"): "--static",
     ("site", "index"): "--index",
     ("site", "precompressed"): "--precompressed",
     ("site", "cache_control"): "--cache-control",
@@ -47,26 +66,55 @@ def from_options(
     cache_control: Sequence[str] = (),
     header: Sequence[str] = (),
     dotfiles: str | None = None,
+    app: str | None = None,
+    app_dir: str | None = None,
+    app_interface: str | None = None,
+    app_workers: int | str | None = None,
+    app_threads: int | None = None,
+    factory: bool | None = None,
+    forward: Sequence[str] = (),
+    static: Sequence[str] = (),
+    reload: bool | None = None,
+    trusted: Sequence[str] = (),
+    proxy_protocol: bool | None = None,
 ) -> Config:
     """The configuration that the options of `tux serve` describe; None and () stand for options that were not given.
 
-    Without `config`: one site for all hosts, the folder `path` (default: the current one). With `config`: the file,
-    where options of the server and of the kernel tier win over its values. Its sites are as they are: `path` and
-    options of a site are an error, unless the file has no site; then they make one, and `path` must be given.
+    Without `config`: one site for all hosts: the folder `path`, the application `app`, the servers `forward`. When none
+    of them is given, it is the current folder; with `app` or `forward` nothing is served from disk but what `path` and
+    `static` name. With `config`: the file, where options of the server and of the kernel tier win over its values. Its
+    sites are as they are: `path` and options of a site are an error, unless the file has no site; then they make one.
 
-    cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE". Relative paths start at the current folder.
+    cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE"; static: "PREFIX=FOLDER". Relative paths start at the current
+    folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
     server = _given(
         listen=tuple(listen) or None,
-        workers=int(workers) if isinstance(workers, str) and workers.isascii() and workers.isdigit() else workers,
+        workers=_number(workers),
         user=user,
         grace=grace,
         access_log=access_log,
         log_format=log_format,
+        reload=reload,
+        trusted=tuple(trusted) or None,
+        proxy_protocol=proxy_protocol,
     )
+    application = _given(
+        module=app,
+        dir=app_dir,
+        factory=factory,
+        interface=app_interface,
+        workers=_number(app_workers),
+        threads=app_threads,
+    )
+    if application and app is None:
+        raise StartError(f"{OPTIONS['app', next(iter(application))]}: needs --app MODULE:ATTRIBUTE", USAGE)
     tier = _given(mode=kernel, interface=tuple(kernel_interface) or None)
     site = _given(
         root=path,
+        app=None if app is None else _APP,
+        forward=_UPSTREAM if forward else None,
+        route=_static_routes(static) or None,
         index=tuple(index) or None,
         precompressed=precompressed,
         cache_control=_cache_control(cache_control) or None,
@@ -74,24 +122,43 @@ def from_options(
         dotfiles=dotfiles,
     )
     # What the options say is judged by itself, so that an error names the option.
-    ours = _decode(server, tier, site)
+    if config is None and path is None and app is None and not forward:
+        site["root"] = "."
+    ours = _decode(server, tier, application, tuple(forward), site)
     if config is None:
         return ours
     file = load.load(config, complete=False)
     if file.site and site:
         named = ", ".join(OPTIONS["site", key] for key in site)
         raise StartError(f"{named}: cannot be given with {config}, which has sites; change them there", USAGE)
-    if not file.site and path is None:
+    if not file.site and not (path or app or forward):
         raise StartError(f'{config}: no site: add [[site]] with root = "FOLDER", or give PATH')
     return Config(
         server=msgspec.structs.replace(file.server, **{key: getattr(ours.server, key) for key in server}),
         kernel=msgspec.structs.replace(file.kernel, **{key: getattr(ours.kernel, key) for key in tier}),
         site=file.site or ours.site,
+        app={**file.app, **ours.app},
+        upstream={**file.upstream, **ours.upstream},
     )
 
 
 def _given(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _number(value: int | str | None) -> int | str | None:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _static_routes(options: Sequence[str]) -> list[dict[str, str]]:
+    routes = []
+    for text in options:
+        # The first "=" ends the prefix: paths of folders have one more often than prefixes of URLs do.
+        prefix, equals, folder = text.partition("=")
+        if not equals or not prefix or not folder:
+            raise StartError(f'--static: expected PREFIX=FOLDER, as in /static/=./static, got "{text}"', USAGE)
+        routes.append({"path": prefix, "root": folder})
+    return routes
 
 
 def _cache_control(options: Sequence[str]) -> dict[str, str]:
@@ -121,22 +188,31 @@ def _headers(options: Sequence[str]) -> dict[str, dict[str, str]]:
     return table
 
 
-def _decode(server: dict[str, object], tier: dict[str, object], site: dict[str, object]) -> Config:
+def _decode(
+    server: dict[str, object],
+    tier: dict[str, object],
+    application: dict[str, object],
+    forward: tuple[str, ...],
+    site: dict[str, object],
+) -> Config:
     try:
         decoded = Config(
             server=decode(server, Server, ("server",)),
             kernel=decode(tier, Kernel, ("kernel",)),
-            site=(decode({"root": ".", **site}, Site, ("site", 0)),),
+            app={_APP: decode(application, App, ("app", _APP))} if application else {},
+            upstream={_UPSTREAM: decode({"servers": forward}, Upstream, ("upstream", _UPSTREAM))} if forward else {},
+            site=(decode(site, Site, ("site", 0)),) if site else (),
         )
     except ConfigError as error:
         raise ConfigError([_as_option(problem) for problem in error.problems], USAGE) from None
-    problems = check.problems(decoded)
+    problems = [problem for problem in check.problems(decoded) if problem.place]
     if problems:
         raise ConfigError([_as_option(problem) for problem in problems], USAGE)
     return load.absolute(decoded, load.current_folder())
 
 
 def _as_option(problem: Problem) -> Problem:
-    table, key, *inner = [part for part in problem.place if isinstance(part, str)]
+    table, *parts = [part for part in problem.place if isinstance(part, str)]
+    key, *inner = parts[1:] if table in ("app", "upstream") else parts or ["root"]
     detail = " ".join(inner)  # the glob, and the name of a field
     return Problem((), f"{detail}: {problem.message}" if detail else problem.message, OPTIONS[table, key])

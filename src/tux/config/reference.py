@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from tux.config import decode, origins, schema
-from tux.config.schema import Doc
+from tux.config.app import App
+from tux.config.doc import Doc
+from tux.config.upstream import Upstream
 
 _HEAD = """\
 # Configuration
@@ -55,6 +57,8 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[server]`", schema.Server
     yield "`[server.limits]`", schema.Limits
     yield "`[kernel]`", schema.Kernel
+    yield "`[app.NAME]`", App
+    yield "`[upstream.NAME]`", Upstream
     yield "`[[site]]`", schema.Site
     yield "`[[site.route]]`", schema.Route
     for origin in origins.ORIGINS:

@@ -10,31 +10,24 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from tux.config.app import App
+from tux.config.doc import MAX_SECONDS, Doc
+from tux.config.upstream import Upstream
+
 Dotfiles: TypeAlias = Literal["allow", "deny"]
 LogFormat: TypeAlias = Literal["common", "combined", "json"]
 KernelMode: TypeAlias = Literal["auto", "on", "off"]
+StepName: TypeAlias = Literal["static", "app", "forward"]
+"""What can be tried for a request, see `Site.tries`."""
+
+TRY_ORDER: tuple[StepName, ...] = ("static", "app", "forward")
+"""The order in which a site tries what it has, unless it says otherwise."""
 
 CacheControl: TypeAlias = str | dict[str, str]
 """One value for everything, or glob -> value."""
 
 Headers: TypeAlias = dict[str, str | dict[str, str]]
 """Name -> value for everything, and glob -> {name -> value}."""
-
-Unit: TypeAlias = Literal["seconds", "bytes"]
-"""bytes: also strings like "64MiB" are accepted."""
-
-MAX_SECONDS = 86400.0
-"""Longest time that can be configured: a day. More is a mistake in the unit."""
-
-
-class Doc(Struct, frozen=True):
-    """What the reference says about a key, and the bounds of its value. In an Annotated type."""
-
-    text: str
-    ge: float | None = None
-    le: float | None = None
-    min_length: int | None = None
-    unit: Unit | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +99,16 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Doc("The longest request head; over it the answer is 431.", ge=256, le=16384, unit="bytes")
     ] = 16384
     fields: Annotated[int, Doc("The most header lines of a request; over it the answer is 431.", ge=1, le=100)] = 100
+    body_bytes: Annotated[
+        int,
+        Doc(
+            """The largest request body that is passed to an application or a forwarded server; over it the answer is
+            413.""",
+            ge=0,
+            le=2**50,
+            unit="bytes",
+        ),
+    ] = 1024 * 1024 * 1024
     drain_bytes: Annotated[
         int,
         Doc(
@@ -156,6 +159,28 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_format: Annotated[
         LogFormat, Doc("`common` and `combined` are the formats of Apache; `json` is one object a line.")
     ] = "common"
+    reload: Annotated[
+        bool,
+        Doc(
+            """For development: start the processes of an application anew when a file in its `dir` changes. Needs
+            `pip install "tux[reload]"`."""
+        ),
+    ] = False
+    trusted: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Addresses and networks (`10.0.0.0/8`, `::1`; `unix` is all unix sockets) of proxies in front whose
+            `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are believed. What others send in
+            them is replaced."""
+        ),
+    ] = ()
+    proxy_protocol: Annotated[
+        bool,
+        Doc(
+            """Connections from `trusted` begin with a PROXY protocol header (version 1 or 2), which says who the client
+            is; others must not have one."""
+        ),
+    ] = False
     limits: Annotated[Limits, Doc("Bounds on time and memory.")] = Limits()
 
 
@@ -243,11 +268,34 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     root: Annotated[
         str | None,
         Doc(
-            """The folder that is served; relative to the folder of the configuration file. May be left out when routes
-            bring all that is needed: what no route covers is then 404.""",
+            """The folder that is served; relative to the folder of the configuration file. May be left out when `app`,
+            `forward` or routes bring all that is needed: what nothing covers is then 404.""",
             min_length=1,
         ),
     ] = None
+    app: Annotated[
+        str | None,
+        Doc(
+            """The application that gets what no file answers: the NAME of an `[app.NAME]`, or `MODULE:ATTRIBUTE`.""",
+            min_length=1,
+        ),
+    ] = None
+    forward: Annotated[
+        str | None,
+        Doc(
+            """The server that gets what neither a file nor the application answers: the NAME of an `[upstream.NAME]`,
+            `http://HOST:PORT` or `unix:/path`.""",
+            min_length=1,
+        ),
+    ] = None
+    tries: Annotated[
+        tuple[StepName, ...],
+        Doc(
+            """The order in which `root` (`"static"`), `app` and `forward` are tried, when it is not this one. The next
+            one gets a request for which there is no file, or which the application answers with 404. Empty: the usual
+            order."""
+        ),
+    ] = field(default=(), name="try")
     index: Annotated[
         tuple[str, ...],
         Doc("File names tried, in this order, for a request for a folder. Empty: none is, and the answer is 404."),
@@ -288,4 +336,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Annotated[Server, Doc("What concerns the whole server.")] = Server()
     kernel: Annotated[Kernel, Doc("The kernel tier.")] = Kernel()
+    app: Annotated[dict[str, App], Doc("The applications, by name.")] = field(default_factory=dict)
+    upstream: Annotated[dict[str, Upstream], Doc("The servers that are forwarded to, by name.")] = field(
+        default_factory=dict
+    )
     site: Annotated[tuple[Site, ...], Doc("The sites, in any order.")] = ()

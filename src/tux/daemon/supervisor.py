@@ -42,6 +42,8 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     check_alone()
     server = config.server
     compiled = compile_config(config)
+    if compiled.apps or compiled.upstreams:
+        raise StartError("applications and forwarding are configured, but this version cannot serve them yet")
     workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
     privileges.check_roots([os.fsdecode(root) for root in compiled.roots], account)

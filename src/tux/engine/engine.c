@@ -22,6 +22,7 @@ void tux_engine_defaults(struct tux_engine_config *config)
         .limits = {.target_bytes = TUX_MAX_TARGET_BYTES,
                    .head_bytes = TUX_MAX_HEAD_BYTES,
                    .fields = TUX_MAX_FIELDS,
+                   .body_bytes = TUX_MAX_BODY_BYTES,
                    .drain_bytes = TUX_MAX_DRAIN_BYTES,
                    .connections = TUX_MAX_CONNECTIONS,
                    .pipelined = TUX_MAX_PIPELINED,

@@ -16,6 +16,7 @@ struct tux_engine;
 /* All limits are those of bounds.h, in the same units; tux_engine_defaults fills them in. */
 struct tux_engine_limits {
     uint64_t target_bytes, head_bytes, fields;
+    uint64_t body_bytes;
     uint64_t drain_bytes;
     uint64_t connections, pipelined;
     uint64_t head_timeout_ms, idle_timeout_ms, stall_timeout_ms;

@@ -62,13 +62,19 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
     cache_control: tuple[CacheRule, ...] = ()
     headers: tuple[HeaderRule, ...] = ()
+    falls_through: bool = False
+    """Something else is tried for what is not there: the plan is then `TUX_PLAN_NEXT` and not 404."""
+
+
+class NotFoundRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route without files: what reaches the planner is answered with 404."""
 
 
 class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route that is always refused with 403."""
 
 
-Rule: TypeAlias = StaticRule | DenyRule
+Rule: TypeAlias = StaticRule | NotFoundRule | DenyRule
 
 
 def check_field(name: str, value: str) -> None:

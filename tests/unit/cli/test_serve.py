@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.cli.conftest import Run, Supervisor
+from tux.config.app import App
+from tux.config.origins import static
 from tux.config.schema import Config, Kernel, Server, Site
+from tux.config.upstream import Upstream
 
 
 def test_without_arguments(run: Run, supervisor: Supervisor, folder: Path) -> None:
@@ -50,6 +53,42 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
         ),
     )
     assert supervisor.ready_fd == 1
+
+
+def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, folder: Path) -> None:
+    result = run(
+        *("serve", "--app", "shop:app", "--app-dir", "src", "--factory", "--app-interface", "asgi"),
+        *("--app-workers", "auto", "--app-threads", "2", "--static", "/static/=./static", "--static", "/media/=media"),
+        *("--forward", "http://127.0.0.1:8081", "--forward", "unix:/run/b.sock", "--reload"),
+        *("--trusted", "10.0.0.0/8", "--trusted", "unix", "--proxy-protocol"),
+    )
+    assert result.output == ""
+    assert supervisor.config == Config(
+        server=Server(reload=True, trusted=("10.0.0.0/8", "unix"), proxy_protocol=True),
+        app={
+            "app": App(
+                module="shop:app", dir=f"{folder}/src", factory=True, interface="asgi", workers="auto", threads=2
+            )
+        },
+        upstream={"upstream": Upstream(servers=("http://127.0.0.1:8081", "unix:/run/b.sock"))},
+        site=(
+            Site(
+                app="app",
+                forward="upstream",
+                route=(
+                    static.Route(path="/static/", root=f"{folder}/static"),
+                    static.Route(path="/media/", root=f"{folder}/media"),
+                ),
+            ),
+        ),
+    )
+
+
+def test_what_is_off_by_default_can_be_said(run: Run, supervisor: Supervisor) -> None:
+    result = run("serve", "--app", "a:b", "--no-factory", "--no-reload", "--no-proxy-protocol")
+    assert result.exit_code == 0
+    assert supervisor.config is not None
+    assert supervisor.config.app["app"].factory is supervisor.config.server.reload is False
 
 
 def test_workers_auto_and_precompressed_can_be_said(run: Run, supervisor: Supervisor) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tux.config import load
+from tux.config.compile import compile_config
 from tux.config.options import OPTIONS, from_options
 from tux.config.schema import Config, Server, Site
 from tux.errors import FAILED, USAGE, StartError
@@ -40,13 +42,30 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         grace = 1.5
         access_log = "a.log"
         log_format = "json"
+        reload = true
+        trusted = ["10.0.0.0/8", "unix"]
+        proxy_protocol = true
 
         [kernel]
         mode = "off"
         interface = ["lo", "eth0"]
 
+        [app.app]
+        module = "shop.wsgi:application"
+        dir = "shop"
+        factory = true
+        interface = "wsgi"
+        workers = 3
+        threads = 5
+
+        [upstream.upstream]
+        servers = ["http://127.0.0.1:8081", "unix:b.sock"]
+
         [[site]]
         root = "public"
+        app = "app"
+        forward = "upstream"
+        route = [{ path = "/static/", root = "static" }, { path = "/a", root = "c" }]
         index = ["a.html", "b.html"]
         precompressed = false
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
@@ -72,13 +91,65 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),
         dotfiles="allow",
+        app="shop.wsgi:application",
+        app_dir="shop",
+        factory=True,
+        app_interface="wsgi",
+        app_workers="3",
+        app_threads=5,
+        forward=("http://127.0.0.1:8081", "unix:b.sock"),
+        static=("/static/=./static", "/a=c"),
+        reload=True,
+        trusted=("10.0.0.0/8", "unix"),
+        proxy_protocol=True,
     )
     assert config == load.load("tux.toml")
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"app": "shop:app"},
+        {"forward": ("http://127.0.0.1:1",)},
+        {"app": "shop:app", "app_dir": "src", "forward": ("http://127.0.0.1:1",), "index": ("a.html",)},
+        {"app": "shop:app", "static": ("/s/=s",)},
+    ],
+)
+def test_with_an_application_or_a_server_no_folder_is_served_unsaid(options: dict[str, Any]) -> None:
+    (site,) = from_options(**options).site
+    assert site.root is None
+    compiled = compile_config(from_options(**options))
+    assert [os.path.basename(root) for root in compiled.roots] == ([b"s"] if "static" in options else [])
+
+
+def test_static_folders_alone_are_beside_the_current_folder(folder: Path) -> None:
+    (site,) = from_options(static=("/s/=s",)).site
+    assert site.root == str(folder)
+
+
+def test_options_of_an_application_need_one() -> None:
+    assert refused(app_dir="src") == (USAGE, "--app-dir: needs --app MODULE:ATTRIBUTE")
+
+
+def test_a_file_without_a_site_gets_one_by_app(folder: Path) -> None:
+    (folder / "tux.toml").write_text('[app.other]\nmodule = "a:b"\n')
+    config = from_options(config="tux.toml", app="shop:app")
+    assert (config.site[0].app, config.site[0].root, sorted(config.app)) == ("app", None, ["app", "other"])
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"app": "shop:"}, '--app: expected MODULE:ATTRIBUTE, got "shop:"'),
+        ({"app": "a:b", "app_workers": "x"}, '--app-workers: expected an integer or "auto", got "x"'),
+        (
+            {"forward": ("https://a",)},
+            '--forward: expected http:// (TLS to the servers behind is not supported), got "https://a"',
+        ),
+        ({"static": ("/s",)}, '--static: expected PREFIX=FOLDER, as in /static/=./static, got "/s"'),
+        ({"static": ("s=s",)}, '--static: path: expected a path that begins with /, got "s"'),
+        ({"trusted": ("x",)}, '--trusted: expected an address, a network or "unix", got "x"'),
+        ({"proxy_protocol": True}, '--proxy-protocol: needs "trusted": the proxies whose word is taken'),
         ({"listen": ["80"]}, '--listen: expected HOST:PORT, [IPv6]:PORT or unix:/path, got "80"'),
         ({"listen": ["a:1", "a:1"]}, '--listen: "a:1" is listed twice'),
         ({"workers": "two"}, '--workers: expected an integer or "auto", got "two"'),
@@ -144,4 +215,4 @@ def test_errors_of_the_file_are_not_usage_errors(folder: Path) -> None:
 def test_every_key_of_server_and_site_that_has_no_option_is_listed_here() -> None:
     have = {f"{table}.{key}" for table, key in OPTIONS}
     keys = {f"server.{name}" for name in Server.__struct_fields__} | {f"site.{name}" for name in Site.__struct_fields__}
-    assert keys - have == {"server.limits", "site.hosts", "site.route"}
+    assert keys - have == {"server.limits", "site.hosts", "site.tries"}

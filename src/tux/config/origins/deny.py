@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from tux.config import schema
+from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
-from tux.config.schema import Doc, Site
+from tux.config.schema import Site
 from tux.errors import Problem
 from tux.planner.rules import DenyRule, Rule
 

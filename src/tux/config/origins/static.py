@@ -1,4 +1,4 @@
-"""Origin `static`: files below a folder."""
+"""Origin `static`: files below a folder, and what gets the requests for which there is none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Annotated, Literal, cast
 from msgspec import field
 
 from tux.config import schema
+from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
-from tux.config.schema import Doc, Site
+from tux.config.origins.chain import chain_of, check_tries
+from tux.config.schema import Site
 from tux.errors import Problem
 from tux.http.head import is_value
-from tux.planner.rules import CacheRule, HeaderRule, Rule, StaticRule, check_field
+from tux.planner.rules import CacheRule, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
 
 
 class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Files. What is not set here is taken from the site."""
+    """Files, an application, a forwarded server, or several of them. What is not set here is taken from the site."""
 
     origin: Annotated[Literal["static"], Doc("Names this origin; may be left out.")] = "static"
     root: Annotated[
@@ -28,6 +30,16 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
             min_length=1,
         ),
     ] = None
+    app: Annotated[
+        str | None,
+        Doc(
+            """As for a site. A route that names any of `root`, `app` and `forward` tries these and nothing else; one
+            that names none of them tries what the site does.""",
+            min_length=1,
+        ),
+    ] = None
+    forward: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
+    tries: Annotated[tuple[schema.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
     index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
     dotfiles: Annotated[schema.Dotfiles | None, Doc("In place of the site's.")] = None
@@ -79,16 +91,23 @@ def check_shared(
 
 def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
     route = cast(Route, route)
-    if route.root is None and site.root is None:
-        yield Problem(place, '"root" is missing, and the site has none')
+    steps = chain_of(site, route).steps
+    if not steps:
+        yield Problem(place, '"root", "app" or "forward" is missing, and the site has none')
+    elif "static" not in steps:
+        for key in ("index", "precompressed", "dotfiles", "cache_control", "headers"):
+            if getattr(route, key) not in (None, {}):
+                yield Problem((*place, key), "is about files, but this route has none: it has no root")
+    yield from check_tries(route, place)
     yield from check_shared(route.index or (), route.cache_control, route.headers, place)
 
 
 def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
-    root = route.root if route.root is not None else site.root
-    if root is None:
-        raise ValueError("a static route without a root: the configuration was not checked")
+    steps, source = chain_of(site, route)
+    if "static" not in steps or source.root is None:
+        return NotFoundRule()
+    root = source.root
     index = site.index if route.index is None else route.index
     headers = _header_rules(route.headers)
     own = {rule.name.lower() for rule in headers}
@@ -100,6 +119,7 @@ def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) 
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
+        falls_through=steps[-1] != "static",
     )
 
 
