@@ -110,6 +110,56 @@ cdef extern from "chunked.h" nogil:
                                    tux_span *data)
 
 
+cdef extern from "response.h" nogil:
+    struct tux_response_field:
+        tux_span name
+        tux_span value
+        uint8_t id
+    struct tux_response:
+        uint32_t length
+        const char *error_reason
+        uint16_t status
+        uint8_t minor
+        uint8_t framing
+        bint keep_alive
+        bint has_length
+        uint64_t content_length
+        tux_span reason
+        uint32_t n_fields
+        tux_response_field fields[1]
+    tux_outcome tux_response_scan(const uint8_t *buf, size_t len, size_t seen_len, bint is_head,
+                                  tux_response *response)
+
+
+cdef extern from "forward.h" nogil:
+    enum:
+        TUX_FORWARD_HEAD_BYTES
+        TUX_MAX_HOST_BYTES
+    struct tux_forward_rules:
+        char host[1]
+        uint32_t host_len
+        bint underscores
+        bint upgrade
+    struct tux_forward_way:
+        const char *peer
+        const char *scheme
+        const char *server
+        uint32_t peer_len
+        uint32_t scheme_len
+        uint32_t server_len
+        bint close
+    struct tux_forward_head:
+        uint32_t length
+        bint expect
+        bint upgrade
+        uint8_t protocol_len
+        char protocol[1]
+    uint16_t tux_forward_request(const uint8_t *buf, const tux_head *head, const tux_forward_rules *rules,
+                                 const tux_forward_way *way, uint8_t *out, size_t size, tux_forward_head *result)
+    size_t tux_forward_response(const uint8_t *buf, const tux_response *response, uint8_t *out)
+    size_t tux_forward_trailers(const uint8_t *section, size_t len, uint8_t *out)
+
+
 cdef extern from "files.h" nogil:
     enum tux_found_kind:
         TUX_FOUND_ABSENT

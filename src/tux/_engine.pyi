@@ -216,3 +216,25 @@ def decode_chunked(data: bytes, piece: int = 0) -> tuple[str, bytes, int]:
 
 def parse_range(value: bytes) -> tuple[str, int, int]:
     """("none" | "closed" | "open" | "suffix", first, last)."""
+
+def scan_response(data: bytes, *, seen: int = 0, is_head: bool = False) -> dict[str, object]:
+    """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_response by name; spans as str,
+    "framing" as "none" | "length" | "chunked" | "close"."""
+
+def forward_request(
+    data: bytes,
+    *,
+    host: bytes = b"",
+    underscores: bool = False,
+    upgrade: bool = True,
+    peer: bytes = b"192.0.2.1",
+    server: bytes = b"upstream",
+    close: bool = False,
+) -> tuple[int, bytes]:
+    """(0, the head for the upstream), or (status to refuse it with, b""). ValueError: `data` is no whole head."""
+
+def forward_response(data: bytes, *, is_head: bool = False) -> bytes:
+    """The field lines of a response head that are passed on. ValueError: `data` is no whole head."""
+
+def forward_trailers(section: bytes) -> bytes:
+    """The lines of a trailer section (with its blank line) that are passed on."""

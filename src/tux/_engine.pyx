@@ -751,3 +751,6 @@ def decode_chunked(bytes data not None, size_t piece=0):
 def parse_range(bytes value not None):
     cdef tux_range parsed = tux_range_parse(<const uint8_t *> PyBytes_AS_STRING(value), len(value))
     return ("none", "closed", "open", "suffix")[parsed.kind], parsed.first, parsed.last
+
+
+include "_forwarding.pxi"

@@ -31,6 +31,11 @@
 #define TUX_LINGER_TIMEOUT_MS 2000u     /* after an early close: reading so that the answer is not lost to a RST */
 #define TUX_MAX_LINGER_BYTES (1024u * 1024u) /* ... and at most this much of it */
 
+/* -- forwarding ------------------------------------------------------------------------------------------------- */
+#define TUX_MAX_RESPONSE_HEAD_BYTES 32768u /* of an upstream, 1xx heads each: several cookies of 4 KiB and a long policy fit; over
+                                           it: 502 */
+#define TUX_MAX_RESPONSE_FIELDS 200u    /* field lines of a response head; over it: 502 */
+
 /* -- memo ------------------------------------------------------------------------------------------------------- */
 #define TUX_SMALL_BODY_BYTES 65536u     /* bodies up to here are held in memory, larger ones as descriptors */
 #define TUX_MEMO_BYTES (64u * 1024u * 1024u) /* default byte budget of a worker's memo */

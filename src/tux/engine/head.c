@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "field.h"
+#include "line.h"
 #include "scan.h"
 #include "signature.h"
 
@@ -15,7 +16,6 @@
      BIT(TUX_FIELD_CONTENT_LENGTH) | BIT(TUX_FIELD_EXPECT) | BIT(TUX_FIELD_UPGRADE))
 
 #define VERSION_BYTES 10u     /* "HTTP/1.1" CRLF */
-#define MAX_LENGTH_DIGITS 18u /* of Content-Length: below 2^63, so that no sum overflows */
 #define MAX_ADDRESS_BYTES 45u /* the longest text of an IPv6 address, with an IPv4 tail */
 
 /* One scan under way. Positions move only forward; end is the end of the bytes that may be read. */
@@ -37,18 +37,6 @@ static enum tux_outcome malformed(struct tux_head *head, uint16_t status, const 
 static inline struct tux_span span_of(const struct scanner *s, const uint8_t *from, const uint8_t *to)
 {
     return (struct tux_span){(uint32_t)(from - s->buf), (uint32_t)(to - from)};
-}
-
-/* Compare with a lower-case text, ASCII case folded. */
-static bool equals(const uint8_t *bytes, size_t len, const char *lower)
-{
-    if (len != strlen(lower))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (tux_byte_lower(bytes[i]) != (uint8_t)lower[i])
-            return false;
-    }
-    return true;
 }
 
 /* -- request line ------------------------------------------------------------------------------------------------ */
@@ -190,9 +178,9 @@ static enum tux_outcome split_target(struct scanner *s, const uint8_t *target, c
     }
 
     const uint8_t *authority;
-    if (len > 7 && equals(target, 7, "http://"))
+    if (len > 7 && tux_line_equals(target, 7, "http://"))
         authority = target + 7;
-    else if (len > 8 && equals(target, 8, "https://"))
+    else if (len > 8 && tux_line_equals(target, 8, "https://"))
         authority = target + 8;
     else
         return malformed(head, 400, "target has no known form");
@@ -257,36 +245,14 @@ static void read_connection(struct scanner *s, const uint8_t *p, const uint8_t *
         s->connection_keep_alive = true;
         return;
     }
-    while (p < end) {
-        const uint8_t *item = p, *item_end;
-        while (p < end && *p != ',')
-            p++;
-        item_end = p;
-        if (p < end)
-            p++;
-        while (item < item_end && tux_byte_is_space(*item))
-            item++;
-        while (item_end > item && tux_byte_is_space(item_end[-1]))
-            item_end--;
-        if (equals(item, (size_t)(item_end - item), "close"))
+    const uint8_t *member;
+    size_t len;
+    while (tux_line_member(&p, end, &member, &len)) {
+        if (tux_line_equals(member, len, "close"))
             s->connection_close = true;
-        else if (equals(item, (size_t)(item_end - item), "keep-alive"))
+        else if (tux_line_equals(member, len, "keep-alive"))
             s->connection_keep_alive = true;
     }
-}
-
-/* 1*DIGIT and nothing else: no sign, no list, no white space inside. */
-static bool read_length(const uint8_t *p, size_t len, uint64_t *number)
-{
-    *number = 0;
-    if (len == 0 || len > MAX_LENGTH_DIGITS)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!tux_byte_is_digit(p[i]))
-            return false;
-        *number = *number * 10 + (uint64_t)(p[i] - '0');
-    }
-    return true;
 }
 
 /* The fields that frame the request or steer the connection. `repeated`: this id was there before. */
@@ -314,17 +280,17 @@ static enum tux_outcome interpret(struct scanner *s, uint8_t id, const uint8_t *
             head->range.kind = TUX_RANGE_NONE;
         break;
     case TUX_FIELD_TRANSFER_ENCODING:
-        if (repeated || head->minor == 0 || !equals(value, len, "chunked"))
+        if (repeated || head->minor == 0 || !tux_line_equals(value, len, "chunked"))
             return malformed(head, 400, "Transfer-Encoding is not one \"chunked\" in HTTP/1.1");
         head->chunked = true;
         break;
     case TUX_FIELD_CONTENT_LENGTH:
-        if (repeated || !read_length(value, len, &head->content_length))
+        if (repeated || !tux_line_number(value, len, &head->content_length))
             return malformed(head, 400, "Content-Length is not one decimal number");
         head->has_length = true;
         break;
     case TUX_FIELD_EXPECT:
-        if (!equals(value, len, "100-continue"))
+        if (!tux_line_equals(value, len, "100-continue"))
             head->expect_other = true;
         else if (head->minor == 1)
             head->expect_continue = true;

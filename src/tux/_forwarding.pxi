@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+# What _engine.pyx has of forwarding: a part of that file, which would be too long with it.
+
+
+cdef str _FRAMINGS = "none length chunked close"
+
+
+cdef int _scan_response(bytes data, size_t seen, bint is_head, tux_response *response) except -1:
+    return tux_response_scan(<const uint8_t *> PyBytes_AS_STRING(data), len(data), seen, is_head, response)
+
+
+def scan_response(bytes data not None, *, size_t seen=0, bint is_head=False):
+    cdef tux_response *response = <tux_response *> calloc(1, sizeof(tux_response))
+    cdef const uint8_t *base = <const uint8_t *> PyBytes_AS_STRING(data)
+    cdef int outcome
+    if response is NULL:
+        raise MemoryError
+    try:
+        outcome = _scan_response(data, seen, is_head, response)
+        if outcome == TUX_MORE:
+            return {"outcome": "more"}
+        if outcome == TUX_MALFORMED:
+            return {"outcome": "malformed", "reason": response.error_reason.decode("ascii")}
+        return {
+            "outcome": "done",
+            "length": response.length,
+            "status": response.status,
+            "minor": response.minor,
+            "reason": _text(base, response.reason),
+            "framing": _FRAMINGS.split()[response.framing],
+            "keep_alive": bool(response.keep_alive),
+            "content_length": response.content_length if response.has_length else None,
+            "fields": [
+                (_text(base, response.fields[i].name), _text(base, response.fields[i].value))
+                for i in range(response.n_fields)
+            ],
+        }
+    finally:
+        free(response)
+
+
+def forward_request(bytes data not None, *, bytes host not None=b"", bint underscores=False, bint upgrade=True,
+                    bytes peer not None=b"192.0.2.1", bytes server not None=b"upstream", bint close=False):
+    cdef tux_head_limits limits
+    cdef tux_sign_rules sign
+    cdef tux_forward_rules rules
+    cdef tux_forward_way way
+    cdef tux_forward_head result
+    cdef tux_head *head
+    cdef uint8_t *out
+    cdef uint16_t status
+    cdef const uint8_t *base = <const uint8_t *> PyBytes_AS_STRING(data)
+    if len(host) > TUX_MAX_HOST_BYTES or len(server) > TUX_MAX_HOST_BYTES:
+        raise ValueError(f"a host has at most {TUX_MAX_HOST_BYTES} bytes")
+    limits.target_bytes = TUX_MAX_TARGET_BYTES
+    limits.head_bytes = TUX_MAX_HEAD_BYTES
+    limits.fields = TUX_MAX_FIELDS
+    memset(&sign, 0, sizeof(sign))
+    memset(&rules, 0, sizeof(rules))
+    memcpy(rules.host, PyBytes_AS_STRING(host), len(host))
+    rules.host_len = <uint32_t> len(host)
+    rules.underscores = underscores
+    rules.upgrade = upgrade
+    way.peer = PyBytes_AS_STRING(peer)
+    way.peer_len = <uint32_t> len(peer)
+    way.scheme = "http"
+    way.scheme_len = 4
+    way.server = PyBytes_AS_STRING(server)
+    way.server_len = <uint32_t> len(server)
+    way.close = close
+    head = <tux_head *> calloc(1, sizeof(tux_head))
+    out = <uint8_t *> calloc(1, TUX_FORWARD_HEAD_BYTES)
+    try:
+        if head is NULL or out is NULL:
+            raise MemoryError
+        if tux_head_scan(base, len(data), 0, &limits, &sign, 0, head) != TUX_DONE:
+            raise ValueError("not the whole head of a request")
+        status = tux_forward_request(base, head, &rules, &way, out, TUX_FORWARD_HEAD_BYTES, &result)
+        return (status, b"") if status else (0, PyBytes_FromStringAndSize(<char *> out, result.length))
+    finally:
+        free(head)
+        free(out)
+
+
+def forward_response(bytes data not None, *, bint is_head=False):
+    cdef tux_response *response = <tux_response *> calloc(1, sizeof(tux_response))
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, len(data))
+    cdef size_t length
+    if response is NULL:
+        raise MemoryError
+    try:
+        if _scan_response(data, 0, is_head, response) != TUX_DONE:
+            raise ValueError("not the whole head of a response")
+        length = tux_forward_response(<const uint8_t *> PyBytes_AS_STRING(data), response,
+                                      <uint8_t *> PyBytes_AS_STRING(out))
+        return out[:length]
+    finally:
+        free(response)
+
+
+def forward_trailers(bytes section not None):
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, len(section))
+    cdef size_t length = tux_forward_trailers(<const uint8_t *> PyBytes_AS_STRING(section), len(section),
+                                              <uint8_t *> PyBytes_AS_STRING(out))
+    return out[:length]
