@@ -269,7 +269,7 @@ enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn)
     struct tux_batch *batch = &engine->batch;
     int flags = MSG_NOSIGNAL | (conn->file_left > batch->piece ? MSG_MORE : 0);
     ssize_t sent;
-    if (conn->kernel_slot != NULL && !conn->closing && conn->held_len == 0 && conn->file_left == batch->piece)
+    if (!conn->slotless && !conn->closing && conn->held_len == 0 && conn->file_left == batch->piece)
         tux_kernel_rest(engine, conn, (uint32_t)batch->bytes);
     if (batch->n_iov == 1) {
         sent = send(conn->fd, batch->iov[0].iov_base, batch->iov[0].iov_len, flags);

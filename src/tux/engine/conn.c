@@ -30,8 +30,7 @@ struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_list
     engine->conns[conn->slot] = conn;
     engine->n_conns++;
     tux_count(&engine->stats.connections, 1);
-    if (listener->accelerated)
-        tux_kernel_claim(engine, conn);
+    conn->slotless = !listener->accelerated;
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.idle_timeout_ms);
     return conn;
 }
@@ -279,7 +278,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         uint32_t first = batch->n_iov;
         uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
         tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, 'm');
-        if (conn->kernel_slot != NULL && !conn->closing)
+        if (!conn->slotless && !conn->closing)
             tux_kernel_hit(engine, conn, buf + pos, plan, first, bytes);
         pos += head->length;
         if (conn->closing)

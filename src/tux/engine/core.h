@@ -89,6 +89,7 @@ struct tux_conn {
     bool warming;    /* the helper is bringing its slice into the page cache */
     bool warmed;     /* ... and has: it is sent, wherever its pages are now */
     bool heard;      /* it has sent something already */
+    bool slotless;   /* the kernel tier has no slot for it, and will not have one */
     uint8_t watched; /* 0 not in epoll, 1 for input, 2 for output too */
     uint8_t peer_len;
     int fd;

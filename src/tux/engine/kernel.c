@@ -170,19 +170,18 @@ void tux_kernel_claim(struct tux_engine *engine, struct tux_conn *conn)
 {
     uint64_t cookie = 0;
     socklen_t len = sizeof cookie;
+    conn->slotless = true;
     if (getsockopt(conn->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 || cookie == 0)
         return;
     struct tux_kernel_slot *slot = &engine->kernel->slots[cookie & (TUX_KERNEL_SLOTS - 1)];
     if (slot->cookie != 0)
         return; /* another's: for the program, this connection is never at rest */
     conn->kernel_slot = slot;
-    /* Nothing was received and nothing sent: these marks hold. A free slot says the same to the program. */
-    tux_kernel_mark(conn, engine->draining ? TUX_KERNEL_NO_MARKS : 0);
+    conn->slotless = false;
+    tux_kernel_mark(conn, TUX_KERNEL_NO_MARKS); /* those of its last owner must not be read as this one's */
     __atomic_store_n(&slot->cookie, cookie, __ATOMIC_RELEASE);
 }
 
-/* A free slot makes the program take a connection for fresh of which nothing has passed either way. So the slot is
- * freed only when this one's FIN has passed, or anything before. */
 void tux_kernel_release(struct tux_conn *conn)
 {
     if (conn->kernel_slot == NULL)

@@ -33,7 +33,8 @@ static inline void tux_kernel_mark(struct tux_conn *conn, uint64_t marks)
     __atomic_store_n(&conn->kernel_slot->marks, marks, __ATOMIC_RELEASE);
 }
 
-/* A new connection of an accelerated listener. */
+/* The first time that a connection of an accelerated listener comes to rest after an answer: one that is closed with its
+ * first answer has no use for a slot. Sets kernel_slot, whose marks say that it is busy, or slotless. */
 void tux_kernel_claim(struct tux_engine *engine, struct tux_conn *conn);
 /* After its descriptor was closed. */
 void tux_kernel_release(struct tux_conn *conn);
@@ -48,10 +49,15 @@ void tux_kernel_release(struct tux_conn *conn);
  * every answer has left. Neither count ever goes back, so equality with old marks means that nothing happened since.
  * What the engine sends without being asked would change that: then the marks are taken back first (tux_kernel_busy).
  */
-static inline void tux_kernel_rest(const struct tux_engine *engine, struct tux_conn *conn, uint32_t sending)
+static inline void tux_kernel_rest(struct tux_engine *engine, struct tux_conn *conn, uint32_t sending)
 {
-    if (conn->kernel_slot == NULL || engine->draining)
+    if (conn->slotless || !conn->heard || engine->draining)
         return;
+    if (conn->kernel_slot == NULL) {
+        tux_kernel_claim(engine, conn);
+        if (conn->slotless)
+            return;
+    }
     uint64_t marks = conn->received | (uint64_t)(conn->sent + sending) << 32;
     if (conn->kernel_slot->marks != marks) /* written by this thread alone */
         tux_kernel_mark(conn, marks);
@@ -67,7 +73,7 @@ static inline void tux_kernel_busy(struct tux_conn *conn)
 /* -- publishing ------------------------------------------------------------------------------------------------- */
 
 /* A request whose head is engine->head and begins at `bytes` was answered from memory: by what lies in the batch from
- * iovec `first` on, with `body_bytes` of body. The connection has a slot, and stays open. */
+ * iovec `first` on, with `body_bytes` of body. The connection is not slotless, and stays open. */
 void tux_kernel_hit(struct tux_engine *engine, const struct tux_conn *conn, const uint8_t *bytes, struct tux_plan *plan,
                     uint32_t first, uint64_t body_bytes);
 /* The helper thread's word about a published plan. begun_boot_ns: CLOCK_BOOTTIME before its first look. */
