@@ -67,7 +67,6 @@ def test_a_window_that_an_answer_fills(world: World) -> None:
     assert world.client.beyond == 0
 
 
-@pytest.mark.xfail(reason="what a client says while an answer is on its way is passed with its window", strict=True)
 def test_a_window_that_two_answers_fill(world: World) -> None:
     """The same, but the client has said so (once more) while the first answer was on its way."""
     world.ask(ODD)
