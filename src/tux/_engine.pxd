@@ -196,10 +196,17 @@ cdef extern from "files.h" nogil:
 
 
 cdef extern from "route.h" nogil:
-    enum tux_decider:
-        TUX_DECIDE_ASK
     enum:
         TUX_NO_ROUTE
+        TUX_MAX_STEPS
+    struct tux_chain_step:
+        uint32_t origin
+        uint32_t number
+    struct tux_chain:
+        uint32_t n_steps
+        tux_chain_step steps[3]
+        uint32_t root
+        uint32_t mount_len
     struct tux_routes:
         pass
     tux_routes *tux_routes_new()
@@ -207,9 +214,14 @@ cdef extern from "route.h" nogil:
     int tux_routes_add_site(tux_routes *routes, const char *host, size_t host_len)
     int tux_routes_alias(tux_routes *routes, int site, const char *host, size_t host_len)
     int tux_routes_add_route(tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
-                             tux_decider decider)
+                             const tux_chain *chain)
     uint32_t tux_routes_match(const tux_routes *routes, const uint8_t *host, size_t host_len, const uint8_t *path,
-                              size_t path_len, tux_decider *decider)
+                              size_t path_len, const tux_chain **chain)
+
+
+cdef extern from "path.h" nogil:
+    uint16_t tux_path_decode(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len,
+                             bint *kept_slash)
 
 
 cdef extern from "ring.h" nogil:
@@ -248,6 +260,7 @@ cdef extern from "wire.h" nogil:
         TUX_PLAN_CLOSE
         TUX_PLAN_NO_BODY
         TUX_PLAN_PUBLISH
+        TUX_PLAN_NEXT
     struct tux_ask_record:
         uint64_t id
         uint32_t listener
@@ -321,6 +334,7 @@ cdef extern from "engine.h" nogil:
         tux_log_format log_format
         const char **roots
         uint32_t n_roots
+        const tux_routes *routes
     struct tux_counter_entry:
         const char *name
         uint64_t value

@@ -22,6 +22,7 @@ RANGE: Final[int]
 CLOSE: Final[int]
 NO_BODY: Final[int]
 PUBLISH: Final[int]
+NEXT: Final[int]
 
 # Limits that configuration defaults are taken from (bounds.h): name without "TUX_MAX_"/"TUX_", lower case -> value.
 LIMITS: Final[dict[str, int]]
@@ -68,8 +69,19 @@ class RouteTable:
     def __init__(self) -> None: ...
     def add_site(self, hosts: Sequence[str]) -> int:
         """A site for these hosts ("example.org", "*.example.org", "" for the default). ValueError: a host is taken."""
-    def add_route(self, site: int, prefix: bytes, route: int) -> None:
-        """`prefix` (decoded, begins with b"/") of that site is decided by Python's route number `route`."""
+    def add_route(
+        self,
+        site: int,
+        prefix: bytes,
+        route: int,
+        chain: Sequence[tuple[str, int]] = (),
+        *,
+        root: int = -1,
+        mount_len: int = 0,
+    ) -> None:
+        """`prefix` (decoded, begins with b"/") of that site is decided by Python's route number `route`; or by the
+        steps of `chain`, one after the other: ("static", 0), ("app", its number), ("forward", number of the servers).
+        `root` and `mount_len` say where the engine itself can look whether the planner has a file. ValueError."""
     def match(self, host: str, path: bytes) -> int:
         """The route's number, or -1. `path` is decoded and normalised."""
 
@@ -138,17 +150,19 @@ class Engine:
         generation: int = 0,
         significant: Sequence[str] = (),
         roots: Sequence[bytes] = (),
+        routes: RouteTable | None = None,
         limits: dict[str, int] | None = None,
         log_fd: int = -1,
         log_format: str = "common",
     ) -> None:
         """key: 16 random bytes of this start. significant: field names beyond the default ones that rules look at
-        (must be in FIELD_NAMES). limits: overrides of LIMITS; unknown names are a ValueError. log_fd -1: no log."""
+        (must be in FIELD_NAMES). routes: needed when some route has a chain. limits: overrides of LIMITS; unknown names
+        are a ValueError. log_fd -1: no log."""
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         """Accept from a listening socket (the caller keeps it open). shared: other processes accept from it, too."""
     def canned(self, status: int, head: bytes, body: bytes) -> None:
-        """The answer for an error that the engine itself finds (400, 408, 413, 414, 431, 500, 501, 503, 505): `head` as
-        in Port.reply."""
+        """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
+        as in Port.reply."""
     def kernel(
         self,
         *,
@@ -210,6 +224,9 @@ class KernelLog:
 
 def scan_head(data: bytes, *, seen: int = 0, key: bytes = ..., context: int = 0) -> dict[str, object]:
     """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_head by name; spans as str."""
+
+def decode_path(path: bytes) -> bytes | int:
+    """The decoded and normalised path, or the status of the error: as `tux.http.target.decode_path`."""
 
 def decode_chunked(data: bytes, piece: int = 0) -> tuple[str, bytes, int]:
     """(outcome, body so far, bytes consumed), fed in pieces of `piece` bytes (0: whole)."""

@@ -39,6 +39,7 @@ RANGE = TUX_PLAN_RANGE
 CLOSE = TUX_PLAN_CLOSE
 NO_BODY = TUX_PLAN_NO_BODY
 PUBLISH = TUX_PLAN_PUBLISH
+NEXT = TUX_PLAN_NEXT
 
 LIMITS = {
     "target_bytes": TUX_MAX_TARGET_BYTES,
@@ -214,6 +215,10 @@ cdef bytes _read_whole(int fd, size_t size):
 # -- routes --------------------------------------------------------------------------------------------------------
 
 
+# In the order of enum tux_origin; the names are those of the configuration.
+_ORIGINS = ("static", "app", "forward")
+
+
 cdef class RouteTable:
     cdef tux_routes *table
 
@@ -241,19 +246,38 @@ cdef class RouteTable:
             raise ValueError("a site needs at least one host")
         return site
 
-    def add_route(self, int site, bytes prefix, uint32_t route):
-        cdef int result = tux_routes_add_route(self.table, site, prefix, len(prefix), route, TUX_DECIDE_ASK)
+    def add_route(self, int site, bytes prefix, uint32_t route, chain=(), *, int64_t root=-1, uint32_t mount_len=0):
+        cdef tux_chain steps
+        memset(&steps, 0, sizeof(steps))
+        steps.root = TUX_NO_ROUTE if root < 0 else <uint32_t> root
+        steps.mount_len = mount_len
+        if len(chain) > TUX_MAX_STEPS:
+            raise ValueError(f"a chain has at most {TUX_MAX_STEPS} steps")
+        for origin, number in chain:
+            steps.steps[steps.n_steps].origin = _ORIGINS.index(origin)
+            steps.steps[steps.n_steps].number = number
+            steps.n_steps += 1
+        cdef int result = tux_routes_add_route(self.table, site, prefix, len(prefix), route,
+                                               &steps if steps.n_steps else NULL)
         if result < 0:
             raise ValueError(f"route {prefix!r}: {os.strerror(-result)}")
 
     def match(self, str host, bytes path):
         cdef bytes name = host.encode("latin-1")
-        cdef tux_decider decider
+        cdef const tux_chain *chain
         cdef uint32_t route = tux_routes_match(
             self.table, <const uint8_t *> PyBytes_AS_STRING(name), len(name),
-            <const uint8_t *> PyBytes_AS_STRING(path), len(path), &decider
+            <const uint8_t *> PyBytes_AS_STRING(path), len(path), &chain
         )
         return -1 if route == TUX_NO_ROUTE else route
+
+
+def decode_path(bytes path not None):
+    cdef size_t length = 0
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, len(path) + 1)
+    cdef uint16_t status = tux_path_decode(<const uint8_t *> PyBytes_AS_STRING(path), len(path),
+                                           <uint8_t *> PyBytes_AS_STRING(out), &length, NULL)
+    return status if status else out[:length]
 
 
 # -- the planner's end of the rings --------------------------------------------------------------------------------
@@ -470,10 +494,11 @@ cdef tux_log_format _log_format(str name) except *:
 cdef class Engine:
     cdef tux_engine *engine
     cdef readonly Port port
+    cdef RouteTable routes
     cdef bint running
 
-    def __init__(self, *, bytes key not None, uint32_t generation=0, significant=(), roots=(), limits=None,
-                 int log_fd=-1, str log_format="common"):
+    def __init__(self, *, bytes key not None, uint32_t generation=0, significant=(), roots=(), RouteTable routes=None,
+                 limits=None, int log_fd=-1, str log_format="common"):
         cdef tux_engine_config config
         cdef const char **paths
         cdef int error
@@ -492,6 +517,9 @@ cdef class Engine:
             _set_limit(&config.limits, name, value)
         config.log_fd = log_fd
         config.log_format = _log_format(log_format)
+        if routes is not None:
+            config.routes = routes.table
+        self.routes = routes
         kept = [bytes(root) for root in roots]  # their memory must outlive the call
         paths = <const char **> calloc(len(kept) + 1, sizeof(char *))
         if paths is NULL:

@@ -332,7 +332,7 @@ static inline void kit_create(struct kit *kit)
     kit->config.roots = roots;
     kit->config.n_roots = 2;
     MUST(tux_engine_new(&kit->config, &kit->engine) == 0);
-    static const uint16_t statuses[] = {400, 408, 413, 414, 417, 431, 501, 503, 505};
+    static const uint16_t statuses[] = {400, 404, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505};
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
         char head[64];
         int len = snprintf(head, sizeof head, "HTTP/1.1 %u Canned\r\nContent-Length: 3\r\n", statuses[i]);

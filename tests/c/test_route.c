@@ -18,7 +18,7 @@ static int add_site(struct tux_routes *routes, const char *host)
 
 static int add_route(struct tux_routes *routes, int site, const char *prefix, uint32_t route)
 {
-    return tux_routes_add_route(routes, site, prefix, strlen(prefix), route, TUX_DECIDE_ASK);
+    return tux_routes_add_route(routes, site, prefix, strlen(prefix), route, NULL);
 }
 
 /* From copies of exact size, so that the sanitizer sees any byte read beyond them. */
@@ -26,11 +26,12 @@ static uint32_t match(const struct tux_routes *routes, const char *host, const c
 {
     size_t host_len = strlen(host), path_len = strlen(path);
     uint8_t *host_copy = malloc(host_len ? host_len : 1), *path_copy = malloc(path_len ? path_len : 1);
-    enum tux_decider decider = (enum tux_decider)77;
+    const struct tux_chain *chain;
     memcpy(host_copy, host, host_len);
     memcpy(path_copy, path, path_len);
-    uint32_t route = tux_routes_match(routes, host_copy, host_len, path_copy, path_len, &decider);
-    CHECK(decider == (route == TUX_NO_ROUTE ? (enum tux_decider)77 : TUX_DECIDE_ASK));
+    uint32_t route = tux_routes_match(routes, host_copy, host_len, path_copy, path_len, &chain);
+    CHECK((chain == NULL) == (route == TUX_NO_ROUTE));
+    CHECK(chain == NULL || (chain->n_steps == 1 && chain->steps[0].origin == TUX_ORIGIN_PLANNER));
     free(host_copy);
     free(path_copy);
     return route;
@@ -188,8 +189,33 @@ static void test_many_hosts(void)
     tux_routes_free(routes);
 }
 
+static void test_chains(void)
+{
+    struct tux_routes *routes = tux_routes_new();
+    int site = add_site(routes, "");
+    const struct tux_chain *found;
+    struct tux_chain chain = {.n_steps = 2,
+                              .steps = {{TUX_ORIGIN_PLANNER, 0}, {TUX_ORIGIN_APP, 7}},
+                              .root = 3,
+                              .mount_len = 4};
+    CHECK(add_route(routes, site, "/plain", 1) == 0 && !tux_routes_mixed(routes));
+    CHECK(tux_routes_add_route(routes, site, "/", 1, 2, &chain) == 0 && tux_routes_mixed(routes));
+    CHECK(tux_routes_match(routes, (const uint8_t *)"a", 1, (const uint8_t *)"/b", 2, &found) == 2);
+    CHECK(found != NULL && found != &chain && memcmp(found, &chain, sizeof chain) == 0);
+    chain.steps[1].origin = TUX_ORIGIN_PLANNER; /* twice */
+    CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
+    chain.steps[1].origin = TUX_ORIGIN_COUNT;
+    CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
+    chain.n_steps = 0;
+    CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
+    chain.n_steps = TUX_MAX_STEPS + 1;
+    CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
+    tux_routes_free(routes);
+}
+
 int main(void)
 {
+    test_chains();
     test_hosts();
     test_prefixes();
     test_aliases_and_separate_sites();

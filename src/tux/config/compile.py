@@ -13,7 +13,7 @@ from tux.config.app import App
 from tux.config.origins import chain
 from tux.config.schema import Config, Limits, Route, Site, StepName
 from tux.config.upstream import Upstream
-from tux.planner.rules import Rule
+from tux.planner.rules import Rule, StaticRule
 
 
 class Step(NamedTuple):
@@ -87,9 +87,19 @@ def compile_config(config: Config) -> Compiled:
     for site in config.site:
         number = table.add_site([check.host_key(host) for host in site.hosts] or [""])
         for route in with_default_route(site).route:
-            chains.append(chain_of(site, route))
-            table.add_route(number, os.fsencode(route.path), len(rules))
-            rules.append(origins.of(route).compile(site, route, root_index))
+            steps = chain_of(site, route)
+            rule = origins.of(route).compile(site, route, root_index)
+            files = rule if isinstance(rule, StaticRule) else None
+            table.add_route(
+                number,
+                os.fsencode(route.path),
+                len(rules),
+                steps,
+                root=-1 if files is None else files.root,
+                mount_len=0 if files is None else len(files.mount),
+            )
+            chains.append(steps)
+            rules.append(rule)
     return Compiled(
         listen=tuple(listen.parse(text) for text in config.server.listen),
         roots=tuple(roots),

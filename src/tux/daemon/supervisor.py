@@ -107,6 +107,7 @@ def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -
         key=key,
         significant=compiled.significant,
         roots=compiled.roots,
+        routes=compiled.table,
         limits=compiled.limits,
         log_fd=log_fd,
         log_format=log_format,

@@ -408,7 +408,8 @@ enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *co
 
 /* -- canned answers --------------------------------------------------------------------------------------------- */
 
-static const uint16_t canned_status[TUX_CANNED_COUNT] = {400, 408, 413, 414, 417, 431, 500, 501, 503, 505};
+static const uint16_t canned_status[TUX_CANNED_COUNT] = {400, 404, 408, 413, 414, 417, 431, 500, 501, 502,
+                                                       503, 504, 505};
 
 struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status)
 {

@@ -2,6 +2,8 @@
 /* Exchanges: requests that wait, for Python's reply or for the helper thread. */
 #include "core.h"
 #include "kernel.h"
+#include "origin.h"
+#include "relay.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,7 @@ struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn
 void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_exchange *exchange = conn->exchange;
+    tux_relay_free(engine, conn);
     if (exchange->parked_on != NULL) {
         struct tux_exchange **link = &exchange->parked_on->waiting;
         while (*link != NULL && *link != exchange) /* bounded by the number of connections */
@@ -166,10 +169,13 @@ static void insert(struct tux_engine *engine, struct tux_signature signature, st
 
 /* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
  * before its first replay, so a change since the file was read cannot slip in. */
-static void remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
+static void remember(struct tux_engine *engine, const struct tux_facts *facts, const struct tux_chain *chain,
+                     struct tux_plan *plan)
 {
     if (!(plan->flags & TUX_PLAN_REMEMBER) || !facts->is_signed)
         return;
+    if (chain != NULL && chain->steps[0].origin != TUX_ORIGIN_PLANNER)
+        return; /* others are asked first */
     struct tux_signature signature = signature_of(facts, plan);
     if (tux_memo_admit(engine->memo, signature))
         insert(engine, signature, plan);
@@ -196,8 +202,8 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
         conn->exchange->tier = 'e';
         step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, sound && plan == NULL ? 503 : 500));
     } else {
-        remember(engine, facts, plan);
-        step = tux_answer_exchange(engine, conn, plan);
+        remember(engine, facts, conn->exchange->chain, plan);
+        step = tux_origin_answer(engine, conn, plan);
     }
     if (plan != NULL)
         tux_plan_unref(plan);
@@ -332,7 +338,7 @@ static void checked(struct tux_engine *engine, struct tux_job *job)
         if (replay)
             tux_count(&engine->stats.hits, 1);
         exchange->tier = replay ? 'm' : 'p';
-        enum tux_step step = replay ? tux_answer_exchange(engine, conn, plan) : tux_ask_send(engine, conn);
+        enum tux_step step = replay ? tux_origin_answer(engine, conn, plan) : tux_ask_send(engine, conn);
         if (step == TUX_STEP_CLOSE)
             tux_conn_close(engine, conn);
         else

@@ -3,6 +3,8 @@
  * (answer.c and ask.c say through their return value, or through WAIT and SEND, that they cannot go on). */
 #include "core.h"
 #include "kernel.h"
+#include "origin.h"
+#include "relay.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 #define TUX_STEPS_PER_TURN 16u /* of one connection, before others get their turn */
+#define TUX_STATUS_CLIENT_GONE 499u /* in the log: the client left before there was an answer, as in nginx */
 #define TUX_DISCARD_BYTES (1024u * 1024u) /* one recv(MSG_TRUNC) of an unwanted body: nothing is copied */
 
 /* -- life ------------------------------------------------------------------------------------------------------- */
@@ -52,6 +55,8 @@ void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn)
     tux_kernel_busy(conn);
     tux_timer_cancel(&engine->wheel, &conn->timer);
     if (conn->exchange != NULL) {
+        if (conn->exchange->status == 0 && conn->exchange->relay != NULL)
+            conn->exchange->status = TUX_STATUS_CLIENT_GONE;
         if (conn->exchange->status != 0)
             tux_answer_log_exchange(engine, conn); /* cut short */
         tux_exchange_free(engine, conn);
@@ -117,8 +122,7 @@ static void set_deadline(struct tux_engine *engine, struct tux_conn *conn, uint6
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + timeout_ms);
 }
 
-/* recv, with the bookkeeping of edge-triggered readiness. >0 bytes; 0 end of stream; -1 nothing now; -2 broken. */
-static ssize_t receive(struct tux_conn *conn, void *buf, size_t size, int flags)
+ssize_t tux_conn_receive(struct tux_conn *conn, void *buf, size_t size, int flags)
 {
     ssize_t n;
     do
@@ -139,8 +143,8 @@ static ssize_t receive(struct tux_conn *conn, void *buf, size_t size, int flags)
 static ssize_t discard(struct tux_engine *engine, struct tux_conn *conn, size_t want)
 {
     if (conn->listener->is_unix)
-        return receive(conn, engine->recv, want < TUX_RECV_BYTES ? want : TUX_RECV_BYTES, 0);
-    return receive(conn, NULL, want, MSG_TRUNC);
+        return tux_conn_receive(conn, engine->recv, want < TUX_RECV_BYTES ? want : TUX_RECV_BYTES, 0);
+    return tux_conn_receive(conn, NULL, want, MSG_TRUNC);
 }
 
 /* What to do when an answer is out, or when the connection must end without one. */
@@ -202,13 +206,18 @@ static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, ui
     return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
 }
 
-/* A head that no remembered plan answers: an exchange takes it over. */
+/* A head that no remembered plan answers: an exchange takes it over. `declined`: one says that the planner cannot. */
 static enum tux_step begin_exchange(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
-                                    const uint8_t *bytes)
+                                    const uint8_t *bytes, bool declined)
 {
     struct tux_exchange *exchange = tux_exchange_new(engine, conn, head, bytes);
     if (exchange == NULL)
         return TUX_STEP_CLOSE;
+    tux_origin_choose(engine, exchange, declined);
+    if (!tux_origin_is_planner(exchange)) {
+        conn->state = TUX_CONN_WAIT;
+        return TUX_STEP_AGAIN;
+    }
     uint64_t bound = engine->config.limits.drain_bytes;
     bool has_body = head->chunked || head->content_length > 0;
     if (has_body && (head->expect_continue || head->expect_other || head->content_length > bound)) {
@@ -235,7 +244,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     struct tux_plan *parked = NULL;
     uint64_t context = engine->context_high | conn->listener->index;
     size_t pos = 0;
-    bool incomplete = false, starts_exchange = false;
+    bool incomplete = false, starts_exchange = false, next = false;
 
     tux_batch_begin(batch);
     while (pos < len && !tux_batch_full(engine, batch)) {
@@ -255,11 +264,13 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         enum tux_found_plan found = TUX_PLAN_MISSING;
         if (facts.is_signed)
             found = tux_answer_find(engine, &facts, &plan);
-        if (found != TUX_PLAN_FOUND) {
+        bool declined = found == TUX_PLAN_FOUND && (plan->flags & TUX_PLAN_NEXT);
+        if (found != TUX_PLAN_FOUND || declined) {
             if (batch->n_iov > 0)
                 break; /* earlier answers first; this head is scanned again after them */
             parked = found == TUX_PLAN_MUST_BLOCK ? plan : NULL;
             starts_exchange = true;
+            next = declined;
             break;
         }
         tux_count(&engine->stats.requests, 1);
@@ -288,15 +299,15 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         tux_count(&engine->stats.requests, 1);
         const uint8_t *bytes = buf + pos;
         pos += head->length;
-        enum tux_step step = begin_exchange(engine, conn, head, bytes);
+        enum tux_step step = begin_exchange(engine, conn, head, bytes, next);
         if (step == TUX_STEP_CLOSE)
             return TUX_STEP_CLOSE;
         if (!tux_conn_hold(engine, conn, buf + pos, len - pos, 0))
             return refuse(engine, conn, 503, true);
-        if (parked != NULL)
+        if (parked != NULL && tux_origin_is_planner(conn->exchange))
             tux_ask_park(engine, conn, parked);
         else if (conn->state == TUX_CONN_WAIT)
-            return after_send(engine, conn, tux_ask_send(engine, conn));
+            return after_send(engine, conn, tux_origin_begin(engine, conn));
         return TUX_STEP_AGAIN;
     }
     if (incomplete && (pos > 0 || seen == 0)) /* from the first byte of a head its time runs, whatever trickles in */
@@ -329,7 +340,7 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
                 tux_kernel_rest(engine, conn, 0);
             return TUX_STEP_WAIT;
         }
-        ssize_t n = receive(conn, engine->recv + len, TUX_RECV_BYTES, 0);
+        ssize_t n = tux_conn_receive(conn, engine->recv + len, TUX_RECV_BYTES, 0);
         if (n == 0 || n == -2)
             return TUX_STEP_CLOSE;
         if (n == -1)
@@ -369,6 +380,8 @@ static size_t eat_body(struct tux_engine *engine, struct tux_exchange *exchange,
 
 static enum tux_step reject_body(struct tux_engine *engine, struct tux_conn *conn)
 {
+    if (conn->exchange->status != 0)
+        return TUX_STEP_CLOSE; /* it was answered, and is not answered twice */
     return refuse(engine, conn, conn->exchange->body_read > engine->config.limits.drain_bytes ? 413 : 400, true);
 }
 
@@ -381,13 +394,13 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, conn->held + n, conn->held_len - n, 0))
-            return refuse(engine, conn, 503, true);
+            return exchange->status != 0 ? TUX_STEP_CLOSE : refuse(engine, conn, 503, true);
     } else {
         if (!conn->readable)
             return TUX_STEP_WAIT;
         ssize_t n;
         if (exchange->chunked) {
-            n = receive(conn, engine->recv, TUX_RECV_BYTES, 0);
+            n = tux_conn_receive(conn, engine->recv, TUX_RECV_BYTES, 0);
         } else { /* never beyond the body: what follows is the next head's */
             size_t want = exchange->body_left < TUX_DISCARD_BYTES ? (size_t)exchange->body_left : TUX_DISCARD_BYTES;
             n = discard(engine, conn, want);
@@ -401,10 +414,12 @@ static enum tux_step step_body(struct tux_engine *engine, struct tux_conn *conn)
         if (outcome == TUX_MALFORMED)
             return reject_body(engine, conn);
         if (!tux_conn_hold(engine, conn, engine->recv + eaten, (size_t)n - eaten, 0))
-            return refuse(engine, conn, 503, true);
+            return exchange->status != 0 ? TUX_STEP_CLOSE : refuse(engine, conn, 503, true);
     }
     if (outcome == TUX_MORE)
         return TUX_STEP_AGAIN;
+    if (exchange->status != 0)
+        return finish(engine, conn); /* it was answered before its body was read */
     conn->state = TUX_CONN_WAIT;
     return after_send(engine, conn, tux_ask_send(engine, conn));
 }
@@ -417,6 +432,12 @@ static enum tux_step step_wait(struct tux_engine *engine, struct tux_conn *conn)
     if (conn->exchange->status != 0) /* answered by ask.c: see what became of the sending */
         return after_send(engine, conn, TUX_STEP_AGAIN);
     return TUX_STEP_WAIT;
+}
+
+static enum tux_step step_relay(struct tux_engine *engine, struct tux_conn *conn)
+{
+    enum tux_step step = tux_relay_step(engine, conn);
+    return step == TUX_STEP_AGAIN && conn->state == TUX_CONN_RELAY ? finish(engine, conn) : step;
 }
 
 static enum tux_step step_send(struct tux_engine *engine, struct tux_conn *conn)
@@ -440,7 +461,7 @@ static enum tux_step step_linger(struct tux_engine *engine, struct tux_conn *con
 
 static enum tux_step (*const steps[])(struct tux_engine *, struct tux_conn *) = {
     [TUX_CONN_HEAD] = step_head, [TUX_CONN_BODY] = step_body,     [TUX_CONN_WAIT] = step_wait,
-    [TUX_CONN_SEND] = step_send, [TUX_CONN_LINGER] = step_linger,
+    [TUX_CONN_RELAY] = step_relay, [TUX_CONN_SEND] = step_send, [TUX_CONN_LINGER] = step_linger,
 };
 
 void tux_conn_run(struct tux_engine *engine, struct tux_conn *conn)
@@ -473,6 +494,10 @@ void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
         tux_batch_begin(&engine->batch);
         reject(engine, conn, 408);
         step = after_send(engine, conn, tux_batch_flush(engine, conn));
+    } else if (conn->state == TUX_CONN_RELAY) {
+        step = tux_relay_expired(engine, conn);
+    } else if (conn->state == TUX_CONN_BODY && conn->exchange->status != 0) {
+        tux_count(&engine->stats.timeouts, 1); /* answered: only its body's rest was to be dropped */
     } else if (conn->state == TUX_CONN_BODY || conn->state == TUX_CONN_WAIT) {
         tux_count(&engine->stats.timeouts, 1);
         bool in_body = conn->state == TUX_CONN_BODY;

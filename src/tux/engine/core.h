@@ -7,14 +7,24 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
+#include "absent.h"
 #include "chunked.h"
 #include "engine.h"
 #include "helper.h"
 #include "memo.h"
+#include "route.h"
 #include "timer.h"
 #include "wire.h"
 
-enum tux_source_kind { TUX_SOURCE_CONN, TUX_SOURCE_LISTENER, TUX_SOURCE_WAKE, TUX_SOURCE_REPLIES, TUX_SOURCE_HELPER };
+enum tux_source_kind {
+    TUX_SOURCE_CONN,
+    TUX_SOURCE_LISTENER,
+    TUX_SOURCE_WAKE,
+    TUX_SOURCE_REPLIES,
+    TUX_SOURCE_HELPER,
+    TUX_SOURCE_UPSTREAM,
+    TUX_SOURCE_APP,
+};
 
 /* First member of everything that epoll points to. */
 struct tux_source {
@@ -35,6 +45,7 @@ enum tux_conn_state {
     TUX_CONN_HEAD,   /* reading heads and answering hits (idle when nothing is held) */
     TUX_CONN_BODY,   /* reading and dropping the body of a request before asking about it */
     TUX_CONN_WAIT,   /* a reply or the helper thread is awaited */
+    TUX_CONN_RELAY,  /* a backend answers: the body goes to it, the answer comes from it (relay.c) */
     TUX_CONN_SEND,   /* bytes, then perhaps a file, are on their way out */
     TUX_CONN_LINGER, /* answered and half closed: reading the rest, so that no RST takes the answer away */
     TUX_CONN_CLOSED,
@@ -63,6 +74,10 @@ struct tux_exchange {
     struct tux_exchange *next_waiting; /* in plan->waiting */
     struct tux_plan *parked_on;        /* waits for the helper's word about this plan */
     struct tux_facts facts;
+    const struct tux_chain *chain; /* of its route; NULL: the planner alone */
+    uint8_t step;                  /* of the chain: whose turn it is */
+    bool skip_planner;             /* it is known that the planner has nothing */
+    struct tux_relay *relay;       /* while a backend has it */
     bool chunked;
     bool body_unread;      /* its body will not be read: close after the answer */
     uint8_t tier;          /* for the log */
@@ -126,7 +141,7 @@ struct tux_batch {
     size_t piece; /* bytes of the last iovec, when it is a piece of conn->file */
 };
 
-enum { TUX_CANNED_COUNT = 10 };
+enum { TUX_CANNED_COUNT = 13 };
 
 struct tux_engine {
     struct tux_source wake_source, replies_source, helper_source;
@@ -134,6 +149,7 @@ struct tux_engine {
     bool accept_paused; /* some listener is */
     bool draining;
     _Atomic uint64_t drain_deadline_ms; /* UINT64_MAX: serving */
+    uint64_t turn;                      /* number of this turn of the loop */
     uint64_t now_ms, now_us;            /* CLOCK_MONOTONIC, once a turn */
     uint64_t accept_again_ms;
     int64_t wall_ms, wall_s;            /* CLOCK_REALTIME, once a turn */
@@ -147,6 +163,8 @@ struct tux_engine {
     struct tux_helper *helper;
     struct tux_accesslog *log;
     struct tux_kernel *kernel; /* NULL: no kernel tier */
+    const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
+    struct tux_absent absent;
     struct tux_ring asks, replies;
     struct tux_wheel wheel;
     struct tux_listener *listeners;
@@ -186,6 +204,8 @@ struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_list
 void tux_conn_run(struct tux_engine *engine, struct tux_conn *conn); /* until it waits or is closed (then in the graveyard) */
 void tux_conn_close(struct tux_engine *engine, struct tux_conn *conn);
 void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn);
+/* recv, with the bookkeeping of edge-triggered readiness. >0 bytes; 0 end of stream; -1 nothing now; -2 broken. */
+ssize_t tux_conn_receive(struct tux_conn *conn, void *buf, size_t size, int flags);
 bool tux_conn_hold(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, size_t len, size_t seen);
 static inline uint64_t tux_conn_id(const struct tux_conn *conn)
 {

@@ -10,6 +10,7 @@
 #include "accesslog.h"
 #include "head.h"
 #include "ring.h"
+#include "route.h"
 
 struct tux_engine;
 
@@ -29,6 +30,7 @@ struct tux_engine_config {
     struct tux_engine_limits limits;
     int log_fd;               /* -1: no access log */
     enum tux_log_format log_format;
+    const struct tux_routes *routes; /* NULL: everything is the planner's. Outlives the engine */
     const char *const *roots; /* folders, in the order of their numbers in checks */
     uint32_t n_roots;
 };
@@ -38,7 +40,7 @@ struct tux_engine_config {
     X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
     X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(accept_paused)                                \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
-    X(log_lost) X(log_error) X(published) X(publishes) X(retires)
+    X(relayed) X(log_lost) X(log_error) X(published) X(publishes) X(retires)
 
 struct tux_engine_stats {
 #define TUX_STATS_FIELD(name) _Atomic uint64_t name;

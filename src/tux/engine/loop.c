@@ -2,6 +2,7 @@
 /* The event loop: one epoll, connections edge-triggered, everything else level-triggered. */
 #include "core.h"
 #include "kernel.h"
+#include "relay.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -195,6 +196,8 @@ static void on_conn(struct tux_engine *engine, struct tux_conn *conn, uint32_t e
         conn->rdhup = true;
     if (events & (EPOLLIN | EPOLLRDHUP))
         conn->readable = true;
+    if (events & EPOLLOUT)
+        tux_relay_writable(conn);
     tux_conn_run(engine, conn);
 }
 
@@ -286,6 +289,7 @@ static void empty_eventfd(int fd)
 static void turn(struct tux_engine *engine, struct epoll_event *events)
 {
     int n = epoll_wait(engine->epoll_fd, events, TUX_EVENTS_PER_TURN, wait_ms(engine));
+    engine->turn++;
     read_clocks(engine);
     for (int i = 0; i < n; i++) {
         struct tux_source *source = events[i].data.ptr;
@@ -307,6 +311,9 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
         case TUX_SOURCE_HELPER:
             tux_ask_helped(engine);
             break;
+        case TUX_SOURCE_UPSTREAM:
+        case TUX_SOURCE_APP:
+            break; /* their owners come with forwarding and applications */
         }
     }
     run_ready(engine);

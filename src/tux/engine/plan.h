@@ -19,7 +19,9 @@
 
 #define TUX_PLAN_PUBLISH 32u /* the kernel tier may answer with it, if its status and form are among those that it takes */
 
-#define TUX_PLAN_FLAGS 63u   /* all of them */
+#define TUX_PLAN_NEXT 64u    /* not here: what comes next in the route's chain is asked, and answered is only at its end */
+
+#define TUX_PLAN_FLAGS 127u  /* all of them */
 
 /* One check: what was found at a path when the plan was decided. The path's bytes lie in the plan's block. */
 struct tux_check {

@@ -19,7 +19,7 @@ struct route {
     char *prefix;
     size_t len;
     uint32_t number;
-    enum tux_decider decider;
+    struct tux_chain *chain;
 };
 
 struct site {
@@ -44,6 +44,7 @@ struct tux_routes {
     struct site *sites;
     uint32_t n_sites, sites_capacity;
     uint32_t default_site; /* TUX_NO_ROUTE: none */
+    bool mixed;
 };
 
 /* An array with room for one more element: itself, or moved. NULL: no memory, and the array is as it was. */
@@ -80,8 +81,10 @@ void tux_routes_free(struct tux_routes *routes)
     hosts_free(&routes->exact);
     hosts_free(&routes->wildcards);
     for (uint32_t i = 0; i < routes->n_sites; i++) {
-        for (uint32_t j = 0; j < routes->sites[i].count; j++)
+        for (uint32_t j = 0; j < routes->sites[i].count; j++) {
             free(routes->sites[i].routes[j].prefix);
+            free(routes->sites[i].routes[j].chain);
+        }
         free(routes->sites[i].routes);
     }
     free(routes->sites);
@@ -244,9 +247,28 @@ static uint32_t site_of(const struct tux_routes *routes, const uint8_t *host, si
 
 /* -- routes ----------------------------------------------------------------------------------------------------- */
 
-int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
-                         enum tux_decider decider)
+/* Each origin once, and no more than there are. */
+static bool chain_sound(const struct tux_chain *chain)
 {
+    uint32_t seen = 0;
+    if (chain->n_steps == 0 || chain->n_steps > TUX_MAX_STEPS)
+        return false;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        if (chain->steps[i].origin >= TUX_ORIGIN_COUNT || (seen & 1u << chain->steps[i].origin) != 0)
+            return false;
+        seen |= 1u << chain->steps[i].origin;
+    }
+    return true;
+}
+
+int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
+                         const struct tux_chain *chain)
+{
+    static const struct tux_chain planner = {.n_steps = 1, .root = TUX_NO_ROUTE};
+    if (chain == NULL)
+        chain = &planner;
+    if (!chain_sound(chain))
+        return -EINVAL;
     if (site < 0 || (uint32_t)site >= routes->n_sites || prefix_len == 0 || prefix[0] != '/' ||
         prefix_len > MAX_PREFIX_BYTES || route == TUX_NO_ROUTE)
         return -EINVAL;
@@ -269,10 +291,22 @@ int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix
         return -ENOMEM;
     memcpy(copy, prefix, prefix_len);
     copy[prefix_len] = 0;
+    struct tux_chain *own = malloc(sizeof *own);
+    if (own == NULL) {
+        free(copy);
+        return -ENOMEM;
+    }
+    *own = *chain;
     memmove(&owner->routes[place + 1], &owner->routes[place], (owner->count - place) * sizeof *owner->routes);
-    owner->routes[place] = (struct route){.prefix = copy, .len = prefix_len, .number = route, .decider = decider};
+    owner->routes[place] = (struct route){.prefix = copy, .len = prefix_len, .number = route, .chain = own};
     owner->count++;
+    routes->mixed = routes->mixed || chain->n_steps > 1 || chain->steps[0].origin != TUX_ORIGIN_PLANNER;
     return 0;
+}
+
+bool tux_routes_mixed(const struct tux_routes *routes)
+{
+    return routes->mixed;
 }
 
 static bool route_matches(const struct route *route, const uint8_t *path, size_t path_len)
@@ -284,15 +318,16 @@ static bool route_matches(const struct route *route, const uint8_t *path, size_t
 }
 
 uint32_t tux_routes_match(const struct tux_routes *routes, const uint8_t *host, size_t host_len, const uint8_t *path,
-                          size_t path_len, enum tux_decider *decider)
+                          size_t path_len, const struct tux_chain **chain)
 {
+    *chain = NULL;
     uint32_t found = site_of(routes, host, host_len);
     if (found == TUX_NO_ROUTE)
         return TUX_NO_ROUTE;
     const struct site *site = &routes->sites[found];
     for (uint32_t i = 0; i < site->count; i++) {
         if (route_matches(&site->routes[i], path, path_len)) {
-            *decider = site->routes[i].decider;
+            *chain = site->routes[i].chain;
             return site->routes[i].number;
         }
     }

@@ -10,9 +10,13 @@
 #define TUX_TIMER_SLOTS 512u       /* times TUX_TIMER_SLOT_MS: 128 s, over the longest usual time-out */
 #define TUX_TIMER_SLOT_MS 250u     /* precision of every time-out */
 
+/* Whose timer it is: what it lies in. */
+enum tux_timer_kind { TUX_TIMER_CONN, TUX_TIMER_UPSTREAM, TUX_TIMER_UPSTREAM_QUEUE, TUX_TIMER_APP };
+
 struct tux_timer {
     struct tux_timer *next, *prev; /* in a slot; NULL when not armed */
     uint64_t deadline_ms;          /* may be later than its slot */
+    uint8_t kind;                  /* enum tux_timer_kind; the owner's, untouched here */
 };
 
 struct tux_wheel {

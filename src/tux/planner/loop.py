@@ -17,7 +17,7 @@ from tux.planner.rules import DenyRule, NotFoundRule, Rule, StaticRule
 from tux.planner.static import StaticPlanner, error_plan, method_plan
 from tux.planner.view import Request, View
 
-ENGINE_ERRORS = (400, 408, 413, 414, 417, 431, 500, 501, 503, 505)
+ENGINE_ERRORS = (400, 404, 408, 413, 414, 417, 431, 500, 501, 502, 503, 504, 505)
 """What the engine answers by itself, without an ask."""
 MAX_BATCH = 256
 """Asks answered before the stop descriptor is looked at again: some milliseconds of work."""

@@ -23,6 +23,7 @@ from tux._engine import (
     FILE,
     FOLDER,
     LIMITS,
+    NEXT,
     NO_BODY,
     RANGE,
     Found,
@@ -82,6 +83,7 @@ class StaticPlanner:
         self._index = rule.index
         self._dotfiles = rule.dotfiles
         self._precompressed = rule.precompressed
+        self._falls_through = rule.falls_through
         self._shapes = Shapes(rule)
         self._roots = roots
         self._own = own
@@ -96,25 +98,29 @@ class StaticPlanner:
         view.publish = True  # which statuses the kernel tier takes, the engine knows
         if view.expect_other:
             return error_plan(view, 417)
-        if view.method not in ("GET", "HEAD"):
+        if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):
             return method_plan(view)
+        checks: list[Found]
         relative = path
         if self._mount:
             relative = path[len(self._mount) :]
             if not path.startswith(self._mount) or relative[:1] not in (b"", b"/"):
-                return error_plan(view, 404)  # b"/docsx" is not below b"/docs"
+                return self._absent(view)  # b"/docsx" is not below b"/docs"
         if len(relative) > self._longest_path:
-            return error_plan(view, 404)  # no file can have that name
+            return self._absent(view)  # no file can have that name
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
-            return error_plan(view, 404)
+            return self._absent(view)
         if not relative.endswith(b"/"):
             found = self._roots.load(self._root, relative[1:], self._limit)
             if found.kind == FILE:
                 return self._file(view, found, [found])
             if found.kind == FOLDER:
-                return _folder_redirect(view, path, found)
+                checks = [found]
+                if self._falls_through and not self._has_index(relative[1:] + b"/", checks):
+                    return self._absent(view, tuple(checks))
+                return _folder_redirect(view, path, tuple(checks))
             return self._refusal(view, found, (found,))
-        checks: list[Found] = []
+        checks = []
         for name in self._index:
             found = self._roots.load(self._root, relative[1:] + name, self._limit)
             checks.append(found)
@@ -122,9 +128,23 @@ class StaticPlanner:
                 return self._file(view, found, checks)
             if found.kind in (DENIED, ESCAPE, ERROR):
                 return self._refusal(view, found, tuple(checks))
-        return error_plan(view, 404, checks=tuple(checks))
+        return self._absent(view, tuple(checks))
 
     # -- what cannot be served ----------------------------------------------------------------------------------
+
+    def _has_index(self, folder: bytes, checks: list[Found]) -> bool:
+        for name in self._index:
+            checks.append(self._roots.look(self._root, folder + name))
+            if checks[-1].kind == FILE:
+                return True
+        return False
+
+    def _absent(self, view: View, checks: tuple[Found, ...] = ()) -> Plan:
+        """There is nothing here: 404, or the next origin's turn."""
+        if not self._falls_through:
+            return error_plan(view, 404, checks=checks)
+        view.publish = False  # the kernel tier knows of no other origins
+        return error_plan(view, 404, checks=checks, more_flags=NEXT)
 
     def _refusal(self, view: View, found: Found, checks: tuple[Found, ...]) -> Plan:
         if found.kind == DENIED:
@@ -136,7 +156,7 @@ class StaticPlanner:
             return error_plan(view, 503)
         if found.kind == ESCAPE:
             self._report_link(found)
-        return error_plan(view, 404, checks=checks)
+        return self._absent(view, checks)
 
     def _report_link(self, found: Found) -> None:
         """Name the link that leaves the root, once: the first part of the path that cannot be followed."""
@@ -154,7 +174,9 @@ class StaticPlanner:
     def _file(self, view: View, found: Found, checks: list[Found]) -> Plan:
         """The answer for an existing file; the last of `checks` is about it."""
         if self._own and (found.dev, found.ino) in self._own:
-            return error_plan(view, 404, checks=tuple(checks))
+            return self._absent(view, tuple(checks))
+        if view.method == "OPTIONS":
+            return method_plan(view, checks=tuple(checks))
         shape = self._shapes.of(found.path)
         tag_suffix, more = "", ""
         if shape.compressible and self._precompressed:
@@ -299,27 +321,34 @@ class StaticPlanner:
         )
 
 
-def error_plan(view: View, status: int, *more: tuple[str, str], checks: tuple[Found, ...] = (), close: int = 0) -> Plan:
-    """An answer with the small page of its status, and the fields `more`. `close`: 0 or CLOSE."""
+def error_plan(
+    view: View, status: int, *more: tuple[str, str], checks: tuple[Found, ...] = (), more_flags: int = 0
+) -> Plan:
+    """An answer with the small page of its status, and the fields `more`. `more_flags`: CLOSE, NEXT."""
     head_only = view.method == "HEAD"
     return Plan(
         status=status,
         head=error_head(status, *more),
         body=b"" if head_only else page(status),
-        flags=view.flags(close | NO_BODY if head_only else close),
+        flags=view.flags(more_flags | NO_BODY if head_only else more_flags),
         ttl_ms=view.ttl_ms,
         checks=checks,
     )
 
 
-def method_plan(view: View) -> Plan:
+def method_plan(view: View, checks: tuple[Found, ...] = ()) -> Plan:
     """The answer to a method other than GET and HEAD, the same for every path."""
     if view.method == "OPTIONS":
-        return Plan(status=204, head=render(204, (("Server", "tux"), ("Allow", ALLOW))), flags=view.flags(NO_BODY))
+        return Plan(
+            status=204,
+            head=render(204, (("Server", "tux"), ("Allow", ALLOW))),
+            flags=view.flags(NO_BODY),
+            checks=checks,
+        )
     if view.method in KNOWN_METHODS:
         return error_plan(view, 405, ("Allow", ALLOW))
     # After CONNECT a client may send bytes of a tunnel, which are no requests.
-    return error_plan(view, 501, close=CLOSE if view.method == "CONNECT" else 0)
+    return error_plan(view, 501, more_flags=CLOSE if view.method == "CONNECT" else 0)
 
 
 def is_hidden(path: bytes) -> bool:
@@ -329,14 +358,14 @@ def is_hidden(path: bytes) -> bool:
     return b"/." in path
 
 
-def _folder_redirect(view: View, path: bytes, found: Found) -> Plan:
+def _folder_redirect(view: View, path: bytes, checks: tuple[Found, ...]) -> Plan:
     """301 to the same path with a slash, by a relative reference: it depends on neither scheme nor host, and cannot
     lead to another host, as "//host/" would (its first segment is not empty)."""
     location = encode_segment(path.rpartition(b"/")[2]) + "/"
     query = view.query
     if query is not None:
         location += "?" + encode_query(query)
-    return error_plan(view, 301, ("Location", location), checks=(found,))
+    return error_plan(view, 301, ("Location", location), checks=checks)
 
 
 def _read(found: Found, span: Span) -> bytes | None:

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include "origin.h"
+
+#include "path.h"
+#include "relay.h"
+
+/* Is there surely no file for this path? Asked without blocking; what cannot be said so is left to the planner. */
+static bool is_absent(struct tux_engine *engine, const struct tux_chain *chain, const uint8_t *path, size_t len)
+{
+    if (chain->root == TUX_NO_ROUTE || len < chain->mount_len)
+        return false;
+    path += chain->mount_len;
+    len -= chain->mount_len;
+    if (len < 2 || path[0] != '/' || path[len - 1] == '/') /* a folder: it may have an index */
+        return false;
+    path++;
+    len--;
+    if (len > TUX_MAX_PATH_BYTES)
+        return true;
+    uint64_t hash = tux_absent_hash(engine->config.sign.key, chain->root, path, len);
+    if (tux_absent_known(&engine->absent, hash, engine->now_ms))
+        return true;
+    struct tux_found found;
+    if (!tux_files_look(engine->roots, chain->root, (const char *)path, len, engine->now_ms, true, &found) ||
+        found.kind != TUX_FOUND_ABSENT)
+        return false;
+    tux_absent_note(&engine->absent, hash, engine->now_ms);
+    return true;
+}
+
+void tux_origin_choose(struct tux_engine *engine, struct tux_exchange *exchange, bool declined)
+{
+    const struct tux_head *head = &engine->head;
+    const uint8_t *bytes = exchange->head;
+    uint8_t path[TUX_MAX_HEAD_BYTES];
+    size_t len = 0;
+    bool odd = false; /* no file can have that name */
+    if (engine->config.routes == NULL || !tux_routes_mixed(engine->config.routes) ||
+        tux_path_decode(bytes + head->path.off, head->path.len, path, &len, &odd) != 0)
+        return; /* "*" and authority-form, too: the planner knows */
+    tux_routes_match(engine->config.routes, bytes + head->host.off, head->host.len, path, len, &exchange->chain);
+    if (exchange->chain == NULL)
+        return;
+    for (uint32_t i = 0; i + 1 < exchange->chain->n_steps; i++) {
+        if (exchange->chain->steps[i].origin != TUX_ORIGIN_PLANNER)
+            continue;
+        bool reads = head->method == TUX_METHOD_GET || head->method == TUX_METHOD_HEAD ||
+                     head->method == TUX_METHOD_OPTIONS;
+        exchange->skip_planner = declined || odd || !reads || head->chunked || head->content_length > 0 || head->upgrade ||
+                                 is_absent(engine, exchange->chain, path, len);
+    }
+    if (exchange->skip_planner && exchange->chain->steps[0].origin == TUX_ORIGIN_PLANNER)
+        exchange->step = 1;
+}
+
+enum tux_step tux_origin_begin(struct tux_engine *engine, struct tux_conn *conn)
+{
+    return tux_origin_is_planner(conn->exchange) ? tux_ask_send(engine, conn) : tux_relay_begin(engine, conn);
+}
+
+bool tux_origin_next(struct tux_exchange *exchange)
+{
+    while (tux_origin_has_next(exchange)) { /* ends: the step grows */
+        exchange->step++;
+        if (!tux_origin_is_planner(exchange) || !exchange->skip_planner || !tux_origin_has_next(exchange))
+            return true;
+    }
+    return false;
+}
+
+enum tux_step tux_origin_answer(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
+{
+    if ((plan->flags & TUX_PLAN_NEXT) && tux_origin_next(conn->exchange))
+        return tux_origin_begin(engine, conn);
+    return tux_answer_exchange(engine, conn, plan);
+}
