@@ -160,6 +160,37 @@ cdef extern from "forward.h" nogil:
     size_t tux_forward_trailers(const uint8_t *section, size_t len, uint8_t *out)
 
 
+cdef extern from "upstream.h" nogil:
+    struct tux_upstream_server:
+        const char *name
+        uint32_t weight
+    enum:
+        TUX_BALANCE_ROUND_ROBIN
+        TUX_BALANCE_LEAST_CONNECTIONS
+    struct tux_upstream_config:
+        const tux_upstream_server *servers
+        uint32_t n_servers
+        uint8_t balance
+        const char *host
+        bint underscores
+        bint upgrade
+        uint32_t keepalive
+        uint32_t connections
+        uint32_t queue
+        uint32_t retries
+        uint32_t max_fails
+        uint64_t fail_timeout_ms
+        uint64_t keepalive_timeout_ms
+        uint64_t queue_timeout_ms
+        uint64_t connect_timeout_ms
+        uint64_t send_timeout_ms
+        uint64_t first_byte_timeout_ms
+        uint64_t idle_timeout_ms
+    void tux_upstream_defaults(tux_upstream_config *config)
+    bint tux_upstream_address(const char *text, tux_upstream_server *server)
+    int tux_engine_upstream(tux_engine *engine, const tux_upstream_config *config)
+
+
 cdef extern from "files.h" nogil:
     enum tux_found_kind:
         TUX_FOUND_ABSENT

@@ -163,6 +163,31 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
         as in Port.reply."""
+    def upstream(
+        self,
+        servers: Sequence[tuple[str, str, int]],
+        *,
+        balance: str = "round-robin",
+        host: str = "keep",
+        underscores: bool = False,
+        upgrade: bool = True,
+        keepalive: int = 64,
+        connections: int = 0,
+        queue: int = 1024,
+        retries: int = 1,
+        max_fails: int = 1,
+        fail_timeout_ms: int = 10_000,
+        keepalive_timeout_ms: int = 4_000,
+        queue_timeout_ms: int = 30_000,
+        connect_timeout_ms: int = 5_000,
+        send_timeout_ms: int = 60_000,
+        first_byte_timeout_ms: int = 60_000,
+        idle_timeout_ms: int = 60_000,
+    ) -> int:
+        """A group of servers that requests can be forwarded to (upstream.h); its index. servers: address ("1.2.3.4:80",
+        "[::1]:80", "unix:/path"), name for Host ("example.org:80"), weight. balance: "round-robin" or
+        "least-connections". host: value of Host; "keep" for the client's, "server" for the server's name. The numbers
+        are those of config/upstream.py. ValueError: something is out of bounds or unknown."""
     def kernel(
         self,
         *,

@@ -564,6 +564,10 @@ cdef class Engine:
         if error < 0:
             raise OSError(-error, os.strerror(-error))
 
+    def upstream(self, servers, **options):
+        self._open()
+        return _add_upstream(self.engine, list(servers), options)
+
     def kernel(self, *, int slots_fd, int cells_fd, int message_fd, bytes secret not None, listeners, uint32_t hits,
                uint32_t max_answer_bytes):
         cdef tux_kernel_config config

@@ -103,3 +103,75 @@ def forward_trailers(bytes section not None):
     cdef size_t length = tux_forward_trailers(<const uint8_t *> PyBytes_AS_STRING(section), len(section),
                                               <uint8_t *> PyBytes_AS_STRING(out))
     return out[:length]
+
+
+cdef int _set_upstream_option(tux_upstream_config *config, str name, value) except -1:
+    if name == "balance":
+        balances = {"round-robin": TUX_BALANCE_ROUND_ROBIN, "least-connections": TUX_BALANCE_LEAST_CONNECTIONS}
+        if value not in balances:
+            raise ValueError(f"balance: one of {', '.join(balances)} expected, got {value!r}")
+        config.balance = balances[value]
+    elif name == "underscores":
+        config.underscores = value
+    elif name == "upgrade":
+        config.upgrade = value
+    elif name == "keepalive":
+        config.keepalive = value
+    elif name == "connections":
+        config.connections = value
+    elif name == "queue":
+        config.queue = value
+    elif name == "retries":
+        config.retries = value
+    elif name == "max_fails":
+        config.max_fails = value
+    elif name == "fail_timeout_ms":
+        config.fail_timeout_ms = value
+    elif name == "keepalive_timeout_ms":
+        config.keepalive_timeout_ms = value
+    elif name == "queue_timeout_ms":
+        config.queue_timeout_ms = value
+    elif name == "connect_timeout_ms":
+        config.connect_timeout_ms = value
+    elif name == "send_timeout_ms":
+        config.send_timeout_ms = value
+    elif name == "first_byte_timeout_ms":
+        config.first_byte_timeout_ms = value
+    elif name == "idle_timeout_ms":
+        config.idle_timeout_ms = value
+    else:
+        raise TypeError(f"unknown option of an upstream: {name!r}")
+    return 0
+
+
+cdef int _add_upstream(tux_engine *engine, list servers, dict options) except -1:
+    cdef tux_upstream_config config
+    cdef tux_upstream_server *array
+    cdef int index
+    tux_upstream_defaults(&config)
+    host = options.pop("host", "keep")
+    kept = [b"" if host == "server" else host.encode("ascii")]  # their memory must outlive the call
+    if host != "keep":
+        config.host = PyBytes_AS_STRING(kept[0])
+    for name, value in options.items():
+        _set_upstream_option(&config, name, value)
+    array = <tux_upstream_server *> calloc(len(servers) + 1, sizeof(tux_upstream_server))
+    if array is NULL:
+        raise MemoryError
+    try:
+        for i, (address, name, weight) in enumerate(servers):
+            kept += [address.encode(), name.encode("ascii")]
+            if b"\0" in kept[len(kept) - 2] or not tux_upstream_address(PyBytes_AS_STRING(kept[len(kept) - 2]), &array[i]):
+                raise ValueError(f"not the address of a server: {address!r}")
+            array[i].name = PyBytes_AS_STRING(kept[len(kept) - 1])
+            array[i].weight = weight
+        config.servers = array
+        config.n_servers = <uint32_t> len(servers)
+        index = tux_engine_upstream(engine, &config)
+    finally:
+        free(array)
+    if index == -_errno.EINVAL:
+        raise ValueError(f"upstream out of bounds: {len(servers)} servers, {options}")
+    if index < 0:
+        raise OSError(-index, os.strerror(-index))
+    return index

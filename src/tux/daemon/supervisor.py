@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tux._engine import Engine, KernelLog, Roots
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config
-from tux.daemon import privileges, worker
+from tux.daemon import privileges, upstreams, worker
 from tux.daemon.cpus import usable_cpus
 from tux.daemon.listeners import Listeners, open_listeners
 from tux.daemon.logs import AccessLog, error_log
@@ -42,8 +42,9 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     check_alone()
     server = config.server
     compiled = compile_config(config)
-    if compiled.apps or compiled.upstreams:
-        raise StartError("applications and forwarding are configured, but this version cannot serve them yet")
+    if compiled.apps:
+        raise StartError("applications are configured, but this version cannot serve them yet")
+    groups = upstreams.resolve(compiled.upstreams)
     workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
     privileges.check_roots([os.fsdecode(root) for root in compiled.roots], account)
@@ -51,7 +52,7 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     job = worker.Job(
         account=account,
         grace_ms=round(server.grace * 1000),
-        make_engine=functools.partial(_make_engine, compiled, server.log_format, os.urandom(_KEY_BYTES)),
+        make_engine=functools.partial(_make_engine, compiled, groups, server.log_format, os.urandom(_KEY_BYTES)),
         make_planner=functools.partial(_make_planner, compiled),
         own=frozenset(_identities(own)),
     )
@@ -102,7 +103,9 @@ def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelT
     return started
 
 
-def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -> Engine:
+def _make_engine(
+    compiled: Compiled, groups: Sequence[upstreams.Group], log_format: str, key: bytes, log_fd: int
+) -> Engine:
     engine = Engine(
         key=key,
         significant=compiled.significant,
@@ -114,6 +117,7 @@ def _make_engine(compiled: Compiled, log_format: str, key: bytes, log_fd: int) -
     )
     for status, (head, body) in canned_answers().items():
         engine.canned(status, head, body)
+    upstreams.add_to(engine, groups)
     return engine
 
 

@@ -35,6 +35,15 @@
 #define TUX_MAX_RESPONSE_HEAD_BYTES 32768u /* of an upstream, 1xx heads each: several cookies of 4 KiB and a long policy fit; over
                                            it: 502 */
 #define TUX_MAX_RESPONSE_FIELDS 200u    /* field lines of a response head; over it: 502 */
+#define TUX_MAX_INFORMATIONAL 16u       /* 1xx heads before the final one; over it: 502 */
+#define TUX_UPSTREAM_RECV_BYTES (256u * 1024u) /* one recv(2) of a response: as much as a relay buffers for its client */
+#define TUX_UPSTREAM_READS 4u           /* of one connection, before others get their turn */
+#define TUX_UPSTREAM_OUT_BYTES 65536u   /* of a request's body that waits for the upstream; then the client is not read */
+#define TUX_CONTINUE_MS 1000u           /* how long an upstream may take to say 100 before the body is sent all the same
+                                           (RFC 9110 section 10.1.1: it may not know Expect) */
+#define TUX_CONNECT_AGAIN_MS 100u       /* until a unix socket whose queue was full is tried again; timers round it up */
+#define TUX_MAX_UPSTREAM_SERVERS 64u    /* of a group: the ones that were tried are bits of one word */
+#define TUX_MAX_UPSTREAM_WEIGHT 1000u   /* finer shares make no sense */
 
 /* -- memo ------------------------------------------------------------------------------------------------------- */
 #define TUX_SMALL_BODY_BYTES 65536u     /* bodies up to here are held in memory, larger ones as descriptors */

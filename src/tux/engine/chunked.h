@@ -19,6 +19,13 @@ struct tux_chunked {
     uint64_t left;      /* bytes left of the present chunk */
 };
 
+/* How many bytes of the trailer section have been consumed, its blank line included. They are always the last of those that
+ * a call consumes, so the difference over a call says where they lie. */
+static inline uint32_t tux_chunked_trailer_bytes(const struct tux_chunked *decoder)
+{
+    return decoder->trailer;
+}
+
 /* Decode from buf[0..len). Each call consumes at most one run of data:
  * *consumed bytes were eaten, and data (possibly empty) is the run of body bytes among them.
  * DONE: the last chunk and the trailer section are complete; bytes after *consumed are the next request's.

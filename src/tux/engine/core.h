@@ -148,6 +148,7 @@ struct tux_engine {
     int epoll_fd, wake_fd;
     bool accept_paused; /* some listener is */
     bool draining;
+    bool busy;                          /* a part of it goes on in the next turn, which must not sleep */
     _Atomic uint64_t drain_deadline_ms; /* UINT64_MAX: serving */
     uint64_t turn;                      /* number of this turn of the loop */
     uint64_t now_ms, now_us;            /* CLOCK_MONOTONIC, once a turn */
@@ -165,6 +166,7 @@ struct tux_engine {
     struct tux_kernel *kernel; /* NULL: no kernel tier */
     const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
     struct tux_absent absent;
+    struct tux_upstreams *upstreams; /* NULL: none */
     struct tux_ring asks, replies;
     struct tux_wheel wheel;
     struct tux_listener *listeners;

@@ -2,6 +2,7 @@
 /* The life of an engine: what it is made of, and what is left when it ends. */
 #include "core.h"
 #include "kernel.h"
+#include "upstream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -155,7 +156,7 @@ uint64_t tux_engine_free(struct tux_engine *engine)
         if (engine->canned[i] != NULL)
             tux_plan_unref(engine->canned[i]);
     uint64_t leaked = atomic_load(&engine->stats.connections) + atomic_load(&engine->stats.exchanges) +
-                      atomic_load(&engine->stats.held);
+                      atomic_load(&engine->stats.held) + tux_upstream_free(engine);
     tux_engine_end_log(engine);
     tux_roots_free(engine->roots);
     for (uint32_t i = 0; engine->root_paths != NULL && i < engine->config.n_roots; i++)

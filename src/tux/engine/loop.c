@@ -3,6 +3,7 @@
 #include "core.h"
 #include "kernel.h"
 #include "relay.h"
+#include "upstream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -230,8 +231,19 @@ static void bury(struct tux_engine *engine)
 
 static void on_expired(void *arg, struct tux_timer *timer)
 {
-    struct tux_conn *conn = (struct tux_conn *)((char *)timer - offsetof(struct tux_conn, timer));
-    tux_conn_expired(arg, conn);
+    switch ((enum tux_timer_kind)timer->kind) {
+    case TUX_TIMER_CONN:
+        tux_conn_expired(arg, (struct tux_conn *)((char *)timer - offsetof(struct tux_conn, timer)));
+        break;
+    case TUX_TIMER_UPSTREAM:
+        tux_upstream_expired(arg, timer);
+        break;
+    case TUX_TIMER_UPSTREAM_QUEUE:
+        tux_upstream_queue_expired(arg, timer);
+        break;
+    case TUX_TIMER_APP:
+        break; /* comes with applications */
+    }
 }
 
 static void begin_drain(struct tux_engine *engine)
@@ -259,7 +271,7 @@ static void begin_drain(struct tux_engine *engine)
 
 static int wait_ms(const struct tux_engine *engine)
 {
-    if (engine->ready != NULL)
+    if (engine->ready != NULL || engine->busy)
         return 0;
     uint64_t wait = tux_wheel_wait(&engine->wheel, engine->now_ms);
     uint64_t deadline = atomic_load_explicit(&engine->drain_deadline_ms, memory_order_acquire);
@@ -312,12 +324,16 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
             tux_ask_helped(engine);
             break;
         case TUX_SOURCE_UPSTREAM:
+            tux_upstream_event(engine, source, events[i].events);
+            break;
         case TUX_SOURCE_APP:
-            break; /* their owners come with forwarding and applications */
+            break; /* comes with applications */
         }
     }
     run_ready(engine);
     tux_wheel_advance(&engine->wheel, engine->now_ms, on_expired, engine);
+    if (engine->upstreams != NULL)
+        engine->busy = tux_upstream_turn(engine);
     if (engine->accept_paused && engine->now_ms >= engine->accept_again_ms &&
         engine->n_conns < engine->config.limits.connections)
         tux_loop_resume_accept(engine);
@@ -365,6 +381,8 @@ int tux_engine_run(struct tux_engine *engine)
             tux_conn_close(engine, engine->conns[i]);
     run_ready(engine); /* all closed: they go to the graveyard */
     bury(engine);
+    if (engine->upstreams != NULL)
+        tux_upstream_end(engine);
     free(events);
     return 0;
 }

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls: which server of its group a request goes to, when it goes to another one, and when it waits. */
+#include "upstreams.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- passive health ---------------------------------------------------------------------------------------------- */
+
+void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server)
+{
+    tux_count(&engine->stats.upstream_fails, 1);
+    if (group->config.max_fails == 0 || group->config.n_servers == 1) /* nobody else could do its work */
+        return;
+    if (server->fails == 0 || engine->now_ms - server->fails_since_ms >= group->config.fail_timeout_ms) {
+        server->fails = 0;
+        server->fails_since_ms = engine->now_ms;
+    }
+    if (++server->fails >= group->config.max_fails) {
+        server->down_until_ms = engine->now_ms + group->config.fail_timeout_ms;
+        server->fails = 0;
+    }
+}
+
+void tux_upserver_worked(struct tux_upserver *server)
+{
+    server->fails = 0;
+    server->down_until_ms = 0;
+}
+
+/* -- balancing --------------------------------------------------------------------------------------------------- */
+
+/* May this server have the call now? `any`: also one that failed lately. */
+static bool is_candidate(const struct tux_engine *engine, const struct tux_upgroup *group,
+                         const struct tux_upcall *call, const struct tux_upserver *server, bool any)
+{
+    if (call->tried >> server->index & 1u)
+        return false;
+    if (!any && (server->unhealthy || engine->now_ms < server->down_until_ms))
+        return false;
+    return group->config.connections == 0 || server->busy < group->config.connections;
+}
+
+/* Is `a` less loaded than `b`, for their weights? */
+static bool is_freer(const struct tux_upserver *a, const struct tux_upserver *b)
+{
+    return (int64_t)a->busy * b->weight < (int64_t)b->busy * a->weight;
+}
+
+/* Round robin is smooth: each candidate gains its weight, the one that is chosen loses what all gained. So a server of
+ * weight 5 beside two of weight 1 is chosen in the order a a b a c a a. It also settles ties of the least loaded. */
+static struct tux_upserver *choose(struct tux_engine *engine, struct tux_upgroup *group, const struct tux_upcall *call,
+                                   bool any)
+{
+    struct tux_upserver *best = NULL;
+    int64_t total = 0;
+    for (uint32_t i = 0; i < group->config.n_servers; i++) {
+        struct tux_upserver *server = &group->servers[i];
+        if (!is_candidate(engine, group, call, server, any))
+            continue;
+        server->current += server->weight;
+        total += server->weight;
+        if (best == NULL) {
+            best = server;
+        } else if (group->config.balance == TUX_BALANCE_LEAST_CONNECTIONS &&
+                   (is_freer(server, best) || is_freer(best, server))) {
+            if (is_freer(server, best))
+                best = server;
+        } else if (server->current > best->current) {
+            best = server;
+        }
+    }
+    if (best != NULL)
+        best->current -= total;
+    return best;
+}
+
+/* NULL: none can have it now. If all are out, they are tried all the same: a wrong guess must not take a site down. */
+static struct tux_upserver *pick(struct tux_engine *engine, struct tux_upgroup *group, const struct tux_upcall *call)
+{
+    struct tux_upserver *server = choose(engine, group, call, false);
+    return server != NULL ? server : choose(engine, group, call, true);
+}
+
+static bool has_candidate(const struct tux_engine *engine, const struct tux_upgroup *group, const struct tux_upcall *call)
+{
+    for (uint32_t i = 0; i < group->config.n_servers; i++)
+        if (is_candidate(engine, group, call, &group->servers[i], true))
+            return true;
+    return false;
+}
+
+static bool all_tried(const struct tux_upgroup *group, const struct tux_upcall *call)
+{
+    return (uint32_t)__builtin_popcountll(call->tried) == group->config.n_servers;
+}
+
+/* -- calls ------------------------------------------------------------------------------------------------------- */
+
+/* All servers that may have it are at their bound. */
+static uint16_t enqueue(struct tux_engine *engine, struct tux_upcall *call)
+{
+    struct tux_upgroup *group = call->group;
+    if (group->n_queued >= group->config.queue)
+        return 503;
+    call->next_queued = NULL;
+    call->queued = true;
+    call->queued_until_ms = engine->now_ms + group->config.queue_timeout_ms;
+    *group->queue_tail = call;
+    group->queue_tail = &call->next_queued;
+    if (group->n_queued++ == 0)
+        tux_timer_set(&engine->wheel, &group->timer, call->queued_until_ms);
+    tux_count(&engine->stats.queued, 1);
+    return 0;
+}
+
+static void dequeue(struct tux_engine *engine, struct tux_upcall *call)
+{
+    struct tux_upgroup *group = call->group;
+    struct tux_upcall **link = &group->queue;
+    while (*link != call) /* bounded by the limit of the queue; usually it is the first */
+        link = &(*link)->next_queued;
+    *link = call->next_queued;
+    if (group->queue_tail == &call->next_queued)
+        group->queue_tail = link;
+    call->queued = false;
+    group->n_queued--;
+    tux_uncount(&engine->stats.queued, 1);
+    if (group->queue == NULL)
+        tux_timer_cancel(&engine->wheel, &group->timer);
+}
+
+/* The head for this server, into upstreams->head. */
+static uint16_t write_head(struct tux_engine *engine, struct tux_upcall *call, const struct tux_upserver *server)
+{
+    struct tux_conn *conn = call->conn;
+    struct tux_forward_rules *rules = &call->group->rules;
+    struct tux_forward_way way = {.peer = conn->peer,
+                                  .peer_len = conn->peer_len,
+                                  .scheme = "http",
+                                  .scheme_len = 4,
+                                  .server = server->name,
+                                  .server_len = server->name_len,
+                                  .close = call->group->config.keepalive == 0};
+    if (call->group->host_of_server) {
+        memcpy(rules->host, server->name, server->name_len);
+        rules->host_len = server->name_len;
+    }
+    return tux_forward_request(conn->exchange->head, &engine->head, rules, &way, engine->upstreams->head,
+                               sizeof engine->upstreams->head, &call->head);
+}
+
+/* engine->head has the scan of its head. 0: it is on its way, or waits; else the status to answer with. */
+static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
+{
+    struct tux_upgroup *group = call->group;
+    for (uint32_t i = 0; i <= 2 * TUX_MAX_UPSTREAM_SERVERS; i++) { /* each round takes a connection away, or a server */
+        struct tux_upserver *server = pick(engine, group, call);
+        if (server == NULL)
+            return all_tried(group, call) ? 502 : enqueue(engine, call);
+        uint16_t status = write_head(engine, call, server);
+        if (status != 0)
+            return status;
+        /* What must not be sent twice goes over a connection that is known to be alive a moment before. */
+        struct tux_upconn *up = call->fresh ? NULL : tux_uppool_take(engine, server, !call->idempotent || call->has_body);
+        if (up == NULL)
+            up = tux_upconn_new(engine, group, server);
+        if (up != NULL) {
+            call->up = up;
+            up->call = call;
+            server->busy++;
+            call->body_done = !call->has_body;
+            call->waits_continue = call->head.expect && call->has_body;
+            if (tux_upconn_send_head(engine, up, engine->upstreams->head, call->head.length,
+                                     call->has_body && !call->waits_continue))
+                return 0;
+            if (up->reused) { /* it had just died: the next is new */
+                call->fresh = true;
+                continue;
+            }
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            return 503; /* our own trouble */
+        }
+        tux_upserver_failed(engine, group, server);
+        call->tried |= UINT64_C(1) << server->index;
+        if (call->tries++ >= group->config.retries)
+            return 502;
+        tux_count(&engine->stats.retries, 1);
+    }
+    return 502;
+}
+
+/* Later than in begin(), the scan of the head is somebody else's. */
+static uint16_t start_again(struct tux_engine *engine, struct tux_upcall *call)
+{
+    struct tux_exchange *exchange = call->conn->exchange;
+    if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign, 0,
+                      &engine->head) != TUX_DONE)
+        return 500; /* it was scanned before */
+    uint16_t status = start(engine, call);
+    if (status == 0 && call->up != NULL)
+        tux_upconn_offer_room(engine, call->up);
+    return status;
+}
+
+void tux_upcall_failed(struct tux_engine *engine, struct tux_upcall *call, struct tux_upserver *server, bool stale,
+                       bool silent, uint16_t status)
+{
+    struct tux_upgroup *group = call->group;
+    bool again = !call->answered && !call->body_started && (silent || call->idempotent);
+    if (stale) {
+        call->fresh = true; /* an idle connection may end at any time: no fault of the server's, and the next is new */
+    } else {
+        tux_upserver_failed(engine, group, server);
+        call->tried |= UINT64_C(1) << server->index;
+        again = again && call->tries++ < group->config.retries && !all_tried(group, call);
+    }
+    if (again) {
+        tux_count(&engine->stats.retries, 1);
+        uint16_t error = start_again(engine, call);
+        if (error == 0)
+            return;
+        status = error;
+    }
+    tux_relay_fail(engine, call->conn, status);
+}
+
+/* -- the backend ------------------------------------------------------------------------------------------------- */
+
+static uint16_t begin(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_relay *relay = conn->exchange->relay;
+    const struct tux_head *head = &engine->head;
+    struct tux_upcall *call = calloc(1, sizeof *call);
+    if (call == NULL)
+        return 503;
+    call->conn = conn;
+    call->group = engine->upstreams->groups[relay->number];
+    call->is_head = head->method == TUX_METHOD_HEAD;
+    call->idempotent = head->method == TUX_METHOD_GET || call->is_head || head->method == TUX_METHOD_OPTIONS ||
+                       head->method == TUX_METHOD_PUT || head->method == TUX_METHOD_DELETE;
+    call->chunked = head->chunked;
+    call->has_body = head->chunked || head->content_length > 0;
+    relay->peer = call;
+    tux_count(&engine->stats.forwarded, 1);
+    /* Those that wait go first. */
+    uint16_t status = call->group->n_queued > 0 ? enqueue(engine, call) : start(engine, call);
+    if (status != 0) {
+        relay->peer = NULL;
+        free(call);
+    }
+    return status;
+}
+
+static struct tux_upcall *call_of(const struct tux_conn *conn)
+{
+    return conn->exchange->relay->peer;
+}
+
+static size_t room(struct tux_engine *engine, struct tux_conn *conn)
+{
+    (void)engine;
+    struct tux_upcall *call = call_of(conn);
+    size_t bytes = call->up == NULL ? 0 : tux_upconn_room(call->up);
+    call->body_wanted = bytes == 0;
+    return bytes;
+}
+
+static void body(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *data, size_t len, bool end)
+{
+    struct tux_upcall *call = call_of(conn);
+    if (call->up != NULL)
+        tux_upconn_send_body(engine, call->up, data, len, end);
+}
+
+static void drained(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_upcall *call = call_of(conn);
+    if (call->up != NULL)
+        tux_upconn_defer(engine, call->up);
+}
+
+static void half_closed(struct tux_engine *engine, struct tux_conn *conn)
+{
+    (void)engine, (void)conn; /* it may still read its answer, and most do */
+}
+
+static void release(struct tux_engine *engine, struct tux_conn *conn, bool complete)
+{
+    (void)complete;
+    struct tux_upcall *call = call_of(conn);
+    if (call == NULL)
+        return;
+    if (call->queued)
+        dequeue(engine, call);
+    if (call->up != NULL)
+        tux_upconn_close(engine, call->up);
+    conn->exchange->relay->peer = NULL;
+    free(call);
+}
+
+const struct tux_backend tux_upstream_backend = {
+    .tier = 'f',
+    .begin = begin,
+    .room = room,
+    .body = body,
+    .drained = drained,
+    .half_closed = half_closed,
+    .release = release,
+};
+
+/* -- the loop ---------------------------------------------------------------------------------------------------- */
+
+/* Connections have become free: those that waited longest get them. */
+static void serve_queue(struct tux_engine *engine, struct tux_upgroup *group)
+{
+    group->wanted = false;
+    for (uint32_t n = group->n_queued; n > 0 && group->queue != NULL; n--) {
+        struct tux_upcall *call = group->queue;
+        if (!has_candidate(engine, group, call))
+            return;
+        dequeue(engine, call);
+        uint16_t status = start_again(engine, call);
+        if (status != 0)
+            tux_relay_fail(engine, call->conn, status);
+    }
+}
+
+void tux_upstream_queue_expired(struct tux_engine *engine, struct tux_timer *timer)
+{
+    struct tux_upgroup *group = (struct tux_upgroup *)((char *)timer - offsetof(struct tux_upgroup, timer));
+    for (uint32_t n = group->n_queued; n > 0 && group->queue != NULL; n--) {
+        struct tux_upcall *call = group->queue;
+        if (engine->now_ms < call->queued_until_ms)
+            break;
+        dequeue(engine, call);
+        tux_count(&engine->stats.timeouts, 1);
+        tux_relay_fail(engine, call->conn, 503);
+    }
+    if (group->queue != NULL)
+        tux_timer_set(&engine->wheel, &group->timer, group->queue->queued_until_ms);
+}
+
+bool tux_upstream_turn(struct tux_engine *engine)
+{
+    struct tux_upstreams *all = engine->upstreams;
+    struct tux_upconn *list = all->ready;
+    all->ready = NULL;
+    all->ready_tail = &all->ready;
+    while (list != NULL) {
+        struct tux_upconn *up = list;
+        list = up->next;
+        up->deferred = false;
+        if (up->state == TUX_UP_CLOSED) {
+            up->next = all->graveyard;
+            all->graveyard = up;
+        } else {
+            tux_upconn_run(engine, up);
+        }
+    }
+    for (uint32_t i = 0; i < all->n_groups; i++)
+        if (all->groups[i]->wanted)
+            serve_queue(engine, all->groups[i]);
+    while (all->graveyard != NULL) {
+        struct tux_upconn *up = all->graveyard;
+        all->graveyard = up->next;
+        free(up);
+    }
+    return all->ready != NULL;
+}
