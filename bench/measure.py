@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -115,17 +115,19 @@ class Meter:
     def __init__(self, program: Path) -> None:
         self._program = program
 
-    def run(self, load: Load, server: int) -> dict[str, float]:
+    def run(self, load: Load, server: int, watch: Callable[[], object] = int) -> dict[str, float]:
         """Offer ``load`` and return the figures of it; ``server`` is the root of the server's process tree.
 
         rate: answers/s · cpu_us, machine_us, client_us: CPU per answer of the server, of all processors, of the load
         generator · other_cpus: processors busy with neither server nor load generator, on average · p50_us, p99_us:
         latency · p50_miss_us, p99_miss_us: of the second class of requests, where there is one · requests, wrong,
-        errors, unsent: counts · mbytes: MB of bodies a second.
+        errors, unsent: counts · mbytes: MB of bodies a second. ``watch`` is called at the beginning and at the end.
         """
         with self.background(load) as process:
             started, tree_before, machine_before = time.monotonic(), tree_cpu_us(server), machine_busy_us()
+            watch()
             output, complaint = process.communicate()
+            watch()
             tree_used, machine_used = tree_cpu_us(server) - tree_before, machine_busy_us() - machine_before
             elapsed_us = (time.monotonic() - started) * 1e6
         if process.returncode != 0:

@@ -25,6 +25,13 @@ _COLUMNS: Final = {
     "throughput": _SPEED,
     "cold": _SPEED,
     "rate": (*_SPEED[:4], ("p50 us", "p50_us", 0), ("p99 us", "p99_us", 0)),
+    "cpu": (
+        ("answers/s", "rate", 0),
+        ("CPU us, machine, by soaking", "soaked_us", 2),
+        ("CPU us, server", "cpu_us", 2),
+        ("CPU us, client", "client_us", 2),
+        ("p50 us", "p50_us", 0),
+    ),
     "flood": (
         ("p99 us, alone", "p99_us", 0),
         ("p99 us, beside the flood", "p99_flood_us", 0),

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench import netns, peers, scenarios, tier, verdict
+from bench import netns, peers, scenarios, soak, tier, verdict
 from bench.content import RANGE_FILE, Content, head, hot_path
 from bench.measure import Load, Meter, hot_symbols, idle_memory_bytes
 from bench.netns import Place
@@ -27,6 +28,7 @@ WARM_S: Final = 0.5  # seconds of load before the first round of a server
 REWARM_S: Final = 0.1  # and before each later one
 DISTURBED: Final = 0.2  # processors that do other work, in the median, above which a row says so
 LOOPBACK: Final = Place("127.0.0.1", "lo", netns.MTU)
+ATTEMPTS: Final = 4  # of a measurement beside which something else ran
 FAULTS: Final = ("wrong", "errors", "unsent", "unlogged", "requests")  # figures that are added up over parts of a round
 
 
@@ -50,13 +52,14 @@ class Bench:
     content: Content
     meter: Meter
     floor: Path
+    soak: Path
     bpffs: str  # a mounted bpffs of our own; "": there is none
     results: Results
     measured: set[str]  # names of the scenarios measured in this run: the other rows are older
 
 
 def measure(bench: Bench, scenario: Scenario) -> Row:
-    """Measure one scenario, all rounds. Raises OSError, StartError, MeasureError, TierError."""
+    """Measure one scenario, all rounds. Raises OSError, StartError, MeasureError, TierError, SoakError."""
     settings = bench.settings
     bench.content.make_files(scenario)
     bench.content.warm(scenario)
@@ -65,6 +68,9 @@ def measure(bench: Bench, scenario: Scenario) -> Row:
         case "throughput" | "rate":
             with netns.place(scenario.link) as place:
                 _throughput(bench, scenario, row, place)
+        case "cpu":
+            with netns.place(scenario.link) as place:
+                _cpu(bench, scenario, row, place)
         case "cold":
             _cold(bench, scenario, row)
         case "flood":
@@ -122,8 +128,8 @@ def _all_ready(bench: Bench, scenario: Scenario, place: Place) -> Iterator[dict[
         yield ready
 
 
-def _run(bench: Bench, ready: Ready, load: Load) -> dict[str, float]:
-    return ready.audit.around(lambda: bench.meter.run(load, ready.server.pid))
+def _run(bench: Bench, ready: Ready, load: Load, watch: Callable[[], object] = int) -> dict[str, float]:
+    return ready.audit.around(lambda: bench.meter.run(load, ready.server.pid, watch))
 
 
 def _checked(bench: Bench, scenario: Scenario, server: Running) -> str:
@@ -173,6 +179,70 @@ def _throughput(bench: Bench, scenario: Scenario, row: Row, place: Place) -> Non
                     load = replace(load, tick_us=scenario.tick_us)
                 _note(row, name, number, _run(bench, one, load))
         _profile(bench, scenario, row, ready.get(TIER if scenario.needs_tier else "tux"))
+
+
+def _cpu(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
+    """CPU of the whole machine at a fixed rate, by what is left to a soaker; calibrated before and after each."""
+    with _all_ready(bench, scenario, place) as ready:
+        rate = _offered(bench, ready, like_hot_1k=False)
+        row.seconds = bench.settings.seconds * 2
+        row.notes.append(f"Offered: {rate:,.0f} requests/s, in bursts every {scenario.tick_us} us.")
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            with soak.running(bench.soak, Path(folder) / "counts") as soaker:
+                row.notes += [_check(soaker, busy, period) for busy, period in soak.CHECKS]
+                drifts = [
+                    _cpu_round(bench, scenario, row, ready, soaker, number, float(rate)) for number in range(row.rounds)
+                ]
+            row.notes.append(
+                "The soaker's full speed before and after a measurement differed by "
+                f"{statistics.median(itertools.chain(*drifts)) * 100:.2f} % (median); the mean of the two is 100 %."
+            )
+
+
+def _cpu_round(
+    bench: Bench, scenario: Scenario, row: Row, ready: dict[str, Ready], soaker: soak.Soaker, number: int, rate: float
+) -> list[float]:
+    """Each server once. Returns how far the calibrations around each measurement were apart."""
+    drifts: list[float] = []
+    for name in _wanted(bench, scenario):
+        one = ready[peers.process_of(name)]
+        _run(bench, one, replace(one.load, seconds=REWARM_S if number else WARM_S))
+        load = replace(one.load, rate=rate, seconds=row.seconds, tick_us=scenario.tick_us)
+        figures, drift, calm = _soaked(bench, one, load, soaker)
+        for _ in range(ATTEMPTS - 1):
+            if calm:
+                break
+            print(f"  {name}: something else ran; once more", flush=True)
+            figures, drift, calm = _soaked(bench, one, load, soaker)
+        if not calm:
+            row.notes.append(f"DISTURBED: something else ran beside {name} in round {number + 1}.")
+        drifts.append(drift)
+        _note(row, name, number, figures)
+    return drifts
+
+
+def _soaked(bench: Bench, ready: Ready, load: Load, soaker: soak.Soaker) -> tuple[dict[str, float], float, bool]:
+    """One measurement beside the soaker: its figures, how far the calibrations were apart, and whether the machine was
+    calm right before and after."""
+    readings: list[soak.Reading] = []
+    before = soaker.calm()
+    figures = _run(bench, ready, load, lambda: readings.append(soaker.read()))
+    after = soaker.calibrate()
+    begin, end = readings
+    figures["soaked_us"] = soak.busy_us(begin, end, soak.mean(before, after)) / max(figures["requests"], 1)
+    for tick in ("machine_us", "other_cpus"):
+        figures.pop(tick)  # the soaker is in them
+    return figures, soak.drift(before, after), soaker.is_calm(after)
+
+
+def _check(soaker: soak.Soaker, busy: int, period: int) -> str:
+    used, seen = soaker.check(busy, period)
+    text = (
+        f"Check of the method, {busy:,} us of CPU each {period:,} us: {used / 1000:.1f} ms used, {seen / 1000:.1f} ms "
+        f"seen ({(seen / used - 1) * 100:+.1f} %)."
+    )
+    print(f"  {text}", flush=True)
+    return text
 
 
 def _offered(bench: Bench, ready: dict[str, Ready], like_hot_1k: bool) -> float:  # noqa: FBT001
@@ -324,8 +394,8 @@ def _foreign(bench: Bench, scenario: Scenario, row: Row) -> None:
 
 def _note(row: Row, server: str, number: int, figures: dict[str, float], case: str = "") -> None:
     row.samples.append(Sample(server, number, figures, case))
-    shown = ("rate", "cpu_us", "machine_us", "p99_us", "p99_flood_us", "p99_mixed_us", "p50_miss_us", "cpu_after_us",
-             "memory_bytes", "foreign_ns", "raw_ns", "empty_ns")  # fmt: skip
+    shown = ("rate", "cpu_us", "machine_us", "soaked_us", "p99_us", "p99_flood_us", "p99_mixed_us", "p50_miss_us",
+             "cpu_after_us", "memory_bytes", "foreign_ns", "raw_ns", "empty_ns")  # fmt: skip
     text = "  ".join(f"{name} {figures[name]:,.1f}" for name in shown if name in figures)
     if "kernel_share" in figures:
         text += f"  {figures['kernel_share']:.1%} from the kernel"

@@ -26,6 +26,7 @@ from bench.measure import MeasureError, Meter  # noqa: E402
 from bench.peers import StartError  # noqa: E402
 from bench.rows import Bench, Settings  # noqa: E402
 from bench.scenarios import FLOOR, SCENARIOS, TIER  # noqa: E402
+from bench.soak import SoakError  # noqa: E402
 from bench.verdict import Environment, Results  # noqa: E402
 from tools.fetch_peers import FetchError, peer  # noqa: E402
 
@@ -39,12 +40,13 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.render:
         return _render_only(parsed.quick)
     try:
+        settings = _settings(parsed)
+        _fetch(settings)  # in the namespace there is no way to the network
         netns.enter(Path(__file__).resolve(), arguments)
         network = netns.configure()
         bpffs = netns.mount_bpffs(CACHE / "bpffs")
         peers.raise_descriptor_limit()
-        settings = _settings(parsed)
-        load, floor = (_compile(name) for name in ("load", "floor"))
+        load, floor, soaker = (_compile(name) for name in ("load", "floor", "soak"))
         versions = _versions(settings)
     except (OSError, FetchError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     file = settings.output / "results.json"
     results = _load(file) or Results(_environment(network, versions))
     results.environment = _environment(network, versions)
-    bench = Bench(settings, Content(CACHE), Meter(load), floor, bpffs, results, set())
+    bench = Bench(settings, Content(CACHE), Meter(load), floor, soaker, bpffs, results, set())
     why_not = tier.missing(bpffs)
     for scenario in SCENARIOS:
         if parsed.only and not any(fnmatch.fnmatch(scenario.name, pattern) for pattern in parsed.only):
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
             continue
         try:
             results.rows[scenario.name] = rows.measure(bench, scenario)
-        except (OSError, StartError, MeasureError, tier.TierError) as error:
+        except (OSError, StartError, MeasureError, SoakError, tier.TierError) as error:
             print(f"bench: {scenario.name}: {error}", file=sys.stderr)
             return 1
         bench.measured.add(scenario.name)
@@ -145,7 +147,7 @@ def _compile(name: str) -> Path:
 
 
 def _versions(settings: Settings) -> dict[str, str]:
-    """Versions of the servers that can be measured. Raises FetchError for a peer that cannot be had."""
+    """Versions of the servers that can be measured. Raises FetchError."""
     versions = {FLOOR: "(floor.c)"}
     if any(_base(server) == "tux" for server in settings.servers):
         done = subprocess.run((sys.executable, "-m", "tux", "--version"), capture_output=True, text=True, cwd=ROOT)
@@ -153,10 +155,17 @@ def _versions(settings: Settings) -> dict[str, str]:
             versions["tux"] = done.stdout.partition("\n")[0].removeprefix("tux ")
         else:
             print("bench: tux is left out: `python -m tux --version` fails")
-    for name in ("nginx", "lighttpd", "h2o"):
-        if any(_base(server) == name for server in settings.servers):
-            versions[name] = peer(name).version
-    return versions
+    return versions | {name: peer(name).version for name in _peers(settings)}
+
+
+def _peers(settings: Settings) -> list[str]:
+    return [name for name in ("nginx", "lighttpd", "h2o") if name in map(_base, settings.servers)]
+
+
+def _fetch(settings: Settings) -> None:
+    """Unpack the peers, unless they are there. Raises FetchError for one that cannot be had."""
+    for name in _peers(settings):
+        peer(name)
 
 
 def _environment(network: netns.Network, versions: dict[str, str]) -> Environment:

@@ -19,10 +19,10 @@ ALL: Final = (FLOOR, "tux", *PEERS, FLOOR_AGAIN)
 LOGGED: Final = (FLOOR, "tux-log", TIER, "nginx-log", "nginx-nosendfile-log", FLOOR_AGAIN)
 
 Sense = Literal["at least", "at most"]
-Kind = Literal["throughput", "cold", "flood", "idle", "rate", "misses", "sizes", "miss-ratio", "foreign"]
+Kind = Literal["throughput", "cold", "flood", "idle", "rate", "cpu", "misses", "sizes", "miss-ratio", "foreign"]
 Metric = Literal[
-    "rate", "cpu_us", "machine_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes", "p99_mixed_us",
-    "p50_miss_us", "foreign_ns",
+    "rate", "cpu_us", "machine_us", "soaked_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes",
+    "p99_mixed_us", "p50_miss_us", "foreign_ns",
 ]  # fmt: skip
 Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "tux-log", "own p99_us", "own cpu_us"]
 Requests = Literal["file", "mix", "etag", "ranges", "cold", "set", "misses"]
@@ -176,8 +176,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _kernel("kernel-hot-1k-veth", "kernel tier: hot file of 1 KiB, veth", KIB, "veth", 1.5, 1.1),
     Scenario(
         "kernel-cpu-1k", "kernel tier: 40 % of nginx's maximum offered, 1 KiB, lo", "file",
-        (Target("the machine's CPU a request under 0.5 x nginx's", "machine_us", "at most", 0.5, "nginx", TIER),),
-        kind="rate", servers=LOGGED, size=KIB, tick_us=250, link="lo-65536", needs_tier=True,
+        (Target("the machine's CPU a request under 0.5 x nginx's", "soaked_us", "at most", 0.5, "nginx", TIER),),
+        kind="cpu", servers=LOGGED, size=KIB, tick_us=250, link="lo-65536", needs_tier=True,
     ),
     Scenario(
         "kernel-misses", "kernel tier: 50 % misses among hits at a fixed rate, 1 KiB, lo", "misses",

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench import content, render, tier
+from bench import content, render, soak, tier
 from bench.measure import tree, tree_cpu_us
 from bench.scenarios import ALL, FLOOR, FLOOR_AGAIN, MISS_RATIOS, MISSES, NGINX, SCENARIOS, TIER, Target, by_name
 from bench.tier import Audit, Log, foreign_packets
@@ -77,6 +77,40 @@ def test_rows_of_the_kernel_tier_compare_like_with_like() -> None:
     for name in ("kernel-hot-1k-lo", "kernel-hot-10k-lo"):
         assert (by_name(name).link, by_name(f"{name}-1500").link) == ("lo-65536", "lo")
         assert by_name(name).size == by_name(f"{name}-1500").size
+
+
+# ---- CPU of the whole machine ----------------------------------------------------------------------------------------
+
+
+def test_what_a_soaker_did_not_get_was_used_by_others() -> None:
+    """Two processors for 2 s, of which one turns 10 rounds a microsecond and the other 20: 0.5 s and 0.2 s are gone."""
+    before = soak.Reading(1e6, (100, 200))
+    after = soak.Reading(3e6, (100 + 15_000_000, 200 + 36_000_000))
+    assert soak.speeds(before, after) == (7.5, 18.0)
+    assert soak.busy_us(before, after, (10.0, 20.0)) == pytest.approx(700_000)
+    assert soak.busy_us(before, after, (7.5, 18.0)) == pytest.approx(0)
+    assert soak.busy_us(before, after, (7.5, 9.0)) == pytest.approx(-2e6)  # an error of the calibration is not hidden
+
+
+def test_calibrations_before_and_after() -> None:
+    assert soak.mean((10.0, 20.0), (12.0, 20.0)) == (11.0, 20.0)
+    assert soak.drift((10.0, 20.0), (13.0, 20.0)) == pytest.approx(0.1)
+    assert soak.drift((13.0, 20.0), (10.0, 20.0)) == pytest.approx(1 - 30 / 33)
+
+
+def test_a_soaker_gets_what_nobody_wants(tmp_path: Path) -> None:
+    """It runs, counts on every processor, and ends with whoever started it. How fast it is says nothing here."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    assert compiler is not None, "the tests need a C compiler, like the build"
+    program = tmp_path / "soak"
+    subprocess.run((compiler, "-std=gnu11", "-O2", "-pthread", str(BENCH / "soak.c"), "-o", str(program)), check=True)
+    with soak.running(program, tmp_path / "counts") as soaker:
+        seen = first = soaker.read()
+        while not all(now > then for now, then in zip(seen.counts, first.counts, strict=True)):
+            seen = soaker.read()  # bounded by the time limit of the test: other work has precedence
+        assert len(seen.counts) == os.cpu_count()
+    burnt = subprocess.run((str(program), "--burn", "100", "1000", "0.01"), capture_output=True, text=True, check=True)
+    assert int(burnt.stdout) >= 900_000  # ten times 100 us, in ns, less the last which may not begin
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------
