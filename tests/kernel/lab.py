@@ -38,6 +38,9 @@ from tests import features
 from tests.corpus.reader import PATIENCE
 from tests.kernel.wire import Wire
 from tests.unit.kernel.programs.space import Space
+from tux.kernel.btf import Layouts
+from tux.kernel.load import read_object
+from tux.kernel.pins import list_sets
 from tux.kernel.status import Status, read_all
 
 SIOCETHTOOL: Final = 0x8946
@@ -241,6 +244,12 @@ class Lab:
     def statuses(self) -> list[Status]:
         """What it would say about all servers of this network."""
         return read_all(f"/proc/self/fd/{self._pins}")
+
+    def set_control(self, pid: int, name: str, value: int) -> None:
+        """Tell the programs of that server something, as its supervisor would."""
+        (found,) = (one for one in list_sets(f"/proc/self/fd/{self._pins}") if one.pid == pid)
+        with contextlib.closing(found.map("control")) as control, contextlib.closing(control.mmap()) as area:
+            Layouts(read_object().btf)["tux_kernel_control"].write(memoryview(area), name, value)
 
     @property
     def bpffs(self) -> Path:

@@ -89,6 +89,28 @@ class TestStatus:
         assert text == f"no kernel tier below {world.lab.bpffs}\n"
 
 
+class TestPause:
+    def test_new_connections_are_left_alone(self, world: World) -> None:
+        """What is open goes on; when it is over, all is as before."""
+        with Asker(world) as old:
+            answered(world, old)
+            world.lab.set_control(world.server.pid, "paused", 1)
+            before = world.counters()
+            with Asker(world) as fresh:
+                for request in (HIT, HIT, MISS, HIT):
+                    fresh.ask(request)
+                now = world.counters() - before
+                assert now["open_paused"] == 1, now
+                assert now["opened"] == now["open_unknown"] == now["answered"] == 0, now
+            answered(world, old)
+            (found,) = sets(world)
+            assert (found["state"], found["paused"]) == ("answering", True)
+            world.lab.set_control(world.server.pid, "paused", 0)
+            with Asker(world) as fresh:
+                answered(world, fresh)
+        assert world.server.stop() == 0
+
+
 class TestWorker:
     def test_it_has_its_two_maps_and_nothing_else_of_the_tier(self) -> None:
         """Mapped, not open. One that is taken over cannot reach what the supervisor tells the programs, nor the log."""

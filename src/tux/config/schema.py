@@ -192,7 +192,8 @@ class Kernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         KernelMode,
         Doc(
             """`on`: refuse to start without it. `auto`: use it where the process may load eBPF, `bpffs` is mounted, and
-            the listen addresses are those of the loopback interface or of a veth. `off`: never."""
+            the listen addresses are those of the loopback interface or of a veth, and leave new connections alone while
+            it answers too little to pay. `off`: never."""
         ),
     ] = "auto"
     interface: Annotated[

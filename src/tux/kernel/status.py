@@ -39,6 +39,7 @@ REASONS: Final = {
     "open_full": "the table of connections was full",
     "open_options": "TCP options that are not known",
     "open_unknown": "no SYN was seen",
+    "open_paused": "paused, because too little was answered",
 }
 """What a counter of passes means. One that is not here is shown by its name."""
 
@@ -63,12 +64,15 @@ class Status:
     memory: int
     """Bytes of answers, those included that are kept for a while after they were retired."""
     memory_limit: int
+    paused: bool = False
+    """New connections are not taken up: `tux.kernel.worth`."""
 
     def as_json(self) -> dict[str, object]:
         """Names and values that later versions keep."""
         return {
             "pid": self.pid,
             "state": self.state,
+            "paused": self.paused,
             "interfaces": list(self.interfaces),
             "entries": self.entries,
             "answered": self.counters.get("answered", 0),
@@ -88,8 +92,9 @@ class Status:
     def as_text(self) -> str:
         """Some lines for people."""
         counters = self.counters
+        paused = ", paused for new connections" if self.paused and self.state == "answering" else ""
         lines = [
-            f"process {self.pid}: {self.state}, on {', '.join(self.interfaces) or 'no interface'}",
+            f"process {self.pid}: {self.state}{paused}, on {', '.join(self.interfaces) or 'no interface'}",
             f"  answers       {self.entries} published, {self.memory} of {self.memory_limit} bytes",
             f"  answered      {counters.get('answered', 0)} requests, {counters.get('answered_bytes', 0)} bytes",
             f"  connections   {self.connections} of {self.connections_limit}, {self.translated} were answered",
@@ -152,6 +157,7 @@ def read(found: PinnedSet, layouts: Structs) -> Status:
             connections_limit=maps["conns"].max_entries,
             memory=chunks * CHUNK_BYTES,
             memory_limit=maps["chunks"].max_entries * CHUNK_BYTES,
+            paused=bool(control.number(area, "paused")),
         )
 
 

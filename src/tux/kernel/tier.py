@@ -38,6 +38,7 @@ from tux.kernel.publish import (
 )
 from tux.kernel.pulse import BEAT_SECONDS, Pulse, Structs, boot_ns
 from tux.kernel.sweep import Count, Sweep
+from tux.kernel.worth import Seen, Worth
 
 LOG_SECONDS: Final = 0.05
 """Time between two looks at the log's ring while records come: a ring of 8 MiB is full after half a second at least."""
@@ -104,6 +105,8 @@ class Settings:
     max_answer: int
     """Bytes."""
     liveness_ns: int
+    pauses: bool
+    """Takes up no connections for a while when it answers too little."""
 
 
 def settings_of(config: Config, choice: Choice) -> Settings:
@@ -119,6 +122,7 @@ def settings_of(config: Config, choice: Choice) -> Settings:
         hits=kernel.hits,
         max_answer=largest if kernel.max_answer is None else min(kernel.max_answer, largest),
         liveness_ns=round(liveness * 1e9),
+        pauses=kernel.mode == "auto",
     )
 
 
@@ -246,6 +250,7 @@ class KernelTier:
         self._answering = False
         self._detached = False
         self._complained: set[str] = set()
+        self._worth = Worth(time.monotonic())
         self._beat_at = self._drain_at = self._sweep_at = 0.0
         self._round: Iterator[None] | None = None
         self._taken_before = 0
@@ -474,9 +479,27 @@ class KernelTier:
             logger.warning("the kernel tier was detached from outside; workers answer all requests from now on")
         if self._answering:
             self._maps.pulse.beat()
+            self._judge(time.monotonic())
             if self._round is None and self._is_scarce():
                 self._sweep_at = min(self._sweep_at, time.monotonic() + SOON_SECONDS)
         self._table.forget(boot_ns())
+
+    def _judge(self, now: float) -> None:
+        """Let `auto` take up new connections only while that pays."""
+        if self._settings.pauses and self._worth.is_due(now):
+            line = self._worth.look(now, self._seen())
+            if line:
+                self._maps.set_control(paused=int(self._worth.paused))
+                logger.info("%s", line)
+
+    def _seen(self) -> Seen:
+        layout = self._layouts["tux_kernel_counters"]
+        counted = [name for name in layout.fields if name.startswith("pass_")]
+        values = self._loaded.maps["counters"].per_cpu(0)
+        return Seen(
+            answered=sum(layout.number(value, "answered") for value in values),
+            passed=sum(layout.number(value, name) for value in values for name in counted),
+        )
 
     def _drain(self) -> bool:
         """Write lines of the log. True: there were some, and may be more."""

@@ -53,6 +53,7 @@ class TestStatus:
         assert ONE.as_json() == {
             "pid": 7,
             "state": "answering",
+            "paused": False,
             "interfaces": ["lo", "veth0"],
             "entries": 3,
             "answered": 10,
@@ -65,6 +66,12 @@ class TestStatus:
     def test_states(self) -> None:
         assert replace(ONE, answering=False).state == "detached"
         assert replace(ONE, orphan=True).state == replace(ONE, orphan=True, answering=False).state == "orphan"
+
+    def test_a_pause(self) -> None:
+        paused = replace(ONE, paused=True)
+        assert paused.as_text().startswith("process 7: answering, paused for new connections, on lo, veth0\n")
+        assert paused.as_json()["paused"] is True
+        assert replace(paused, orphan=True).as_text().startswith("process 7: orphan, on lo, veth0\n")
 
     def test_nothing_is_attached(self) -> None:
         assert replace(ONE, interfaces=()).as_text().startswith("process 7: answering, on no interface\n")

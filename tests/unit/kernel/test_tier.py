@@ -20,7 +20,7 @@ from tests.unit.kernel.test_sweep import BOTH, conn
 from tux.config.schema import Config, Kernel, Limits, Server
 from tux.daemon.worker import KernelSeat
 from tux.errors import StartError
-from tux.kernel import pins, publish, sweep, sys_bpf, tier
+from tux.kernel import pins, publish, sweep, sys_bpf, tier, worth
 from tux.kernel.choice import Choice
 from tux.kernel.publish import RETIRED_NS
 from tux.kernel.pulse import boot_ns, folded_sum
@@ -67,13 +67,15 @@ def listeners() -> Iterator[list[FakeListener]]:
 class Rig:
     """A tier at work, and what it works on."""
 
-    def __init__(self, kernel: FakeKernel, listeners: list[FakeListener], *, log: bool = True) -> None:
+    def __init__(
+        self, kernel: FakeKernel, listeners: list[FakeListener], *, log: bool = True, mode: str = "auto"
+    ) -> None:
         self.kernel = kernel
         self.maps = kernel.loaded.maps
         self.log = FakeLog()
         self.choice = Choice((LO, VETH))
         self.tier = KernelTier(
-            settings_of(config(kernel.bpffs), self.choice),
+            settings_of(config(kernel.bpffs, mode=mode), self.choice),
             self.choice,
             listeners,
             log_fd=5 if log else -1,
@@ -353,6 +355,34 @@ class TestTime:
     def test_the_log_is_reopened(self, rig: Rig) -> None:
         rig.tier.reopen_log(9)
         assert rig.log.fds == [9]
+
+    @pytest.mark.parametrize(("mode", "pauses"), [("auto", True), ("on", False)])
+    def test_where_too_little_is_answered_auto_pauses(
+        self,
+        kernel: FakeKernel,
+        listeners: list[FakeListener],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        mode: str,
+        pauses: bool,
+    ) -> None:
+        rig = Rig(kernel, listeners, mode=mode)
+        start = time.monotonic()
+        counters = rig.maps["counters"].mmap()
+        LAYOUTS["tux_kernel_counters"].write(counters, "pass_unknown", worth.MIN_REQUESTS)
+        with caplog.at_level("INFO"):
+            rig.pass_time()
+            assert (rig.control("paused"), caplog.messages) == (0, [])
+            monkeypatch.setattr(time, "monotonic", lambda: start + worth.PERIOD_SECONDS + 1)
+            rig.pass_time()
+            rig.pass_time()
+        assert rig.control("paused") == int(pauses)
+        assert len(caplog.messages) == int(pauses)
+        assert all("answered 0 of 20000 requests" in line for line in caplog.messages)
+        assert rig.control("answering") == 1
+        monkeypatch.setattr(time, "monotonic", lambda: start + worth.PERIOD_SECONDS + worth.PAUSE_SECONDS + 10)
+        rig.pass_time()
+        assert rig.control("paused") == 0
 
     def test_a_sweep_goes_portion_by_portion(self, rig: Rig) -> None:
         rig.kernel.conns = [[conn(1)], [conn(2)], []]

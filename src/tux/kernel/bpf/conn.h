@@ -63,7 +63,7 @@ struct tux_kernel_conn {
     X(pass_quiet) X(pass_shape) X(pass_order) X(pass_busy) X(pass_live) X(pass_unknown) X(pass_stale) X(pass_window)   \
     X(pass_size) X(pass_log_full) X(pass_checksum) X(pass_first)                                                       \
     /* connections without an entry */                                                                                 \
-    X(open_full) X(open_options) X(open_unknown)
+    X(open_full) X(open_options) X(open_unknown) X(open_paused)
 
 struct tux_kernel_counters {
 #define TUX_KERNEL_COUNTER(name) __u64 name;

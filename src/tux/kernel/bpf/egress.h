@@ -36,7 +36,7 @@ INLINE int egress(struct __sk_buff *skb)
     struct options *o = &work->options;
     if (p.flags & TCP_SYN) {
         if (p.flags & TCP_ACK)
-            open_synack(skb, &p, o, count);
+            open_synack(skb, &p, o, ctl, count);
         return TC_ACT_UNSPEC;
     }
     struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p.tuple);

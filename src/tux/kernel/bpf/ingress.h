@@ -381,7 +381,7 @@ INLINE int ingress(struct __sk_buff *skb)
     struct header *h = &work->header;
     if (p.flags & TCP_SYN) {
         if (!(p.flags & TCP_ACK))
-            open_syn(skb, &p, o, count);
+            open_syn(skb, &p, o, ctl, count);
         return TC_ACT_UNSPEC;
     }
     struct tux_kernel_conn *conn = bpf_map_lookup_elem(&conns, &p.tuple);

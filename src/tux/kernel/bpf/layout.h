@@ -82,6 +82,8 @@ struct tux_kernel_control {
     uint32_t pid;         /* of the supervisor */
     uint32_t mark;        /* skb->mark of an answer between the two programs: random, so that two servers on one
                              interface do not take each other's; not 0 */
+    uint32_t paused;      /* not 0: no connection is taken up; those that were go on */
+    uint32_t reserved;
 };
 
 struct tux_kernel_date {

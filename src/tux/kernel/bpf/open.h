@@ -70,12 +70,14 @@ INLINE __u64 *syn_of(const struct tux_kernel_tuple *tuple)
 }
 
 INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct options *o,
-                     struct tux_kernel_counters *count)
+                     const struct tux_kernel_control *ctl, struct tux_kernel_counters *count)
 {
     /* The same ends again: if the old connection is gone, what is said about this one must not be renumbered. */
     struct tux_kernel_conn *old = bpf_map_lookup_elem(&conns, &p->tuple);
     if (old && socket_state(skb, &p->tuple) == 0)
         open_forget(old, &p->tuple, count);
+    if (ctl->paused)
+        return; /* nobody will ask */
     read_options(skb, p, o);
     __u32 mss = p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4;
     if (o->mss_at)
@@ -94,7 +96,8 @@ INLINE int is_link_local(const __u32 address[4])
 
 /* Fill in what is known of a connection whose SYN-ACK this is. 0: it is not one of ours, or one to be left alone. */
 INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const struct options *o,
-                         struct tux_kernel_counters *count, struct tux_kernel_conn *fresh)
+                         const struct tux_kernel_control *ctl, struct tux_kernel_counters *count,
+                         struct tux_kernel_conn *fresh)
 {
     struct bpf_sock *sk = skb->sk;
     if (!sk)
@@ -108,6 +111,10 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
         return 0; /* somebody else's socket on the same port number */
     if (listener->bound_dev_if != 0)
         return 0; /* its connections are found on that interface only, not when entries are reaped */
+    if (ctl->paused) {
+        count->open_paused++;
+        return 0;
+    }
     __u64 *noted = syn_of(&p->tuple);
     __u64 syn = noted ? *(volatile __u64 *)noted : 0;
     if (SYN_SEQ(syn) != p->ack - 1) {
@@ -152,7 +159,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
 /* A repeated SYN-ACK changes nothing; another one begins a new connection between the same ends. The entry of the
  * old one is deleted, not overwritten: whoever holds it sees that it is dead. */
 INLINE void open_synack(struct __sk_buff *skb, const struct packet *p, struct options *o,
-                        struct tux_kernel_counters *count)
+                        const struct tux_kernel_control *ctl, struct tux_kernel_counters *count)
 {
     struct tux_kernel_conn *old = bpf_map_lookup_elem(&conns, &p->tuple);
     if (old) {
@@ -163,7 +170,7 @@ INLINE void open_synack(struct __sk_buff *skb, const struct packet *p, struct op
     }
     struct tux_kernel_conn fresh = {};
     read_options(skb, p, o);
-    if (!open_describe(skb, p, o, count, &fresh))
+    if (!open_describe(skb, p, o, ctl, count, &fresh))
         return;
     if (bpf_map_update_elem(&conns, &p->tuple, &fresh, BPF_NOEXIST))
         count->open_full++;

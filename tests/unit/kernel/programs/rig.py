@@ -239,7 +239,8 @@ class Rig:
         self.memory["ports"][:] = bytes(len(self.memory["ports"]))
         self.open_port(PORT)
         wall = time.time_ns() - boot_ns()
-        self.write("control", wall_ns=wall, key=SECRET, liveness_ns=10**10, answering=1, logging=0, mark=MARK)
+        self.write("control", wall_ns=wall, key=SECRET, liveness_ns=10**10, answering=1, logging=0, mark=MARK,
+                   paused=0)  # fmt: skip
         now = (boot_ns() + wall) // 10**9
         for second in range(now - 1, now + DATES_AHEAD):
             self.set_date(second)

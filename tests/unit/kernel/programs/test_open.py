@@ -107,6 +107,18 @@ def test_an_old_connection_that_is_gone(rig: Rig, v6: bool, ts: bool) -> None:
     assert offered(rig, packet) == (1460, 7)
 
 
+def test_a_pause(rig: Rig) -> None:
+    """What is left of an old connection goes all the same; nothing is kept of the new one."""
+    rig.reset()
+    packet = syn(options=LINUX)
+    rig.set_conn(tuple_in(packet), used())
+    rig.write("control", paused=1)
+    done = rig.run("ingress", packet.encode())
+    assert (done.verdict, done.data, done.counts) == (PASS, packet.encode(), {"closed": 1})
+    assert rig.conn(tuple_in(packet)) is None
+    assert offered(rig, packet) is None
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_false_syn_ends_no_connection(rig: Rig, host: str) -> None:
     """The stack has the connection still: the entry stays as it is."""
