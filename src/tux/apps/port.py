@@ -141,7 +141,7 @@ class Port(Protocol):
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT."""
 
     def load(self, n: int) -> None:
-        """Requests at work, for the balancing."""
+        """Requests at work. Without effect where the port counts them itself."""
 
     def flush(self) -> None:
         """Wake the engines that were written to."""

@@ -1,0 +1,325 @@
+"""A stand-in for `tux._app.Port`: tests say what the engine sends, and look at what it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Event, Fields
+
+WINDOW_BYTES = 256 * 1024
+PATIENCE_S = 20.0
+"""After so long without what a test waits for, it fails."""
+
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"))
+
+
+@dataclass(frozen=True)
+class FakeRequest:
+    key: int
+    method: str = "GET"
+    target: bytes = b"/"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    complete: bool = True
+    length: int = -1
+    minor: int = 1
+    scheme: str = "http"
+    mount: bytes = b""
+    client: tuple[str, int] | None = ("192.0.2.7", 40000)
+    server: tuple[str, int | None] = ("127.0.0.1", 8000)
+    upgrade: bool = False
+
+    @property
+    def path(self) -> bytes:
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        return self.target.partition(b"?")[2]
+
+
+class Answer:
+    """What an exchange got, or gets yet. Read it after `done`, or by `until`."""
+
+    def __init__(self, key: int, port: FakePort) -> None:
+        self.key = key
+        self._port = port
+        self.status = 0
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.length = -1
+        self.pieces: list[bytes] = []
+        self.files: list[tuple[int, int]] = []
+        """Offset and length."""
+        self.credited = 0
+        self.ended = self.aborted = self.gone = self.upgraded = False
+        self.informed: list[tuple[int, Fields]] = []
+        self.trailers: Fields | None = None
+        self.unread = 0
+        """Bytes that the client has not taken."""
+
+    def __repr__(self) -> str:
+        return f"<{self.status}, {len(self.body)} of {self.length} bytes, {self.ended=} {self.aborted=} {self.gone=}>"
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def value(self, name: str) -> str | None:
+        """Of the only field with this name."""
+        values = [value.decode("latin-1") for key, value in self.fields if key.decode().lower() == name.lower()]
+        assert len(values) < 2
+        return values[0] if values else None
+
+    def done(self) -> Answer:
+        """Wait until it is complete, or cut."""
+        return self.until("self.ended or self.aborted")
+
+    def until(self, condition: str) -> Answer:
+        """Wait until this expression of `self` holds."""
+        code = compile(condition, "<until>", "eval")
+        with self._port.changed:
+            assert self._port.changed.wait_for(lambda: eval(code, {"self": self}), PATIENCE_S), (condition, self)
+        return self
+
+
+class FakePort:
+    """The port, and the engine and the clients behind it. `reads`: clients take what they get at once."""
+
+    def __init__(self, *, reads: bool = True) -> None:
+        self.reads = reads
+        self.changed = threading.Condition(threading.RLock())
+        self.answers: dict[int, Answer] = {}
+        self.open: set[int] = set()
+        self.loads: list[int] = []
+        self.flushes = 0
+        self.waits = 0
+        """Threads that wait in the port."""
+        self.errors: list[str] = []
+        """Calls that no port would allow."""
+        self.pool: Any = None
+        """Of the threads that use it, where there is one."""
+        self._events: deque[Event] = deque()
+        self._caller = threading.Lock()
+        self._key = 0
+
+    # What tests do
+
+    def request(self, method: str = "GET", target: str = "/", **attributes: object) -> Answer:
+        """A request comes. `attributes` are those of FakeRequest; headers may be a dict."""
+        headers = attributes.pop("headers", [])
+        if isinstance(headers, dict):
+            headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        with self.changed:
+            self._key += 1
+            answer = self.answers[self._key] = Answer(self._key, self)
+            self.open.add(self._key)
+            request = FakeRequest(
+                self._key,
+                method,
+                target.encode("latin-1"),
+                headers,  # type: ignore[arg-type] # list or dict, see above
+                **attributes,  # type: ignore[arg-type]
+            )
+            self._put((REQUEST, self._key, request))
+        return answer
+
+    def send_body(self, answer: Answer, data: bytes, *, end: bool = False) -> None:
+        """More of the request's body."""
+        self._put((BODY, answer.key, (data, end)))
+
+    def read(self, answer: Answer, count: int) -> None:
+        """The client takes bytes of the answer."""
+        with self.changed:
+            count = min(count, answer.unread)
+            answer.unread -= count
+            self._put((CREDIT, answer.key, count))
+
+    def hang_up(self, answer: Answer, *, hard: bool = True) -> None:
+        """The client closes the connection."""
+        with self.changed:
+            if hard:
+                answer.gone = True
+                self.open.discard(answer.key)
+            self._put((GONE, answer.key, hard))
+
+    def drain(self) -> None:
+        self._put((DRAIN, 0, None))
+
+    def _put(self, event: Event) -> None:
+        with self.changed:
+            self._events.append(event)
+            self.changed.notify_all()
+
+    # What the port does
+
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        if not self._caller.acquire(blocking=False):
+            self.errors.append("two threads called the port at the same time")
+            raise AssertionError(self.errors[-1])
+        try:
+            with self.changed:
+                yield
+                self.changed.notify_all()
+        finally:
+            self._caller.release()
+
+    def _open(self, key: int) -> Answer | None:
+        answer = self.answers[key]
+        if answer.ended or answer.aborted:
+            self.errors.append(f"a call for {key}, which has ended")
+            raise AssertionError(self.errors[-1])
+        return None if answer.gone else answer
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def take(self) -> Event | None:
+        with self._call():
+            if self.waits:
+                self.errors.append("take() while another thread is in wait()")
+            return self._events.popleft() if self._events else None
+
+    def sleep(self) -> bool:
+        return not self._events
+
+    def awake(self) -> None:
+        pass
+
+    def wait(self, timeout_ms: int) -> bool:
+        with self.changed:
+            if self.waits:
+                self.errors.append("two threads in wait()")
+            self.waits += 1
+            self.changed.notify_all()
+            found = self.changed.wait_for(lambda: self._events, PATIENCE_S if timeout_ms < 0 else timeout_ms / 1000)
+            self.waits -= 1
+            if not found and timeout_ms < 0:
+                self.errors.append("nothing came for long")
+                self._events.append((DRAIN, 0, None))
+            return bool(found)
+
+    def answer(
+        self,
+        key: int,
+        status: int,
+        fields: Fields,
+        *,
+        length: int = -1,
+        body: bytes = b"",
+        end: bool = False,
+        trailers: bool = False,
+    ) -> bool:
+        with self._call():
+            check(fields)
+            answer = self._open(key)
+            if answer is None:
+                return False
+            assert not answer.status, "answered twice"
+            answer.status, answer.fields, answer.length = status, list(fields), length
+            return self._take(answer, body, end)
+
+    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:
+        with self._call():
+            answer = self._open(key)
+            if answer is None:
+                return False
+            assert answer.status or answer.upgraded, "data before the head"
+            return self._take(answer, bytes(body), end)
+
+    def _take(self, answer: Answer, body: bytes, end: bool) -> bool:
+        if body:
+            answer.pieces.append(body)
+            answer.unread += len(body)
+            if answer.unread > WINDOW_BYTES:
+                self.errors.append(f"{answer.unread} bytes, more than the window")
+            if self.reads:
+                self.read(answer, len(body))
+        self._end(answer, end)
+        return True
+
+    def _end(self, answer: Answer, end: bool) -> None:
+        if end:
+            answer.ended = True
+            self.open.discard(answer.key)
+
+    def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:
+        with self._call():
+            answer = self._open(key)
+            if answer is None:
+                return False
+            answer.files.append((offset, length))
+            answer.pieces.append(os.pread(fd, length, offset))
+            self._end(answer, end)
+            return True
+
+    def trailers(self, key: int, fields: Fields) -> bool:
+        with self._call():
+            check(fields)
+            answer = self._open(key)
+            if answer is None:
+                return False
+            answer.trailers = fields
+            self._end(answer, True)
+            return True
+
+    def inform(self, key: int, status: int, fields: Fields) -> bool:
+        with self._call():
+            check(fields)
+            answer = self._open(key)
+            if answer is None:
+                return False
+            answer.informed.append((status, fields))
+            return True
+
+    def upgrade(self, key: int, fields: Fields) -> bool:
+        with self._call():
+            check(fields)
+            answer = self._open(key)
+            if answer is None:
+                return False
+            answer.status, answer.upgraded, answer.fields = 101, True, list(fields)
+            return True
+
+    def credit(self, key: int, n: int) -> None:
+        with self._call():
+            self.answers[key].credited += n
+
+    def abort(self, key: int) -> None:
+        with self._call():
+            answer = self._open(key)
+            if answer is not None:
+                answer.aborted = True
+                self.open.discard(key)
+
+    def next(self, key: int) -> None:
+        self.abort(key)
+
+    def window(self, key: int) -> int:
+        with self._call():
+            answer = self._open(key)
+            return WINDOW_BYTES if answer is None else WINDOW_BYTES - answer.unread
+
+    def load(self, n: int) -> None:
+        with self._call():
+            self.loads.append(n)
+
+    def flush(self) -> None:
+        with self._call():
+            self.flushes += 1
+
+
+def check(fields: Sequence[tuple[bytes, bytes]]) -> None:
+    """ValueError as from the port."""
+    for name, value in fields:
+        if not name or not _TOKEN.issuperset(name) or name.lower() in _FRAMING:
+            raise ValueError(f"the field name {name!r} is not valid")
+        if any((c < 32 and c != 9) or c == 127 for c in value):
+            raise ValueError(f"the value of {name!r} is not valid")
