@@ -7,7 +7,32 @@
 
 #define RECHECK_NS (TUX_RECHECK_MS * UINT64_C(1000000))
 
+/* What a test works with: an engine, what the supervisor has of it, and a connection. */
+static struct kit kit;
+static struct tier tier;
+static struct client client;
 static struct published message;
+
+/* All is prepared: the engine runs, and the client is there. */
+static void begin(void)
+{
+    tier_start(&tier, &kit);
+    client_connect(&client, &kit);
+}
+
+/* ... "file" is "one", and a head is published at once. */
+static void begin_with_a_file(void)
+{
+    tier_open(&tier, &kit, 1);
+    kit_write_file(&kit, "file", "one", 3);
+    begin();
+}
+
+static void finish(void)
+{
+    client_close(&client);
+    tier_close(&tier, &kit);
+}
 
 /* -- keys, sums, counting --------------------------------------------------------------------------------------- */
 
@@ -80,15 +105,15 @@ static void test_candidates(void)
 
 /* -- what is published ------------------------------------------------------------------------------------------ */
 
-static void say(struct client *client, const char *request, struct answer *answer)
+static void say(const char *request, struct answer *answer)
 {
-    MUST(client_say(client, request));
-    client_read_as(client, answer, strncmp(request, "HEAD", 4) == 0);
+    MUST(client_say(&client, request));
+    client_read_as(&client, answer, strncmp(request, "HEAD", 4) == 0);
     MUST(answer->whole);
 }
 
 /* The message carries this request, and the answer as the client got it but for its Date. */
-static void check_published(const struct tier *tier, const char *request, struct answer *answer)
+static void check_published(const char *request, struct answer *answer)
 {
     const struct tux_kernel_message *record = &message.record;
     struct tux_kernel_key key;
@@ -104,20 +129,20 @@ static void check_published(const struct tier *tier, const char *request, struct
     CHECK_EQ(record->body_length, answer->received);
     CHECK_EQ(record->status, answer->status);
     CHECK_EQ(record->sum, plain_sum(message.answer, record->answer_length));
-    CHECK(tux_kernel_key_of_head(tier->config.secret, request, strlen(request), 0, &key));
+    CHECK(tux_kernel_key_of_head(tier.config.secret, request, strlen(request), 0, &key));
     CHECK_ROW(memcmp(&key, &record->key, sizeof key) == 0, request);
     CHECK(record->cell < TUX_KERNEL_CELLS);
     /* It is fresh for as long as the memo would have taken it, and for no more than a check holds. */
-    const struct tux_kernel_cell *cell = &tier->cells[record->cell];
+    const struct tux_kernel_cell *cell = &tier.cells[record->cell];
     CHECK_EQ(tier_load(&cell->version), record->version);
     CHECK_ROW(AWAIT(tier_load(&cell->fresh_until_ns) > tier_now_ns()), request);
     CHECK_ROW(tier_load(&cell->fresh_until_ns) <= tier_now_ns() + RECHECK_NS, request);
 }
 
-static void decide_statuses(struct kit *kit, const struct tux_ask_view *ask, struct kit_answer *answer)
+static void decide_statuses(struct kit *asked, const struct tux_ask_view *ask, struct kit_answer *answer)
 {
     char path[128];
-    kit_decide_usual(kit, ask, answer);
+    kit_decide_usual(asked, ask, answer);
     kit_span(ask, ask->record->path, path, sizeof path);
     if (sscanf(path, "/status/%hu", &answer->status) == 1) {
         if (answer->status == 304 || answer->status == 204) {
@@ -152,9 +177,6 @@ static void test_published(void)
         "GET /echo HTTP/1.1\r\nHost: kit\r\nContent-Length: 0\r\n\r\n",
     };
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 3);
     kit.decide = decide_statuses;
     char text[3001];
@@ -162,28 +184,26 @@ static void test_published(void)
         text[i] = (char)('a' + i % 23);
     kit_write_file(&kit, "file", text, 3000);
     kit_write_file(&kit, "empty", "", 0);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin();
     uint64_t count = 0, last_version = 0;
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         uint64_t hits = kit_stat(&kit, "hits");
         while (kit_stat(&kit, "hits") < hits + 2)
-            say(&client, requests[i], &answer);
+            say(requests[i], &answer);
         CHECK_ROW(tier_is_silent(&tier), requests[i]);
-        say(&client, requests[i], &answer);
+        say(requests[i], &answer);
         CHECK_ROW(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH), requests[i]);
-        check_published(&tier, requests[i], &answer);
+        check_published(requests[i], &answer);
         CHECK(message.record.version > last_version);
         last_version = message.record.version;
         CHECK_EQ(kit_stat(&kit, "published"), ++count);
         CHECK_EQ(kit_stat(&kit, "publishes"), count);
         for (int k = 0; k < 10; k++) /* once is enough */
-            say(&client, requests[i], &answer);
+            say(requests[i], &answer);
         CHECK_ROW(tier_is_silent(&tier), requests[i]);
     }
     CHECK_EQ(kit_stat(&kit, "retires"), 0);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 static void test_not_published(void)
@@ -199,20 +219,16 @@ static void test_not_published(void)
         "OPTIONS /echo" END,
     };
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 1);
     kit.decide = decide_statuses;
     tier.config.max_answer_bytes = 2000;
     static char large[4000];
     kit_write_file(&kit, "file", "0123456789", 10);
     kit_write_file(&kit, "large", large, sizeof large);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin();
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
         for (int k = 0; k < 4; k++)
-            say(&client, requests[i], &answer);
+            say(requests[i], &answer);
     static char head[TUX_KERNEL_MAX_HEAD_BYTES + 2];
     for (size_t len = TUX_KERNEL_MAX_HEAD_BYTES; len <= TUX_KERNEL_MAX_HEAD_BYTES + 1; len++) {
         static const char begin[] = "GET /echo/long HTTP/1.1\r\nHost: kit\r\nX: ", end[] = "\r\n\r\n";
@@ -221,30 +237,26 @@ static void test_not_published(void)
         memcpy(head, begin, sizeof begin - 1);
         memcpy(head + len - 4, end, sizeof end);
         for (int k = 0; k < 4; k++)
-            say(&client, head, &answer);
+            say(head, &answer);
         if (len == TUX_KERNEL_MAX_HEAD_BYTES) {
             CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH));
-            check_published(&tier, head, &answer);
+            check_published(head, &answer);
         }
     }
     CHECK(tier_is_silent(&tier));
     for (int k = 0; k < 4; k++) { /* the close form of an answer is sent once a connection */
         client_close(&client);
         client_connect(&client, &kit);
-        say(&client, "GET /echo HTTP/1.1\r\nHost: kit\r\nConnection: close\r\n\r\n", &answer);
+        say("GET /echo HTTP/1.1\r\nHost: kit\r\nConnection: close\r\n\r\n", &answer);
     }
     CHECK(tier_is_silent(&tier));
     CHECK_EQ(kit_stat(&kit, "publishes"), 1);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* Plans that end by time, that end the connection, or that do not say that they may be published. */
 static void test_not_marked(uint32_t flags, uint32_t ttl_ms)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 1);
     kit.more_flags = flags;
     kit.ttl_ms = ttl_ms;
@@ -266,30 +278,25 @@ static void test_sampled(void)
 {
     enum { HITS = 400 };
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, HITS);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin();
     uint64_t asked = 0;
     while (kit_stat(&kit, "published") == 0 && asked < 10 * HITS) {
-        say(&client, "GET /echo/hot" END, &answer);
+        say("GET /echo/hot" END, &answer);
         if (asked++ % 20 == 0)
-            say(&client, "GET /echo/cold" END, &answer);
+            say("GET /echo/cold" END, &answer);
     }
     CHECK(asked > HITS / 8 && asked < 4 * HITS);
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH));
     CHECK(strncmp((char *)message.head, "GET /echo/hot ", 14) == 0);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* -- how long it holds ------------------------------------------------------------------------------------------ */
 
-static uint64_t fresh_until(const struct tier *tier, uint32_t cell)
+static uint64_t fresh_until(uint32_t cell)
 {
-    return tier_load(&tier->cells[cell].fresh_until_ns);
+    return tier_load(&tier.cells[cell].fresh_until_ns);
 }
 
 /* The published answer has it, behind its blank Date perhaps. */
@@ -299,14 +306,14 @@ static bool answer_has(const char *text)
 }
 
 /* Ask until its head is published; gives its cell. */
-static uint32_t publish(const struct tier *tier, struct client *client, const char *path)
+static uint32_t publish(const char *path)
 {
     static struct answer answer;
     char request[256];
     snprintf(request, sizeof request, "GET %s" END, path);
     for (int i = 0; i < 100; i++) {
-        say(client, request, &answer);
-        if (tier_receive(tier, &message, 0)) {
+        say(request, &answer);
+        if (tier_receive(&tier, &message, 0)) {
             MUST(message.record.kind == TUX_KERNEL_PUBLISH);
             return message.record.cell;
         }
@@ -321,65 +328,56 @@ static void test_kept_fresh(void)
 {
     enum { HEADS = 20, ROUNDS = 4 };
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     uint32_t cells[HEADS];
     tier_open(&tier, &kit, 1);
     kit_write_file(&kit, "file", "content", 7);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    publish(&tier, &client, "/m/file");
+    begin();
+    publish("/m/file");
     cells[0] = message.record.cell;
     for (int i = 1; i < HEADS; i++) {
         char request[128];
         snprintf(request, sizeof request, "GET /m/file HTTP/1.1\r\nHost: kit\r\nUser-Agent: %d\r\n\r\n", i);
-        say(&client, request, &answer);
+        say(request, &answer);
         MUST(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH));
         cells[i] = message.record.cell;
     }
     CHECK_EQ(kit_stat(&kit, "published"), HEADS);
     uint64_t rechecks = kit_stat(&kit, "rechecks");
     for (int round = 0; round < ROUNDS; round++) {
-        uint64_t before = fresh_until(&tier, cells[0]);
+        uint64_t before = fresh_until(cells[0]);
         bool gap = false;
-        while (fresh_until(&tier, cells[0]) == before) {
+        while (fresh_until(cells[0]) == before) {
             gap = gap || tier_now_ns() >= before;
             poll(NULL, 0, 1);
         }
         CHECK(!gap);
-        uint64_t until = fresh_until(&tier, cells[0]);
+        uint64_t until = fresh_until(cells[0]);
         CHECK(until > before && until <= tier_now_ns() + RECHECK_NS);
         for (int i = 1; i < HEADS; i++)
-            CHECK(AWAIT(fresh_until(&tier, cells[i]) >= until));
+            CHECK(AWAIT(fresh_until(cells[i]) >= until));
     }
     CHECK(kit_stat(&kit, "rechecks") - rechecks <= ROUNDS + 1);
     CHECK_EQ(kit_stat(&kit, "retires"), 0);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* A file that changes: its answer is not fresh any more within a second, all its heads are retired, and no others.
  * Asked for again, it is published anew, under the same key and another version. */
 static void test_changed(void)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 2);
     kit_write_file(&kit, "file", "one", 3);
     kit_write_file(&kit, "other", "other", 5);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    uint32_t other = publish(&tier, &client, "/m/other");
+    begin();
+    uint32_t other = publish("/m/other");
     for (int round = 0; round < 3; round++) {
         char content[16];
         snprintf(content, sizeof content, "content %d", round);
         kit_write_file(&kit, "file", content, 9);
-        uint32_t cell = publish(&tier, &client, "/m/file");
+        uint32_t cell = publish("/m/file");
         struct tux_kernel_message first = message.record;
         CHECK(answer_has(content));
-        uint32_t second = publish(&tier, &client, "/m/file?other=head");
+        uint32_t second = publish("/m/file?other=head");
         uint64_t changed_ns = tier_now_ns();
         kit_write_file(&kit, "file", "changed", 7);
         uint32_t seen = 0;
@@ -391,14 +389,14 @@ static void test_changed(void)
                 CHECK_EQ(message.record.version, first.version);
                 CHECK(memcmp(&message.record.key, &first.key, sizeof first.key) == 0);
             }
-            CHECK_EQ(fresh_until(&tier, message.record.cell), 0);
+            CHECK_EQ(fresh_until(message.record.cell), 0);
             seen++;
         }
         CHECK_EQ(seen, 2);
         CHECK(tier_now_ns() - changed_ns < UINT64_C(1000000000));
         CHECK(kit_becomes(&kit, "published", 1));
-        CHECK(fresh_until(&tier, other) > tier_now_ns());
-        publish(&tier, &client, "/m/file");
+        CHECK(fresh_until(other) > tier_now_ns());
+        publish("/m/file");
         CHECK(answer_has("changed"));
         CHECK(memcmp(&message.record.key, &first.key, sizeof first.key) == 0);
         CHECK(message.record.version > first.version);
@@ -407,86 +405,69 @@ static void test_changed(void)
         CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE));
         CHECK(kit_becomes(&kit, "retires", 3u * (unsigned)round + 3));
     }
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* What is found changed is not replayed from the memo either, for a request that was let through. */
 static void test_changed_in_the_memo(void)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client;
-    tier_open(&tier, &kit, 1);
-    kit_write_file(&kit, "file", "one", 3);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin_with_a_file();
     for (int round = 0; round < 3; round++) {
-        uint32_t cell = publish(&tier, &client, "/m/file");
+        uint32_t cell = publish("/m/file");
         char content[16];
         snprintf(content, sizeof content, "%d", round);
         kit_write_file(&kit, "file", content, strlen(content));
         static struct answer answer;
         do
-            say(&client, "GET /m/file" END, &answer);
+            say("GET /m/file" END, &answer);
         while (strcmp(answer.body, content) != 0);
         CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE));
-        CHECK_EQ(fresh_until(&tier, cell), 0);
+        CHECK_EQ(fresh_until(cell), 0);
     }
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* A look that may block is the helper thread's; serving does not wait for it. */
 #define FD_OF_CHECK 78
 
-static void decide_by_descriptor(struct kit *kit, const struct tux_ask_view *ask, struct kit_answer *answer)
+static void decide_by_descriptor(struct kit *asked, const struct tux_ask_view *ask, struct kit_answer *answer)
 {
-    kit_decide_usual(kit, ask, answer);
+    kit_decide_usual(asked, ask, answer);
     answer->checked = true;
     answer->root = 1;
     snprintf(answer->path, sizeof answer->path, "self/fd/%d", FD_OF_CHECK);
-    tux_files_look(kit->roots, 1, answer->path, strlen(answer->path), kit_now_ms(), false, &answer->found);
+    tux_files_look(asked->roots, 1, answer->path, strlen(answer->path), kit_now_ms(), false, &answer->found);
 }
 
 static void test_by_the_helper(void)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 1);
     kit.decide = decide_by_descriptor;
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    publish(&tier, &client, "/echo"); /* the first replay is the helper's, and not looked at for publishing */
+    begin();
+    publish("/echo"); /* the first replay is the helper's, and not looked at for publishing */
     uint32_t cell = message.record.cell;
     for (int round = 0; round < 3; round++) {
-        uint64_t before = fresh_until(&tier, cell);
-        CHECK(AWAIT(fresh_until(&tier, cell) > before));
-        CHECK(fresh_until(&tier, cell) <= tier_now_ns() + RECHECK_NS);
+        uint64_t before = fresh_until(cell);
+        CHECK(AWAIT(fresh_until(cell) > before));
+        CHECK(fresh_until(cell) <= tier_now_ns() + RECHECK_NS);
     }
     MUST(dup2(kit.control, FD_OF_CHECK) == FD_OF_CHECK);
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE));
-    CHECK_EQ(fresh_until(&tier, cell), 0);
+    CHECK_EQ(fresh_until(cell), 0);
     CHECK(kit_becomes(&kit, "published", 0));
     close(FD_OF_CHECK);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* What nobody asks for is retired after a while; what the programs have used stays. */
 static void test_unused(void)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 1);
     tier.config.unused_ms = 900;
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    uint32_t used = publish(&tier, &client, "/echo/used");
+    begin();
+    uint32_t used = publish("/echo/used");
     uint64_t begun = tier_now_ns();
-    uint32_t unused = publish(&tier, &client, "/echo/unused");
+    uint32_t unused = publish("/echo/unused");
     bool came = false;
     while (!came && tier_now_ns() - begun < KIT_LIMIT_MS * UINT64_C(1000000)) {
         __atomic_store_n(&tier.cells[used].used_ns, tier_now_ns(), __ATOMIC_RELAXED);
@@ -494,14 +475,13 @@ static void test_unused(void)
     }
     CHECK(came && message.record.kind == TUX_KERNEL_RETIRE && message.record.cell == unused);
     CHECK(tier_now_ns() - begun >= 900 * UINT64_C(1000000));
-    CHECK_EQ(fresh_until(&tier, unused), 0);
-    CHECK(fresh_until(&tier, used) > tier_now_ns());
+    CHECK_EQ(fresh_until(unused), 0);
+    CHECK(fresh_until(used) > tier_now_ns());
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE)); /* used no more */
     CHECK_EQ(message.record.cell, used);
     CHECK(kit_becomes(&kit, "published", 0));
     CHECK(kit_rests(&kit)); /* and no round goes on for nothing */
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* -- when the supervisor does not read -------------------------------------------------------------------------- */
@@ -516,12 +496,12 @@ static void fill_queue(int fd)
     MUST(errno == EAGAIN);
 }
 
-static void empty_queue(const struct tier *tier)
+static void empty_queue(void)
 {
     static char bytes[16384];
     ssize_t n;
     do
-        n = recv(tier->supervisor, bytes, sizeof bytes, MSG_DONTWAIT);
+        n = recv(tier.supervisor, bytes, sizeof bytes, MSG_DONTWAIT);
     while (n == 1 || n == sizeof bytes);
     MUST(n < 0 && errno == EAGAIN);
 }
@@ -530,62 +510,50 @@ static void empty_queue(const struct tier *tier)
 static void test_full_queue(void)
 {
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
     tier_open(&tier, &kit, 1);
     int queue = dup(tier.config.message_fd);
     kit_write_file(&kit, "file", "one", 3);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    uint32_t cell = publish(&tier, &client, "/m/file");
+    begin();
+    uint32_t cell = publish("/m/file");
     uint64_t version = message.record.version;
     fill_queue(queue);
     for (int i = 0; i < 20; i++)
-        say(&client, "GET /echo" END, &answer);
+        say("GET /echo" END, &answer);
     CHECK_EQ(kit_stat(&kit, "publishes"), 1);
     kit_write_file(&kit, "file", "two", 3);
     CHECK(kit_becomes(&kit, "published", 0));
-    CHECK_EQ(fresh_until(&tier, cell), 0);
+    CHECK_EQ(fresh_until(cell), 0);
     uint64_t end = kit_now_ms() + 2 * TUX_KERNEL_RECHECK_MS;
     while (kit_now_ms() < end) /* its key is the supervisor's still: nothing else is published under it */
-        say(&client, "GET /m/file" END, &answer);
+        say("GET /m/file" END, &answer);
     CHECK_EQ(kit_stat(&kit, "retires"), 0);
     CHECK_EQ(kit_stat(&kit, "publishes"), 1);
-    empty_queue(&tier);
+    empty_queue();
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE));
     CHECK(message.record.cell == cell && message.record.version == version);
     CHECK_EQ(message.size, sizeof message.record);
-    publish(&tier, &client, "/m/file");
+    publish("/m/file");
     CHECK(answer_has("two"));
-    say(&client, "GET /echo" END, &answer);
+    say("GET /echo" END, &answer);
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH));
     close(queue);
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* The supervisor is gone: serving goes on. */
 static void test_no_supervisor(void)
 {
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
-    tier_open(&tier, &kit, 1);
-    kit_write_file(&kit, "file", "one", 3);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
-    uint32_t cell = publish(&tier, &client, "/m/file");
+    begin_with_a_file();
+    uint32_t cell = publish("/m/file");
     shutdown(tier.supervisor, SHUT_RDWR);
     kit_write_file(&kit, "file", "two", 3);
-    CHECK(AWAIT(fresh_until(&tier, cell) == 0));
+    CHECK(AWAIT(fresh_until(cell) == 0));
     for (int i = 0; i < 20; i++)
-        say(&client, "GET /echo" END, &answer);
+        say("GET /echo" END, &answer);
     CHECK_EQ(kit_stat(&kit, "publishes"), 1);
     CHECK(kit_rests(&kit));
-    client_close(&client);
-    tier_close(&tier, &kit);
+    finish();
 }
 
 /* -- many, and the end ------------------------------------------------------------------------------------------ */
@@ -595,13 +563,7 @@ static void test_no_supervisor(void)
 static void test_many(void)
 {
     static struct answer answer;
-    struct kit kit;
-    struct tier tier;
-    struct client client;
-    tier_open(&tier, &kit, 1);
-    kit_write_file(&kit, "file", "one", 3);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin_with_a_file();
     char path[64], request[256];
     for (uint32_t i = 0; i < TUX_KERNEL_CELLS; i++) { /* 500 plans with a check each, some with many heads */
         if (i < 500) {
@@ -614,21 +576,21 @@ static void test_many(void)
         snprintf(request, sizeof request, "GET %s" END, path);
         uint64_t publishes = kit_stat(&kit, "publishes");
         while (kit_stat(&kit, "publishes") == publishes)
-            say(&client, request, &answer);
+            say(request, &answer);
         MUST(tier_receive_kind(&tier, &message, TUX_KERNEL_PUBLISH));
     }
     CHECK_EQ(kit_stat(&kit, "published"), TUX_KERNEL_CELLS);
     for (int k = 0; k < 5; k++)
-        say(&client, "GET /echo/one-too-many" END, &answer);
+        say("GET /echo/one-too-many" END, &answer);
     CHECK(tier_is_silent(&tier));
     uint32_t stale = 0, looks = 0;
     for (uint64_t end = kit_now_ms() + 2000; kit_now_ms() < end || looks < 20; looks++) {
         uint64_t begun = kit_now_ms();
-        say(&client, "GET /echo" END, &answer);
+        say("GET /echo" END, &answer);
         uint64_t now = tier_now_ns();
         if (kit_now_ms() - begun < 50) /* else the machine has no time for the engine */
             for (uint32_t i = 0; i < TUX_KERNEL_CELLS; i++)
-                stale += fresh_until(&tier, i) < now;
+                stale += fresh_until(i) < now;
     }
     CHECK_EQ(stale, 0);
     CHECK_EQ(kit_stat(&kit, "retires"), 0);
@@ -636,28 +598,25 @@ static void test_many(void)
     tux_engine_drain(kit.engine, KIT_LIMIT_MS);
     kit_join(&kit);
     for (uint32_t i = 0; i < TUX_KERNEL_CELLS; i++)
-        MUST(fresh_until(&tier, i) == 0);
+        MUST(fresh_until(i) == 0);
     CHECK_EQ(kit_stat(&kit, "published"), 0);
     tier_close(&tier, &kit);
 }
 
 static void test_drain(void)
 {
-    struct kit kit;
-    struct tier tier;
-    struct client client, waits;
+    struct client waits;
     tier_open(&tier, &kit, 1);
-    tier_start(&tier, &kit);
-    client_connect(&client, &kit);
+    begin();
     client_connect(&waits, &kit);
-    uint32_t cell = publish(&tier, &client, "/echo");
+    uint32_t cell = publish("/echo");
     kit_hold(&kit, true);
     client_get(&waits, "/echo/1");
     CHECK(kit_becomes(&kit, "asks", 3));
     tux_engine_drain(kit.engine, KIT_LIMIT_MS);
     CHECK(tier_receive_kind(&tier, &message, TUX_KERNEL_RETIRE)); /* while the connection still waits */
     CHECK_EQ(message.record.cell, cell);
-    CHECK_EQ(fresh_until(&tier, cell), 0);
+    CHECK_EQ(fresh_until(cell), 0);
     kit_hold(&kit, false);
     CHECK_ANSWER(&waits, 200, "GET /echo/1\n");
     CHECK(client_at_end(&client, true));
@@ -671,15 +630,13 @@ static void test_drain(void)
 /* What was left in the maps by somebody else says nothing. */
 static void test_cleared(void)
 {
-    struct kit kit;
-    struct tier tier;
     tier_open(&tier, &kit, 1);
     memset(tier.slots, 1, SLOTS_BYTES);
     memset(tier.cells, 1, CELLS_BYTES);
     tier_start(&tier, &kit);
     CHECK(tier_slot(&tier) == NULL);
-    CHECK_EQ(fresh_until(&tier, 0), 0);
-    CHECK_EQ(fresh_until(&tier, TUX_KERNEL_CELLS - 1), 0);
+    CHECK_EQ(fresh_until(0), 0);
+    CHECK_EQ(fresh_until(TUX_KERNEL_CELLS - 1), 0);
     tier_close(&tier, &kit);
 }
 
@@ -687,8 +644,6 @@ static void test_refused(void)
 {
     static const uint32_t unix_listener[] = {1}, none[] = {7};
     for (int i = 0; i < 4; i++) {
-        struct kit kit;
-        struct tier tier;
         tier_open(&tier, &kit, 1);
         if (i == 0)
             tier.config.hits = 0;

@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -34,6 +33,8 @@ from tux.errors import StartError
 
 TROUBLE = os.environ.get("FAKE_TROUBLE", "")
 TIER = os.environ.get("FAKE_TIER", "")
+TERMS = ("secret", "listeners", "hits", "max_answer_bytes")
+"""What an engine is told of the kernel tier besides descriptors."""
 
 
 class FakeEngine:
@@ -49,24 +50,14 @@ class FakeEngine:
         self._deadline: float | None = None
         self._tier: socket.socket | None = None
 
-    def kernel(
-        self,
-        *,
-        slots_fd: int,
-        cells_fd: int,
-        message_fd: int,
-        secret: bytes,
-        listeners: Sequence[int],
-        hits: int,
-        max_answer_bytes: int,
-    ) -> None:
+    def kernel(self, *, slots_fd: int, cells_fd: int, message_fd: int, **rest: object) -> None:
         if TIER == "refused":
             for fd in (slots_fd, cells_fd, message_fd):
                 os.close(fd)
             raise OSError("no memory")
         self._tier = socket.socket(fileno=message_fd)
         names = [os.readlink(f"/proc/self/fd/{fd}").split(" ")[0] for fd in (slots_fd, cells_fd)]
-        self._tier.send(f"{names} {secret!r} {tuple(listeners)} {hits} {max_answer_bytes}".encode())
+        self._tier.send(f"{names} {' '.join(str(rest[name]) for name in TERMS)}".encode())
         os.close(slots_fd)
         os.close(cells_fd)
 

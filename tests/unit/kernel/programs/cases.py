@@ -292,6 +292,20 @@ def pending(*, v6: bool = False, ts: bool = False, **changes: int) -> dict[str, 
     return base | {"state": base["state"] | State.PENDING} | changes
 
 
+WRAPS: Final = {"d_in": (MOD - 500, ISS), "d_out": (IRS, MOD - 3500), "both": (MOD - 1, MOD - 1)}
+"""By what wraps around 2^32: the first numbers of both ends, in place of IRS and ISS."""
+
+
+def used_from(irs: int, iss: int) -> dict[str, int]:
+    """`used`, with these first numbers."""
+    conn = used()
+    for member in ("irs", "in_next", "request_seq", "stack_ack"):
+        conn[member] += irs - IRS
+    for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
+        conn[member] += iss - ISS
+    return conn
+
+
 def window_beside(conn: Mapping[str, int], way: int, window: int = 512) -> int:
     """What is left of a client's window when `way` bytes of an answer are still on their way, scaled."""
     return max((window << conn["wscale"]) - way, 0) >> conn["wscale"]

@@ -20,6 +20,7 @@ from tests.unit.kernel.programs.cases import (
     TSVAL,
     USED_IN,
     USED_OUT,
+    WRAPS,
     Case,
     State,
     fresh,
@@ -27,6 +28,7 @@ from tests.unit.kernel.programs.cases import (
     kind,
     pending,
     used,
+    used_from,
 )
 from tests.unit.kernel.programs.packets import (
     ACK,
@@ -153,12 +155,8 @@ def translations() -> Iterator[Case]:
     yield moved("RST with ACK", ack.but(flags=RST | ACK), used(), *to, becomes=reset)
     yield moved("RST alone", ack.but(flags=RST, ack=0), used(), USED_OUT, 0, becomes=reset)
 
-    for name, irs, iss in (("d_in", MOD - 500, ISS), ("d_out", IRS, MOD - 3500), ("both", MOD - 1, MOD - 1)):
-        conn = used()
-        for member in ("irs", "in_next", "request_seq", "stack_ack"):
-            conn[member] += irs - IRS
-        for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
-            conn[member] += iss - ISS
+    for name, (irs, iss) in WRAPS.items():
+        conn = used_from(irs, iss)
         seq, acked = (STACK_OUT + iss - ISS) % MOD, (STACK_IN + irs - IRS) % MOD
         packet = from_stack(b"data", seq=seq, ack=acked, options=sack((acked + 5, acked + 900)))
         output = packet.but(

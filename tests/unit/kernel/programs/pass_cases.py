@@ -29,6 +29,7 @@ from tests.unit.kernel.programs.cases import (
     USED_IN,
     USED_OUT,
     USED_SLOT,
+    WRAPS,
     Case,
     State,
     fresh,
@@ -37,6 +38,7 @@ from tests.unit.kernel.programs.cases import (
     passed,
     pending,
     used,
+    used_from,
     window_beside,
 )
 from tests.unit.kernel.programs.packets import (
@@ -347,12 +349,8 @@ def windows() -> Iterator[Case]:
 
 def wrap_arounds() -> Iterator[Case]:
     """Numbers around 2^32, of either end."""
-    for name, irs, iss in (("d_in", MOD - 500, ISS), ("d_out", IRS, MOD - 3500), ("both", MOD - 1, MOD - 1)):
-        conn = used()
-        for member in ("irs", "in_next", "request_seq", "stack_ack"):
-            conn[member] += irs - IRS
-        for member in ("iss", "out_next", "una", "answer_seq", "answer_pos"):
-            conn[member] += iss - ISS
+    for name, (irs, iss) in WRAPS.items():
+        conn = used_from(irs, iss)
         seq, ack = (USED_IN + irs - IRS) % MOD, (USED_OUT + iss - ISS) % MOD
         stack_seq, stack_ack = (seq - D_IN) % MOD, (ack - D_OUT) % MOD
         packet = from_client(seq=seq, ack=ack)
