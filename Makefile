@@ -79,7 +79,7 @@ docs: $(VENV)/.installed
 
 ## bench: measure against nginx, lighttpd, h2o and the floor (BENCH_ARGS for a part)
 .PHONY: bench
-bench: $(VENV)/.installed $(VENV)/.test
+bench: $(VENV)/.installed $(VENV)/.test $(VENV)/.bench
 	@tools/setup.sh lists
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
@@ -128,6 +128,9 @@ $(VENV)/.build: $(VENV)/.created pyproject.toml
 
 $(VENV)/.test: $(VENV)/.created pyproject.toml
 	$(call pip-group,test)
+
+$(VENV)/.bench: $(VENV)/.created pyproject.toml
+	$(call pip-group,bench)
 
 $(VENV)/.lint: $(VENV)/.created pyproject.toml
 	$(call pip-group,lint)

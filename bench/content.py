@@ -169,6 +169,8 @@ class Content:
         heads: list[bytes] = []
         name = scenario.name
         match scenario.requests:
+            case "hello":
+                heads = [head("/hello")]
             case "file":
                 heads = [head(self.first_path(scenario), close=scenario.close)]
             case "etag":
@@ -232,6 +234,8 @@ class Content:
             case "file" | "etag" | "misses":
                 assert scenario.size is not None
                 yield hot_path(scenario.size)
+            case "hello":
+                pass
             case "mix":
                 yield from mix_paths()
             case "ranges":

@@ -8,6 +8,7 @@ do by default for correctness is switched off.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from bench import behind
 from bench.content import HOST
 from bench.netns import Place
 from bench.scenarios import FLOOR, FLOOR_AGAIN, TIER, Scenario
@@ -136,6 +138,13 @@ def _floor(site: Site) -> Command:
     return Command(line, {})
 
 
+def _behind(name: str, site: Site) -> Command:
+    """Servers with something behind them (behind.py)."""
+    where = behind.Where(site.www, site.place.address, site.port, site.scratch, site.scenario.size or 0)
+    line, env = behind.SERVERS[name](where)
+    return Command(line, env)
+
+
 SERVERS: Final[Mapping[str, Callable[[Site], Command]]] = {
     FLOOR: _floor,
     "tux": lambda site: _tux(site, log=False),
@@ -147,6 +156,7 @@ SERVERS: Final[Mapping[str, Callable[[Site], Command]]] = {
     "nginx-nosendfile-log": lambda site: _nginx(site, sendfile=False, log=True),
     "lighttpd": _lighttpd,
     "h2o": _h2o,
+    **{name: functools.partial(_behind, name) for name in behind.SERVERS},
 }
 
 
@@ -273,8 +283,9 @@ def probe(server: Running, path: str, fields: Mapping[str, str]) -> Probe:
     return Probe(answer.status, names, len(body), hashlib.sha256(body).hexdigest())
 
 
-def check(server: Running, path: str, expected: bytes, start: int | None = None) -> str:
-    """See that ``server`` serves ``expected`` at ``path`` with the fields that belong to it; returns its ETag.
+def check(server: Running, path: str, expected: bytes, start: int | None = None, *, static: bool = True) -> str:
+    """See that ``server`` serves ``expected`` at ``path`` with the fields that belong to a file (``static``); returns
+    its ETag.
 
     With ``start``, the range of these bytes from there on is asked for. Raises StartError naming what differs.
     """
@@ -286,7 +297,7 @@ def check(server: Running, path: str, expected: bytes, start: int | None = None)
     for name, value in wanted.items():
         if getattr(got, name) != value:
             raise StartError(f"{server.name}: {path}: {name} is {getattr(got, name)}, expected {value}")
-    for name in ("etag", "last-modified", "content-type"):
+    for name in ("etag", "last-modified", "content-type") if static else ():
         if name not in got.fields:
             raise StartError(f"{server.name}: {path}: the answer has no {name}")
-    return got.fields["etag"]
+    return got.fields.get("etag", "")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, SCENARIOS, TIER, Scenario, Target
+from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, SCENARIOS, TIER, Scenario, Target
 from bench.verdict import FEW_ROUNDS, Outcome, Results, Row, best, faulty, judge, median, of_case, ratio, spread
 
 BEGIN: Final = "<!-- bench:begin -->"
@@ -221,7 +221,7 @@ def _peer_notes(scenario: Scenario, row: Row) -> list[str]:
     """For an absolute target: what the best peer does, and how far tux is from it."""
     notes: list[str] = []
     for target in scenario.targets:
-        leader = best(row, PEERS, target) if target.reference == "limit" else None
+        leader = best(row, target.peers, target) if target.reference == "limit" else None
         if leader is None:
             continue
         note = f"Best peer: {leader} with {_number(median(row, leader, target.metric), 1)}"

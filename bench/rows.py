@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import netns, peers, scenarios, soak, tier, verdict
-from bench.content import RANGE_FILE, Content, head, hot_path
+from bench.content import HOST, RANGE_FILE, Content, head, hot_path
+from bench.hello import HELLO
 from bench.measure import Load, Meter, hot_symbols, idle_memory_bytes
 from bench.netns import Place
 from bench.peers import Running, Site
@@ -136,11 +137,25 @@ def _checked(bench: Bench, scenario: Scenario, server: Running) -> str:
     """Compare what the server sends with the file, once, before anything is measured. Returns the file's ETag."""
     if server.name == FLOOR:
         return '"floor"'
+    if scenario.requests == "hello":
+        peers.check(server, "/hello", HELLO, static=False)
+        return ""
+    if server.name.endswith("-forward"):
+        return _checked_forward(scenario, server)
     if scenario.requests == "ranges":
         part = bench.content.bytes_of(RANGE_FILE, 1000, scenarios.RANGE_SIZE)
         return peers.check(server, RANGE_FILE, part, 1000)
     path = bench.content.first_path(scenario)
     return peers.check(server, path, bench.content.bytes_of(path))
+
+
+def _checked_forward(scenario: Scenario, server: Running) -> str:
+    """What the floor answers with, whatever is in the file of that name: zeros."""
+    assert scenario.size is not None
+    got = peers.probe(server, hot_path(scenario.size), {"Host": HOST})
+    if got.status != scenario.status or got.length != scenario.size:
+        raise peers.StartError(f"{server.name}: {got.status} with {got.length} bytes, expected {scenario.size}")
+    return ""
 
 
 def _wanted(bench: Bench, scenario: Scenario) -> list[str]:

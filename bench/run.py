@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -155,6 +156,9 @@ def _versions(settings: Settings) -> dict[str, str]:
             versions["tux"] = done.stdout.partition("\n")[0].removeprefix("tux ")
         else:
             print("bench: tux is left out: `python -m tux --version` fails")
+    for name in ("granian", "uvicorn", "gunicorn", "fastpysgi"):
+        if any(_base(server) == name for server in settings.servers):
+            versions[name] = importlib.metadata.version(name)
     return versions | {name: peer(name).version for name in _peers(settings)}
 
 

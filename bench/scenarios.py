@@ -25,7 +25,8 @@ Metric = Literal[
     "p99_mixed_us", "p50_miss_us", "foreign_ns",
 ]  # fmt: skip
 Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "tux-log", "own p99_us", "own cpu_us"]
-Requests = Literal["file", "mix", "etag", "ranges", "cold", "set", "misses"]
+FORWARDERS: Final = ("nginx-forward", "h2o-forward", "lighttpd-forward")
+Requests = Literal["file", "hello", "mix", "etag", "ranges", "cold", "set", "misses"]
 Link = Literal["lo", "lo-65536", "veth"]  # netns.py: a loopback of MTU 1500, one of MTU 65536, a pair of MTU 1500
 
 
@@ -43,6 +44,7 @@ class Target:
     bound: float
     reference: Reference
     subject: str = "tux"
+    peers: tuple[str, ...] = PEERS  # of whom the best counts, with "best peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,40 @@ def _kernel(
     return Scenario(name, title, "file", targets, servers=LOGGED, size=size, threads=2, link=link, needs_tier=True)
 
 
+def _forward(name: str, title: str, size: int, bound: float, connections: int = 64) -> Scenario:
+    """A row in which the server hands all requests to the floor server."""
+    subject = "tux-forward"
+    text = f"{bound} x the best that forwards to the same"
+    targets: tuple[Target, ...] = (Target(text, "rate", "at least", bound, "best peer", subject, FORWARDERS),)
+    if size <= KIB:
+        cpu = "CPU a request not above the best's"
+        targets += (Target(cpu, "cpu_us", "at most", 1.0, "best peer", subject, FORWARDERS),)
+    servers = (FLOOR, subject, *FORWARDERS, FLOOR_AGAIN)
+    return Scenario(name, title, "file", targets, servers=servers, size=size, connections=connections)
+
+
+def _hello(kind: str, title: str, judges: tuple[str, ...], others: tuple[str, ...] = ()) -> Scenario:
+    """A row in which an application answers; two processes each."""
+    subject = f"tux-{kind}"
+    rivals = tuple(f"{name}-{kind}" for name in judges)
+    text = f"1.0 x {' and '.join(judges)}"
+    target = Target(text, "rate", "at least", 1.0, "best peer", subject, rivals)
+    servers = (FLOOR, subject, *rivals, *(f"{name}-{kind}" for name in others), FLOOR_AGAIN)
+    return Scenario(f"{kind}-hello", title, "hello", (target,), servers=servers, size=HELLO_SIZE)
+
+
+def _from_app(kind: str, title: str) -> Scenario:
+    """A file of 100 KB that an application names, and the server sends."""
+    target = Target("0.9 x the same file served statically", "rate", "at least", 0.9, "tux", f"tux-{kind}")
+    return Scenario(kind, title, "file", (target,), servers=(FLOOR, "tux", f"tux-{kind}", FLOOR_AGAIN), size=100 * KIB)
+
+
 _CPU_BEST: Final = _cpu(1.0, "best peer", "CPU a request not above the best peer's")
 _FLOOR_90: Final = _rate(0.9, "floor", "0.9 x floor")
 _FLOOR_95: Final = _rate(0.95, "floor", "0.95 x floor")
 _BEST: Final = _rate(1.0, "best peer", "1.0 x best peer")
 
+HELLO_SIZE: Final = 13  # "Hello, World!"
 COLD_FILES: Final = 100_000
 COLD_SIZE: Final = 2 * KIB
 SET_FILES: Final = 1000  # the hot set beside the flood: enough that its eviction would show in the CPU a request
@@ -167,6 +198,16 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         (_rate(0.95, "tux", "under 5 % slower than off", subject="tux-log"),), size=KIB,
         servers=(FLOOR, "tux", "tux-log", "nginx", "nginx-log", FLOOR_AGAIN),
     ),
+    # What is behind: forwarded to the floor server, and applications.
+    _forward("forward-1k", "forwarded, keep-alive, 1 KiB", KIB, 1.1),
+    _forward("forward-100k", "forwarded, keep-alive, 100 KiB", 100 * KIB, 1.0),
+    _forward("forward-10m", "forwarded, keep-alive, 10 MiB", 10 * MIB, 1.0, 16),
+    _hello("wsgi", "WSGI hello, 2 processes", ("granian",), ("fastpysgi", "gunicorn")),
+    _hello("flask", "Flask hello, 2 processes", ("granian",), ("fastpysgi", "gunicorn")),
+    _hello("asgi", "ASGI hello, 2 processes", ("granian", "uvicorn"), ("fastpysgi",)),
+    _hello("starlette", "Starlette hello, 2 processes", ("granian", "uvicorn"), ("fastpysgi",)),
+    _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
+    _from_app("pathsend", "100 KiB by http.response.pathsend"),
     # The kernel tier. Every server but the floor writes an access log. Answers of the tier are made on the processor of
     # the client that asks: with one thread of the load generator, one of two processors would have nothing to do.
     _kernel("kernel-hot-1k-lo", "kernel tier: hot file of 1 KiB, lo", KIB, "lo-65536", 2.0, 1.5),

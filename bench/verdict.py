@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, PEERS, Target
+from bench.scenarios import FLOOR, FLOOR_AGAIN, NGINX, Target
 
 FEW_ROUNDS: Final = 3  # below: no claim is made
 FAULTS: Final = 0.001  # share of wrong or missing answers above which a figure is not a figure
@@ -139,7 +139,7 @@ def judge(row: Row, target: Target) -> Outcome:
         case "nginx":
             reference = best(row, NGINX, target)
         case "best peer":
-            reference = best(row, PEERS, target)
+            reference = best(row, target.peers, target)
         case "own p99_us" | "own cpu_us":
             reference, reference_metric = target.subject, target.reference.removeprefix("own ")
         case "floor" | "tux" | "tux-log":

@@ -115,7 +115,7 @@ def test_requirements_are_known() -> None:
     """The groups that the Makefile installs exist."""
     makefile = (ROOT / "Makefile").read_text()
     groups = {name for names in re.findall(r"call pip-group,([\w ]+)\)", makefile) for name in names.split()}
-    assert groups == {"build", "run", "test", "lint", "fuzz"}
+    assert groups == {"build", "run", "test", "lint", "fuzz", "bench"}
     for group in groups:
         assert requirements.requirements(group)
 

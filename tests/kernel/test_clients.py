@@ -258,12 +258,10 @@ def test_chromium(world: World) -> None:
 
 
 def chromium() -> tuple[str, dict[str, str]]:
-    """The program and its environment. It is not fetched for this test: that takes minutes."""
+    """The program and its environment. Fetching it, once, takes about a minute."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         found = shutil.which(name)
         if found is not None:
             return found, {}
-    if not (fetch_peers.CACHE / "chromium" / fetch_peers.READY).exists():
-        pytest.skip("no chromium: it is in Debian's package of that name; python -m tools.fetch_peers chromium")
     unpacked = fetch_peers.peer("chromium")
     return str(unpacked.path), unpacked.env

@@ -46,6 +46,8 @@ def test_every_promised_row_is_a_scenario_with_targets() -> None:
         "hot-100", "hot-1k", "hot-10k", "hot-100k", "hot-10m", "mix", "not-modified", "new-connections", "pipelined",
         "ranges", "cold", "flood", "idle", "fixed-rate", "access-log",
         "kernel-hot-1k-lo", "kernel-hot-1k-lo-1500", "kernel-hot-10k-lo", "kernel-hot-10k-lo-1500",
+        "forward-1k", "forward-100k", "forward-10m", "wsgi-hello", "flask-hello", "asgi-hello", "starlette-hello",
+        "file-wrapper", "pathsend",
         "kernel-hot-1k-veth", "kernel-cpu-1k", "kernel-misses", "kernel-close-1k", "kernel-foreign",
     }  # fmt: skip
     tables = {"kernel-sizes", "kernel-miss-ratio"}  # they show where the tier does not pay, and promise nothing
@@ -60,7 +62,9 @@ def test_servers_that_a_target_needs_are_measured_in_its_scenario() -> None:
             assert target.subject in scenario.servers
             if target.reference == "floor":
                 assert {FLOOR, FLOOR_AGAIN} <= set(scenario.servers)
-            if target.reference == "best peer" or (target.reference == "nginx" and not scenario.needs_tier):
+            if target.reference == "best peer":
+                assert set(target.peers) <= set(scenario.servers)
+            if target.reference == "nginx" and not scenario.needs_tier:
                 assert set(ALL) <= set(scenario.servers)
             if target.reference == "nginx":
                 assert len(set(NGINX) & set(scenario.servers)) == 2  # with sendfile and without: the better one counts

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The applications that are measured: the least that each interface and framework can do, and a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+HELLO: Final = b"Hello, World!"
+_HEADERS: Final = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(HELLO)))]
+_RAW: Final = [(name.lower().encode(), value.encode()) for name, value in _HEADERS]
+FILE: Final = os.environ.get("BENCH_FILE", "")
+"""The file that the applications below send, whatever is asked for."""
+
+
+def wsgi(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI, without a framework."""
+    start_response("200 OK", _HEADERS)
+    return [HELLO]
+
+
+async def asgi(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """ASGI, without a framework."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": _RAW})
+    await send({"type": "http.response.body", "body": HELLO})
+
+
+def flask() -> Any:
+    """A factory of a Flask application."""
+    from flask import Flask, Response
+
+    app = Flask(__name__)
+
+    @app.get("/hello")
+    def hello() -> Response:
+        return Response(HELLO, mimetype="text/plain")
+
+    return app
+
+
+def starlette() -> Any:
+    """A factory of a Starlette application."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def hello(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse(HELLO)
+
+    return Starlette(routes=[Route("/hello", hello)])
+
+
+def file_wrapper(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI, a file by wsgi.file_wrapper."""
+    file = open(FILE, "rb")  # noqa: SIM115 (the server closes it)
+    headers = [("Content-Type", "text/html"), ("Content-Length", str(os.fstat(file.fileno()).st_size))]
+    start_response("200 OK", [*headers, ("ETag", '"file"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")])
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 65536)
+    return wrapped
+
+
+async def pathsend(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """ASGI, a file by the extension http.response.pathsend."""
+    assert scope["type"] == "http"
+    headers = [
+        (b"content-type", b"text/html"),
+        (b"content-length", str(os.stat(FILE).st_size).encode()),
+        (b"etag", b'"file"'),
+        (b"last-modified", b"Thu, 01 Jan 2026 00:00:00 GMT"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.pathsend", "path": FILE})
