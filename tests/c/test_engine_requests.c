@@ -150,6 +150,47 @@ static void test_linger_has_an_end(void)
     kit_end(&kit);
 }
 
+/* What a client sends behind its last request, as it should not, takes nothing away from the answer. */
+static void test_surplus(void)
+{
+    static const char request[] = "GET /f/large HTTP/1.1\r\nHost: kit\r\nConnection: close\r\n\r\n";
+    static char large[200 * 1024];
+    static struct answer answer;
+    struct kit kit;
+    struct client client;
+    kit_prepare(&kit);
+    memset(large, 'l', sizeof large);
+    kit_write_file(&kit, "large", large, sizeof large);
+    kit_start(&kit);
+    /* It comes when the engine has long given all of the answer to the system, which still has most of it. */
+    for (int ends = 0; ends < 2; ends++) {
+        client_connect_with(&client, &kit, 4096);
+        MUST(client_say(&client, request));
+        MUST(client_fill(&client));
+        CHECK(kit_rests(&kit));
+        MUST(send(client.fd, "surplus", 7, MSG_NOSIGNAL | (ends ? MSG_MORE : 0)) == 7);
+        if (ends) /* FIN in the same segment: input, and the end of the connection, are one event */
+            MUST(shutdown(client.fd, SHUT_WR) == 0);
+        CHECK(kit_rests(&kit));
+        client_read(&client, &answer);
+        CHECK(answer.status == 200 && answer.whole);
+        CHECK(client_at_end(&client, true));
+        client_close(&client);
+        CHECK(kit_becomes(&kit, "connections", 0));
+    }
+    /* It comes while the engine answers, and whoever is fast finds the moment before it closes. */
+    for (int i = 0; i < 300; i++) {
+        client_connect(&client, &kit);
+        MUST(client_say(&client, request));
+        client_say(&client, "surplus");
+        client_read(&client, &answer);
+        CHECK(answer.status == 200 && answer.whole);
+        CHECK(client_at_end(&client, false)); /* when all of it has left, a RST does no harm */
+        client_close(&client);
+    }
+    kit_end(&kit);
+}
+
 /* The end of the client's side is not the end of its request. */
 static void test_half_closed(void)
 {
@@ -348,6 +389,7 @@ int main(void)
     test_expect_without_body();
     test_malformed();
     test_linger_has_an_end();
+    test_surplus();
     test_half_closed();
     test_byte_by_byte();
     test_timeouts();

@@ -21,6 +21,7 @@ from tests.e2e.client import Client, address_of, get, is_idle, open_socket, put,
 
 SMALL = b"small\n" * 20
 MEDIUM = bytes(range(250)) * 40
+SOME = bytes(range(256)) * 800  # 200 KiB: sockets hold it, a first flight of packets does not
 LARGE = bytes(range(256)) * 4096 * 10  # 10 MiB: no socket buffer takes it
 TIMEOUT = 0.6
 """Seconds, for the time-outs that tests wait for; three times that is the bound."""
@@ -30,6 +31,7 @@ TIMEOUT = 0.6
 def files(site: Path) -> None:
     put(site / "small.txt", SMALL, mtime=1_700_000_000)
     put(site / "medium.bin", MEDIUM, mtime=1_700_000_000)
+    put(site / "some.bin", SOME, mtime=1_700_000_000)
     put(site / "large.bin", LARGE, mtime=1_700_000_000)
 
 
@@ -197,6 +199,15 @@ def test_an_answer_survives_a_client_that_still_sends(server: tux.Server, after:
         client.sock.sendall(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n" + b"x" * after)
         assert client.reader.response().status == 400
         client.reader.expect_end()
+
+
+def test_an_answer_survives_what_comes_behind_the_last_request(server: tux.Server) -> None:
+    """In a segment of its own, and before, while or after the server lets go of the connection."""
+    for _ in range(20):
+        with Client(server, receive_buffer=65536) as client:
+            client.sock.sendall(request("/some.bin", connection="close"))
+            client.sock.sendall(b"surplus")
+            assert client.reader.response().body == SOME
 
 
 def test_a_thousand_clients_that_go_away(site: Path) -> None:

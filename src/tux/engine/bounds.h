@@ -30,6 +30,8 @@
 #define TUX_STALL_TIMEOUT_MS 60000u     /* no byte accepted by the client while an answer is under way */
 #define TUX_LINGER_TIMEOUT_MS 2000u     /* after an early close: reading so that the answer is not lost to a RST */
 #define TUX_MAX_LINGER_BYTES (1024u * 1024u) /* ... and at most this much of it */
+#define TUX_FIRST_FLIGHT_BYTES 14600u   /* so much leaves without waiting for the client (RFC 6928, ten segments): after it a
+                                           connection is closed without a look at what else the client sent */
 
 /* -- forwarding ------------------------------------------------------------------------------------------------- */
 #define TUX_MAX_RESPONSE_HEAD_BYTES 32768u /* of an upstream, 1xx heads each: several cookies of 4 KiB and a long policy fit; over

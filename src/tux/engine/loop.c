@@ -189,13 +189,15 @@ static void on_conn(struct tux_engine *engine, struct tux_conn *conn, uint32_t e
 {
     if (conn->state == TUX_CONN_CLOSED)
         return; /* closed earlier in this turn; it lies in the graveyard */
-    if (events & (EPOLLERR | EPOLLHUP)) {
+    /* Lingering, its FIN ends the second direction: that is no error, and what came before it is still read. */
+    uint32_t broken = conn->state == TUX_CONN_LINGER ? EPOLLERR : EPOLLERR | EPOLLHUP;
+    if (events & broken) {
         tux_conn_close(engine, conn);
         return;
     }
-    if (events & EPOLLRDHUP)
+    if (events & (EPOLLRDHUP | EPOLLHUP))
         conn->rdhup = true;
-    if (events & (EPOLLIN | EPOLLRDHUP))
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP))
         conn->readable = true;
     if (events & EPOLLOUT)
         tux_relay_writable(conn);
