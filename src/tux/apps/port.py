@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 REQUEST: Final = 0
 """A request came; payload: Request."""
@@ -18,7 +18,7 @@ DRAIN: Final = 4
 ENGINE_GONE: Final = 5
 """An engine died: all its exchanges are gone; the key is the number of its link."""
 
-Event: TypeAlias = tuple[int, int, object]
+Event: TypeAlias = tuple[int, int, Any]
 """(kind, key, payload)."""
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
 from tux.apps.options import AppOptions
 from tux.apps.port import BODY, DRAIN, GONE, REQUEST, Event, Port, Request
@@ -163,7 +162,7 @@ class Pool:
                 self._wait_in_port()
 
     def _new(self, event: Event) -> Exchange:
-        request = cast(Request, event[2])
+        request: Request = event[2]
         exchange = Exchange(self, request)
         self._exchanges[request.key] = exchange
         return exchange
@@ -180,7 +179,7 @@ class Pool:
         if exchange is None:
             return  # has ended
         if kind == BODY:
-            data, end = cast(tuple[bytes, bool], payload)
+            data, end = payload
             if data:
                 exchange.chunks.append(data)
             exchange.complete = end

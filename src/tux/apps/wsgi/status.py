@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 MAX_NAMES = 1024
-"""Field names that are remembered in the form that they are sent in. Some applications make them up."""
+"""Field names, and statuses, that are remembered as what they are sent as. Some applications make them up."""
 MAX_LENGTH_DIGITS = 18
 """More bytes than a file can have."""
 
@@ -27,16 +27,11 @@ _LENGTH = b""
 """In place of the bytes of Content-Length, which does not go among the fields."""
 
 _names: dict[str, bytes] = {}
+_numbers: dict[str, int] = {}
 
 
-class Start(NamedTuple):
-    """The head of an answer."""
-
-    status: int
-    fields: list[tuple[bytes, bytes]]
-    """Without Content-Length."""
-    length: int
-    """Content-Length; -1: not said."""
+Start: TypeAlias = tuple[int, list[tuple[bytes, bytes]], int]
+"""The head of an answer: status; fields without Content-Length; that, or -1 if it was not said."""
 
 
 def parse(status: Any, headers: Any) -> Start:
@@ -46,12 +41,7 @@ def parse(status: Any, headers: Any) -> Start:
         raise TypeError(
             f"start_response needs a str and a list, not {type(status).__name__} and {type(headers).__name__}"
         )
-    code = status[:3]
-    if not (code.isascii() and code.isdigit() and len(code) == 3 and status[3:4] in {" ", ""}):
-        raise ValueError(f'expected a status like "200 OK", not {status!r}')
-    number = int(code)
-    if number < 200:
-        raise ValueError(f"{number} is no status of an answer: the first is 200")
+    number = _numbers.get(status) or _number(status)
     fields = []
     length = -1
     known = _names.get
@@ -66,7 +56,19 @@ def parse(status: Any, headers: Any) -> Start:
                 length = _length(value, length)
     except (AttributeError, TypeError, ValueError) as error:
         raise _complaint(headers, error) from None
-    return Start(number, fields, length)
+    return number, fields, length
+
+
+def _number(status: str) -> int:
+    code = status[:3]
+    if not (code.isascii() and code.isdigit() and len(code) == 3 and status[3:4] in {" ", ""}):
+        raise ValueError(f'expected a status like "200 OK", not {status!r}')
+    number = int(code)
+    if number < 200:
+        raise ValueError(f"{number} is no status of an answer: the first is 200")
+    if len(_numbers) < MAX_NAMES:
+        _numbers[status] = number
+    return number
 
 
 def _learn(name: str) -> bytes:
