@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tests.corpus.reader import PATIENCE
 
@@ -207,3 +207,12 @@ class Backend:
         finally:
             self._open.discard(sock)
             sock.close()
+
+
+def config_of(path: Path, *urls: str, workers: int = 1, **options: Any) -> Path:
+    """A configuration that forwards everything to these servers. Options are those of `[upstream.NAME]`."""
+    lines = ["[server]", f"workers = {workers}", 'listen = ["127.0.0.1:0"]', 'access_log = "off"', "[upstream.back]"]
+    lines.append(f"servers = [{', '.join(repr(url) for url in urls)}]")
+    lines += [f"{name} = {value!r}" for name, value in options.items()]
+    path.write_text("\n".join([*lines, "[[site]]", 'forward = "back"', ""]))
+    return path

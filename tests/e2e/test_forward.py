@@ -10,12 +10,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tux
 from tests.corpus.reader import PATIENCE
-from tests.e2e.backend import OK, Backend, Peer, Script, echo
+from tests.e2e.backend import OK, Backend, Peer, Script, config_of, echo
 from tests.e2e.client import Client, address_of, open_socket, request, stop
 
 Forward = Callable[..., tuple[tux.Server, Backend]]
@@ -26,14 +27,10 @@ def forward(site: Path) -> Iterator[Forward]:
     """A function that starts a server before a backend with this script: options are those of `[upstream.NAME]`."""
     with contextlib.ExitStack() as stack:
 
-        def start(script: Script = echo, *, where: str = "127.0.0.1", **options: object) -> tuple[tux.Server, Backend]:
+        def start(script: Script = echo, *, where: str = "127.0.0.1", **options: Any) -> tuple[tux.Server, Backend]:
             backend = stack.enter_context(Backend(script, where))
-            text = '[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n[upstream.back]\n'
-            text += f'servers = ["{backend.url}"]\n'
-            text += "".join(f"{name} = {value!r}\n" for name, value in options.items())
-            text += '[[site]]\nforward = "back"\n'
-            config = site / f"forward-{backend.authority.replace('/', '-')}.toml"
-            config.write_text(text)
+            name = f"forward-{backend.authority.replace('/', '-')}.toml"
+            config = config_of(site / name, backend.url, **options)
             server = tux.Server(config=config)
             stack.callback(lambda: stop(server))
             server.start()

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tux
 from tests.corpus.reader import PATIENCE
-from tests.e2e.backend import OK, Backend, Peer, Script, echo
+from tests.e2e.backend import OK, Backend, Peer, Script, config_of, echo
 from tests.e2e.client import Client, address_of, get, open_socket, request, stop, until
 
 OK5 = OK + b"Content-Length: 5\r\n\r\nhello"
@@ -31,7 +32,7 @@ def forward(site: Path) -> Iterator[Forward]:
     with contextlib.ExitStack() as stack:
         count = 0
 
-        def start(*scripts: Script | None, **options: object) -> tuple[tux.Server, list[Backend]]:
+        def start(*scripts: Script | None, **options: Any) -> tuple[tux.Server, list[Backend]]:
             nonlocal count
             count += 1
             backends = []
@@ -42,12 +43,8 @@ def forward(site: Path) -> Iterator[Forward]:
                 else:
                     stack.enter_context(backend)
                 backends.append(backend)
-            urls = ", ".join(f'"{backend.url}"' for backend in backends)
-            text = '[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n[upstream.back]\n'
-            text += f"servers = [{urls}]\n" + "".join(f"{name} = {value!r}\n" for name, value in options.items())
-            text += '[[site]]\nforward = "back"\n'
-            config = site / f"faults-{id(stack)}-{count}.toml"
-            config.write_text(text)
+            name = f"faults-{id(stack)}-{count}.toml"
+            config = config_of(site / name, *(backend.url for backend in backends), **options)
             server = tux.Server(config=config)
             stack.callback(lambda: stop(server))
             server.start()
@@ -216,8 +213,8 @@ def test_surplus_bytes(forward: Forward) -> None:
 
 
 def test_unsolicited_bytes(forward: Forward) -> None:
-    """Bytes on an idle connection, whenever they come."""
-    more = threading.Event()
+    """Bytes on an idle connection: they were there before the next request, so they are no answer to it."""
+    more, sent = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -225,12 +222,15 @@ def test_unsolicited_bytes(forward: Forward) -> None:
         if peer.number == 0:
             more.wait(PATIENCE)
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            sent.set()
         assert peer.ended()
 
     server, (backend,) = forward(script)
     assert get(server).body == b"hello"
     more.set()
-    until(lambda: get(server).body == b"hello" and backend.accepted == 2, "the first connection is left")
+    assert sent.wait(PATIENCE)
+    assert get(server).body == b"hello"
+    assert backend.accepted == 2
 
 
 def test_early_answers(forward: Forward) -> None:
