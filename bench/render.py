@@ -64,7 +64,7 @@ better of its two configurations, "best peer" the best of nginx, lighttpd and h2
 answer: of the server's process tree, of the whole machine (interrupts and load generator included), and of the load
 generator. p99 is taken at a fixed offered rate only, from the moment a request was due. "tux" and "tux-log" have the
 kernel tier off, "tux-kernel" has it on, and an access log as "tux-log" has. [README.md](README.md) has the method in
-full."""
+full. Rows may be of different runs: each says when it was measured, and with which revision of this repository."""
 
 
 def results_page(results: Results) -> str:
@@ -78,7 +78,7 @@ def results_page(results: Results) -> str:
         row = results.rows.get(scenario.name)
         if row is not None and row.samples:
             table = _cases if scenario.kind in ("sizes", "miss-ratio") else _figures
-            parts += [*table(scenario, row), ""]
+            parts += [*table(scenario, row, results), ""]
     return "\n".join(parts)
 
 
@@ -116,7 +116,7 @@ def _environment(results: Results) -> list[str]:
 
 
 def _targets(results: Results) -> list[str]:
-    lines = [_line(("scenario", "target", "measured", "A/A spread", "reached")), _rule(5)]
+    lines = [_line(("scenario", "target", "measured", "A/A spread", "reached", "when, of what")), _rule(6)]
     few = False
     for scenario in SCENARIOS:
         row = results.rows.get(scenario.name)
@@ -128,6 +128,7 @@ def _targets(results: Results) -> list[str]:
             lines.append(_line((
                 scenario.title, target.text, _measured(outcome), _spread(row, target),
                 ("not measured" if outcome is None else _bold(outcome.verdict)) + mark,
+                "-" if row is None else _origin(row),
             )))  # fmt: skip
     if few:
         lines += ["", f"\\* fewer than {FEW_ROUNDS} rounds: no claim."]
@@ -150,7 +151,7 @@ def _missed(results: Results) -> list[str]:
     return ["## Missed targets", "", *lines] if lines else []
 
 
-def _figures(scenario: Scenario, row: Row) -> list[str]:
+def _figures(scenario: Scenario, row: Row, results: Results) -> list[str]:
     columns = _COLUMNS[scenario.kind]
     relative = scenario.kind in ("throughput", "cold") and FLOOR in scenario.servers
     tier = scenario.needs_tier and scenario.kind != "foreign"
@@ -158,7 +159,7 @@ def _figures(scenario: Scenario, row: Row) -> list[str]:
                 *(["from the kernel"] if tier else []), "wrong, errors"]  # fmt: skip
     lines = [
         f"### {scenario.title}", "",
-        f"{_conditions(scenario, row)} {row.date}.", "",
+        f"{_conditions(scenario, row)} {_origin(row)}.{_other_versions(row, results)}", "",
         _line(headings), _rule(len(headings)),
     ]  # fmt: skip
     for server in scenario.servers:
@@ -174,13 +175,16 @@ def _figures(scenario: Scenario, row: Row) -> list[str]:
     return [*lines, *(f"\n{note}" for note in (*row.notes, *_peer_notes(scenario, row)))]
 
 
-def _cases(scenario: Scenario, row: Row) -> list[str]:
+def _cases(scenario: Scenario, row: Row, results: Results) -> list[str]:
     """A line for each case, with what the tier gains or costs."""
     servers = [server for server in scenario.servers if median(row, server, "rate") is not None]
     headings = ["", *(f"{server}, answers/s" for server in servers), "tier on / off", "CPU us, machine, off",
                 "CPU us, machine, on", "on / off", "from the kernel", "the tier", "wrong, errors"]  # fmt: skip
-    lines = [f"### {scenario.title}", "", f"{_conditions(scenario, row)} {row.date}.", "", _line(headings),
-             _rule(len(headings))]  # fmt: skip
+    lines = [
+        f"### {scenario.title}", "",
+        f"{_conditions(scenario, row)} {_origin(row)}.{_other_versions(row, results)}", "",
+        _line(headings), _rule(len(headings)),
+    ]  # fmt: skip
     for case in dict.fromkeys(sample.case for sample in row.samples):
         part = of_case(row, case)
         gain = ratio(part, TIER, "rate", "tux-log")
@@ -215,6 +219,18 @@ def _conditions(scenario: Scenario, row: Row) -> str:
         return f"{rounds}."
     length = "" if scenario.kind == "cold" else f" of {row.seconds:g} s"
     return f"{rounds}{length}, {scenario.connections} connections."
+
+
+def _origin(row: Row) -> str:
+    """When a row was measured, and with which revision of this repository."""
+    return f"{row.date}, {row.revision}" if row.revision else row.date
+
+
+def _other_versions(row: Row, results: Results) -> str:
+    """What was measured in this row, where that is not what the head of the page says."""
+    page = results.environment.versions
+    other = [f"{name} {version}" for name, version in row.versions.items() if page.get(name) != version]
+    return f" With {', '.join(other)}." if other else ""
 
 
 def _peer_notes(scenario: Scenario, row: Row) -> list[str]:

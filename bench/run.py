@@ -8,6 +8,7 @@ import fnmatch
 import importlib.metadata
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from bench.content import Content  # noqa: E402
 from bench.measure import MeasureError, Meter  # noqa: E402
 from bench.peers import StartError  # noqa: E402
 from bench.rows import Bench, Settings  # noqa: E402
-from bench.scenarios import FLOOR, SCENARIOS, TIER  # noqa: E402
+from bench.scenarios import FLOOR, SCENARIOS, TIER, Scenario  # noqa: E402
 from bench.soak import SoakError  # noqa: E402
 from bench.verdict import Environment, Results  # noqa: E402
 from tools.fetch_peers import FetchError, peer  # noqa: E402
@@ -38,6 +39,7 @@ BUSY: Final = 0.5  # load average at the start above which a warning is printed
 def main(arguments: Sequence[str]) -> int:
     """Measure, store and render; returns the exit code."""
     parsed = _parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers are stopped then, too
     if parsed.render:
         return _render_only(parsed.quick)
     try:
@@ -55,23 +57,36 @@ def main(arguments: Sequence[str]) -> int:
     if os.getloadavg()[0] > BUSY:
         print(f"bench: other work runs on this machine (load average {os.getloadavg()[0]:.1f}): expect a wide spread")
     settings = replace(settings, servers=frozenset(name for name in settings.servers if _base(name) in versions))
-    file = settings.output / "results.json"
-    results = _load(file) or Results(_environment(network, versions))
-    results.environment = _environment(network, versions)
+    environment = _environment(network, versions)
+    try:
+        results = _load(settings.output / "results.json") or Results(environment)
+    except msgspec.MsgspecError as error:
+        print(f"bench: {settings.output / 'results.json'} cannot be read, and would be lost: {error}", file=sys.stderr)
+        return 1
+    # Rows that are not measured now stay, and with them the versions of servers that are in no other row.
+    results.environment = msgspec.structs.replace(
+        environment, versions={**results.environment.versions, **environment.versions}
+    )
+    revision = _revision()
     bench = Bench(settings, Content(CACHE), Meter(load), floor, soaker, bpffs, results, set())
     why_not = tier.missing(bpffs)
     for scenario in SCENARIOS:
-        if parsed.only and not any(fnmatch.fnmatch(scenario.name, pattern) for pattern in parsed.only):
+        if not _is_chosen(parsed, scenario):
             continue
         print(f"{scenario.name}: {scenario.title}", flush=True)
         if scenario.needs_tier and TIER in settings.servers and why_not:
             print(f"  skipped: {why_not}", flush=True)
             continue
         try:
-            results.rows[scenario.name] = rows.measure(bench, scenario)
+            row = rows.measure(bench, scenario)
         except (OSError, StartError, MeasureError, SoakError, tier.TierError) as error:
             print(f"bench: {scenario.name}: {error}", file=sys.stderr)
             return 1
+        row.versions = {
+            name: versions[name] for name in dict.fromkeys(map(_base, scenario.servers)) if name in versions
+        }
+        row.revision = revision
+        results.rows[scenario.name] = row
         bench.measured.add(scenario.name)
         _store(results, settings)
     print(f"bench: {settings.output / 'RESULTS.md'}")
@@ -101,6 +116,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
+def _is_chosen(parsed: argparse.Namespace, scenario: Scenario) -> bool:
+    return not parsed.only or any(fnmatch.fnmatch(scenario.name, pattern) for pattern in parsed.only)
+
+
 def _output(*, quick: bool) -> Path:
     return CACHE / "quick" if quick else ROOT / "bench"
 
@@ -109,6 +128,8 @@ def _settings(parsed: argparse.Namespace) -> Settings:
     output = _output(quick=parsed.quick)
     output.mkdir(parents=True, exist_ok=True)
     chosen = frozenset(parsed.servers.split(",")) if parsed.servers else frozenset(peers.SERVERS)
+    rows_chosen = [scenario for scenario in SCENARIOS if _is_chosen(parsed, scenario)]
+    chosen &= {peers.process_of(name) for scenario in rows_chosen for name in scenario.servers}
     return Settings(
         rounds=parsed.rounds or (1 if parsed.quick else 5),
         seconds=parsed.seconds or (0.5 if parsed.quick else 2.0),
@@ -121,7 +142,11 @@ def _settings(parsed: argparse.Namespace) -> Settings:
 
 def _render_only(quick: bool) -> int:  # noqa: FBT001
     output = _output(quick=quick)
-    results = _load(output / "results.json")
+    try:
+        results = _load(output / "results.json")
+    except msgspec.MsgspecError as error:
+        print(f"bench: {output / 'results.json'} cannot be read: {error}", file=sys.stderr)
+        return 1
     if results is None:
         print(f"bench: no results in {output}", file=sys.stderr)
         return 1
@@ -192,18 +217,25 @@ def _environment(network: netns.Network, versions: dict[str, str]) -> Environmen
     )
 
 
+def _revision() -> str:
+    done = subprocess.run(("git", "describe", "--always", "--dirty=+", "--exclude=*"), capture_output=True, text=True,
+                          cwd=ROOT)  # fmt: skip
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 # ---- results ---------------------------------------------------------------------------------------------------------
 
 
 def _load(file: Path) -> Results | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Results)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    """None: there are none. Raises OSError, msgspec.MsgspecError: what is there is not what it should be."""
+    return msgspec.json.decode(file.read_bytes(), type=Results) if file.exists() else None
 
 
 def _store(results: Results, settings: Settings) -> None:
-    (settings.output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    file = settings.output / "results.json"
+    new = file.with_suffix(".new")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    new.replace(file)  # at no moment it is there by half
     _render(results, settings.output, settings.readme)
 
 

@@ -38,6 +38,8 @@ class Row(msgspec.Struct):
     samples: list[Sample] = []
     profile: list[str] = []  # of tux, where a target was missed
     notes: list[str] = []
+    versions: dict[str, str] = {}  # of its servers, by their first name; rows of one file may be of different days
+    revision: str = ""  # of this repository, a + behind it where files were changed since
 
 
 class Environment(msgspec.Struct, frozen=True):

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from bench import content, render, soak, tier
+from bench import content, render, run, soak, tier
 from bench.measure import tree, tree_cpu_us
+from bench.rows import Settings
 from bench.scenarios import ALL, FLOOR, FLOOR_AGAIN, MISS_RATIOS, MISSES, NGINX, SCENARIOS, TIER, Target, by_name
 from bench.tier import Audit, Log, foreign_packets
 from bench.verdict import Environment, Results, Row, Sample, faulty, judge, of_case, ratio, spread
@@ -115,6 +117,43 @@ def test_a_soaker_gets_what_nobody_wants(tmp_path: Path) -> None:
         assert len(seen.counts) == os.cpu_count()
     burnt = subprocess.run((str(program), "--burn", "100", "1000", "0.01"), capture_output=True, text=True, check=True)
     assert int(burnt.stdout) >= 900_000  # ten times 100 us, in ns, less the last which may not begin
+
+
+# ---- parts of a run --------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_other_runs_say_when_and_of_what() -> None:
+    old, new = make_row(tux=[900] * 3, floor=[1000] * 3), make_row(tux=[950] * 3, floor=[1000] * 3)
+    old.versions = {"tux": "0.0.9", "floor": "(floor.c)"}
+    new.date, new.revision, new.versions = "2026-02-02 00:00 UTC", "abc1234+", {"tux": "0.1"}
+    page = render.results_page(Results(ENVIRONMENT, {"hot-1k": old, "hot-10k": new}))
+    assert "2026-01-01 00:00 UTC. With tux 0.0.9, floor (floor.c)." in page
+    assert "2026-02-02 00:00 UTC, abc1234+.\n" in page
+    assert "| yes | 2026-02-02 00:00 UTC, abc1234+ |" in page
+
+
+def test_only_the_servers_of_the_chosen_rows_are_needed() -> None:
+    assert {"lighttpd", "h2o", "nginx", "tux"} <= run._settings(run._parse(["--quick"])).servers
+    some = run._settings(run._parse(["--quick", "--only", "kernel-*"])).servers
+    assert some == set(by_name("kernel-hot-1k-lo").servers) - {FLOOR_AGAIN}
+    one = run._parse(["--quick", "--only", "kernel-*", "--servers", "tux-kernel,h2o"])
+    assert run._settings(one).servers == {TIER}
+
+
+def test_results_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    assert run._load(file) is None
+    file.write_text('{"rows": 7}')
+    with pytest.raises(msgspec.MsgspecError):
+        run._load(file)
+
+
+def test_results_are_stored_and_read_again(tmp_path: Path) -> None:
+    settings = Settings(rounds=1, seconds=1.0, scale=1.0, servers=frozenset(), output=tmp_path, readme=None)
+    results = Results(ENVIRONMENT, {"hot-1k": make_row(tux=[1.0])})
+    run._store(results, settings)
+    assert run._load(tmp_path / "results.json") == results
+    assert {file.name for file in tmp_path.iterdir()} == {"results.json", "RESULTS.md"}
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------
