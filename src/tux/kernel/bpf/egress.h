@@ -114,9 +114,9 @@ INLINE int egress(struct __sk_buff *skb)
     if (seq == p.seq && ack == p.ack && ts_sent == ts)
         return TC_ACT_UNSPEC;
     count->translated_out++;
-    long error = replace32(skb, &p, 4, p.seq, seq);
+    long error = replace32(skb, &p, TCP_SEQ_OFFSET, p.seq, seq);
     if (!error)
-        error = replace32(skb, &p, 8, p.ack, ack);
+        error = replace32(skb, &p, TCP_ACK_OFFSET, p.ack, ack);
     if (!error && o->sack_blocks)
         error = replace_sack(skb, &p, o, &none, d_in, OUTGOING);
     if (!error && ts_sent != ts && !(o->timestamp_at & 1))

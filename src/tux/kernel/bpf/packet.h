@@ -30,6 +30,9 @@
 #define TCP_ECE 0x40u
 #define TCP_CWR 0x80u
 
+#define TCP_SEQ_OFFSET 4u /* in the TCP header */
+#define TCP_ACK_OFFSET 8u
+#define TCP_WINDOW_OFFSET 14u
 #define TCP_CHECK_OFFSET 16u
 
 enum direction { INCOMING, OUTGOING };

@@ -3,44 +3,9 @@
 #ifndef TUX_KERNEL_REPLY_H
 #define TUX_KERNEL_REPLY_H
 
-#include "packet.h"
+#include "checksum.h"
 
 #define STANDARD_BYTES (TCP_BYTES + STANDARD_TIMESTAMP_BYTES)
-
-INLINE __u16 fold(__u64 sum)
-{
-    sum = (sum >> 32) + (sum & 0xffffffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (__u16)sum;
-}
-
-/* Who computes the checksum of this packet? There is no field that says so; but the helper that replaces a part of it
- * leaves it alone when a device will compute it. It is restored. */
-INLINE int checksum_by_device(struct __sk_buff *skb, const struct packet *p)
-{
-    __u16 before = 0, after = 0;
-    __u32 at = p->l4 + TCP_CHECK_OFFSET;
-    if (bpf_skb_load_bytes(skb, at, &before, 2) || bpf_l4_csum_replace(skb, at, 0, NET16(1), 2) ||
-        bpf_skb_load_bytes(skb, at, &after, 2))
-        return -1;
-    if (before == after)
-        return 1;
-    if (bpf_skb_store_bytes(skb, at, &before, 2, 0))
-        return -1;
-    return 0;
-}
-
-INLINE __u64 pseudo_header(const struct packet *p, __u32 tcp_len)
-{
-    __u64 sum = 0;
-    for (__u32 i = 0; i < 4; i++)
-        sum += (__u64)p->tuple.local[i] + p->tuple.remote[i];
-    if (!p->v6)
-        sum -= 2ull * NET32(0xffff); /* the mapped prefix is not on the wire */
-    return sum + NET16(tcp_len) + NET16(PROTOCOL_TCP);
-}
 
 /* Put the header in front of what is behind it already. (RECOMPUTE_CSUM is for devices that give the sum of a whole
  * packet.) */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel tier: three small programs over one set of maps. A request that the engine remembers is answered where
- * it arrives (ingress.h); what the stack sends afterwards is renumbered where it leaves (egress.h); the supervisor
+ * it arrives (ingress.h, step by step); what the stack sends afterwards is renumbered where it leaves (egress.h); the supervisor
  * runs the third to free what connections left behind (reap.h). No HTTP is understood here: heads are compared,
  * answers copied. */
 #include "egress.h"
