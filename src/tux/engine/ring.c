@@ -77,7 +77,7 @@ static int ring_map(struct tux_ring *ring, int memfd, uint32_t capacity)
     return 0;
 }
 
-int tux_ring_create(struct tux_ring *ring, uint32_t capacity)
+int tux_ring_create_bare(struct tux_ring *ring, uint32_t capacity)
 {
     *ring = (struct tux_ring){.memfd = -1, .data_eventfd = -1, .space_eventfd = -1};
     if (!capacity_valid(capacity))
@@ -85,15 +85,25 @@ int tux_ring_create(struct tux_ring *ring, uint32_t capacity)
     int result;
     ring->memfd = memfd_create("tux-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ring->memfd < 0 || ftruncate(ring->memfd, (off_t)(page_bytes() + capacity)) < 0 ||
-        fcntl(ring->memfd, F_ADD_SEALS, RING_SEALS | F_SEAL_SEAL) < 0 ||
-        (ring->data_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
-        (ring->space_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) {
+        fcntl(ring->memfd, F_ADD_SEALS, RING_SEALS | F_SEAL_SEAL) < 0)
         result = -errno;
-    } else {
+    else
         result = ring_map(ring, ring->memfd, capacity);
-    }
     if (result < 0)
         tux_ring_close(ring);
+    return result;
+}
+
+int tux_ring_create(struct tux_ring *ring, uint32_t capacity)
+{
+    int result = tux_ring_create_bare(ring, capacity);
+    if (result < 0)
+        return result;
+    if ((ring->data_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
+        (ring->space_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) {
+        result = -errno;
+        tux_ring_close(ring);
+    }
     return result;
 }
 
@@ -149,6 +159,8 @@ static void eventfd_raise(int fd)
 static void eventfd_empty(int fd)
 {
     uint64_t count;
+    if (fd < 0)
+        return;
     ssize_t ignored = read(fd, &count, sizeof count); /* EAGAIN: it was empty */
     (void)ignored;
 }
@@ -191,9 +203,14 @@ void tux_ring_commit(struct tux_ring *ring, uint32_t size)
     atomic_store_explicit(&ring->shared->written, ring->position, memory_order_release);
 }
 
+bool tux_ring_take_wake(struct tux_ring *ring)
+{
+    return flag_exchange(&ring->shared->reader_sleeps, 0) != 0;
+}
+
 void tux_ring_wake(struct tux_ring *ring)
 {
-    if (flag_exchange(&ring->shared->reader_sleeps, 0) != 0)
+    if (tux_ring_take_wake(ring))
         eventfd_raise(ring->data_eventfd);
 }
 
@@ -247,11 +264,16 @@ int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size)
     return 1;
 }
 
-void tux_ring_release(struct tux_ring *ring)
+bool tux_ring_release_bare(struct tux_ring *ring)
 {
     ring->released = ring->position;
     atomic_store_explicit(&ring->shared->read, ring->position, memory_order_release);
-    if (flag_exchange(&ring->shared->writer_sleeps, 0) != 0)
+    return flag_exchange(&ring->shared->writer_sleeps, 0) != 0;
+}
+
+void tux_ring_release(struct tux_ring *ring)
+{
+    if (tux_ring_release_bare(ring))
         eventfd_raise(ring->space_eventfd);
 }
 

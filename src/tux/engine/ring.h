@@ -36,6 +36,8 @@ struct tux_ring {
 /* Create (both ends live in one process: use two struct tux_ring, the second by tux_ring_attach).
  * Return 0, or -errno. */
 int tux_ring_create(struct tux_ring *ring, uint32_t capacity);
+/* The same without eventfds (they are -1): the ends wake each other by other means, with the functions at the end. */
+int tux_ring_create_bare(struct tux_ring *ring, uint32_t capacity);
 int tux_ring_attach(struct tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity);
 void tux_ring_close(struct tux_ring *ring); /* unmaps; closes the descriptors */
 
@@ -65,5 +67,11 @@ bool tux_ring_waits(const struct tux_ring *ring);
  * awake is called on return (it also empties the eventfd). */
 bool tux_ring_reader_sleep(struct tux_ring *ring);
 void tux_ring_reader_awake(struct tux_ring *ring);
+
+/* For rings without eventfds. They are shared with a process that may be hostile: what it can make blocking, by the flags of
+ * a descriptor that both have, must not be read or written by whoever must not block.
+ * Writer: whether the reader sleeps, and has to be woken. Reader: release, and whether the writer sleeps, and has to be. */
+bool tux_ring_take_wake(struct tux_ring *ring);
+bool tux_ring_release_bare(struct tux_ring *ring);
 
 #endif

@@ -1,0 +1,165 @@
+"""An application's process: its end of the rings to the engines. `tux.apps.port` has the words."""
+
+from collections.abc import Callable
+from socket import socket
+from typing import Final, final
+
+from tux.apps.port import Event, Fields
+
+REQUEST: Final[int]
+BODY: Final[int]
+CREDIT: Final[int]
+GONE: Final[int]
+DRAIN: Final[int]
+ENGINE_GONE: Final[int]
+WINDOW: Final[int]
+"""Body bytes of one exchange that are under way at most, each way."""
+
+class LengthError(ValueError):
+    """The body is longer than the answer's head said, or the head says two things about its length."""
+
+@final
+class Request:
+    """The head of a request, and what came with it. Immutable; made by `Port.take` only."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def query(self) -> bytes: ...
+    @property
+    def minor(self) -> int: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def mount(self) -> bytes: ...
+    @property
+    def client(self) -> tuple[str, int] | None: ...
+    @property
+    def server(self) -> tuple[str, int | None]: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def upgrade(self) -> bool: ...
+    @property
+    def listener(self) -> int:
+        """Number of the listener that it came by."""
+
+@final
+class Port:
+    """The end of all links of this process to engines. Not thread-safe: callers hold a lock, except around `wait`,
+    and for `drain`. Nothing is lost on the way and nothing overtakes: calls write a record into a ring, and wait only
+    while that is full, with the GIL released.
+
+    A key of an exchange that is over is no error: such calls return False, or do nothing."""
+
+    def __init__(self, epoll_fd: int, control: socket | None = None) -> None:
+        """epoll_fd: of `wake_pair`. control: where the supervisor hands over links (b"LINK", the serial number as "<I",
+        and the four descriptors of `attach`) and asks to leave (b"DRAIN", or its end). Both are the port's from here
+        on."""
+
+    def attach(self, serial: int, requests_fd: int, answers_fd: int, wake_fd: int, side_fd: int) -> None:
+        """A new link. The descriptors are the port's from here on. OSError: they are not what they should be."""
+
+    def fileno(self) -> int:
+        """An epoll descriptor that is readable when events may wait (after sleep() returned True)."""
+
+    def take(self) -> Event | None:
+        """The next event, or None."""
+
+    def sleep(self) -> bool:
+        """True: nothing waits, and fileno() will become readable when something does. False: take() again. Does what
+        flush() does."""
+
+    def awake(self) -> None:
+        """After waiting on fileno()."""
+
+    def wait(self, timeout_ms: int = -1) -> bool:
+        """Sleep, with the GIL released, until an event may wait (True), the time is over or a signal came (False)."""
+
+    def answer(
+        self,
+        key: int,
+        status: int,
+        fields: Fields,
+        *,
+        length: int = -1,
+        body: bytes | bytearray | memoryview = b"",
+        end: bool = False,
+        trailers: bool = False,
+    ) -> bool:
+        """The head, once, and what there is of the body. Content-Length may be among the fields, or `length`; with
+        `end` neither is needed. Fields about the connection (Connection, Transfer-Encoding and their like) are the
+        engine's and left out. ValueError: a field cannot be sent; LengthError; nothing was sent then."""
+
+    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:
+        """Bytes of the body. What is over the window is kept here until it fits; the buffer may be used again at once.
+        LengthError: more than `length`; nothing was sent."""
+
+    def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:
+        """Bytes of the body from a regular file, which must not become shorter. The descriptor stays the caller's."""
+
+    def trailers(self, key: int, fields: Fields) -> bool:
+        """The end of an answer that was announced with `trailers`."""
+
+    def inform(self, key: int, status: int, fields: Fields) -> bool:
+        """A 1xx answer but 100 and 101; clients of HTTP/1.0 do not get it."""
+
+    def upgrade(self, key: int, fields: Fields) -> bool:
+        """Answer 101, with Upgrade among the fields: from now on BODY and data() are raw bytes."""
+
+    def credit(self, key: int, n: int) -> None:
+        """So many bytes of the request's body, or of the tunnel, were consumed: as many may come."""
+
+    def abort(self, key: int) -> None:
+        """Cut the connection; before the head the answer is 502."""
+
+    def next(self, key: int) -> None:
+        """Decline before the head: the route's next step gets the request, or the answer is 404."""
+
+    def window(self, key: int) -> int:
+        """Response bytes that may be sent now; at 0 or less, wait for CREDIT. 0 when the exchange is over."""
+
+    def load(self, n: int) -> None:
+        """Does nothing: the port counts the open exchanges itself."""
+
+    def flush(self) -> None:
+        """Wake the engines that were written to."""
+
+    def drain(self) -> None:
+        """Ask the engines for no more requests; DRAIN is the event when the last one has come. From any thread, or a
+        signal handler."""
+
+    def limits(self, max_requests: int, max_memory: int, retire: Callable[[], object]) -> None:
+        """Call `retire`, once, when so many exchanges have ended, or the process is larger than so many bytes then;
+        0: never."""
+
+    @property
+    def open(self) -> int:
+        """Exchanges that are open."""
+
+    @property
+    def finished(self) -> int:
+        """Exchanges that have ended."""
+
+    @property
+    def links(self) -> int:
+        """Links to engines."""
+
+def wake_pair() -> tuple[int, int]:
+    """For the supervisor: (eventfd, which engines write to wake a process, epoll descriptor of that process, which
+    cannot reach the eventfd)."""
+
+def make_rings() -> tuple[int, int]:
+    """For the supervisor: the memory of one link's two rings, (requests, answers). OSError."""

@@ -1,0 +1,467 @@
+"""The process's end of the rings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.unit.apps import engine_double as wire
+from tests.unit.apps.engine_double import EngineDouble
+from tux import _app
+from tux._app import LengthError, Port, Request
+
+HEAD = b"GET /a%20b?q=1 HTTP/1.1\r\nHost: example.org\r\nX-Custom: \xe4 b\r\nHOST-2: \r\n\r\n"
+
+
+@dataclass
+class Rig:
+    port: Port
+    engine: EngineDouble
+    event_fd: int
+    control: socket.socket
+
+    def take(self) -> tuple[int, int, object]:
+        event = self.port.take()
+        assert event is not None
+        return event
+
+    def begin(self, *, tag: int = 0, serial: int = 1, method: bytes = b"GET") -> int:
+        """A request is there, and was taken: its key."""
+        self.engine.get(tag, serial, method=method)
+        kind, key, _ = self.take()
+        assert kind == _app.REQUEST
+        return key
+
+    def second(self) -> EngineDouble:
+        other = EngineDouble(self.event_fd, serial=2)
+        self.port.attach(other.serial, *other.descriptors)
+        return other
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    event_fd, epoll_fd = _app.wake_pair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    port = Port(epoll_fd, theirs)
+    engine = EngineDouble(event_fd)
+    port.attach(engine.serial, *engine.descriptors)
+    yield Rig(port, engine, event_fd, ours)
+    del port
+    engine.close()
+    ours.close()
+    theirs.close()
+    os.close(event_fd)
+
+
+def test_a_request_says_what_the_head_says(rig: Rig) -> None:
+    rig.engine.request(HEAD, mount=b"/shop", body=b"xyz", complete=False, length=10, flags=wire.UPGRADES | wire.HTTPS)
+    kind, key, request = rig.take()
+    assert kind == _app.REQUEST
+    assert isinstance(request, Request)
+    assert request.key == key
+    assert (request.method, request.target, request.path, request.query) == (
+        "GET", b"/a%20b?q=1", b"/a%20b", b"q=1",
+    )  # fmt: skip
+    assert request.headers == [(b"host", b"example.org"), (b"x-custom", b"\xe4 b"), (b"host-2", b"")]
+    assert (request.minor, request.scheme, request.mount, request.listener) == (1, "https", b"/shop", 3)
+    assert request.client == ("192.0.2.7", 40000)
+    assert request.server == ("192.0.2.1", 8080)
+    assert (request.body, request.complete, request.length, request.upgrade) == (b"xyz", False, 10, True)
+    assert rig.port.take() is None
+
+
+def test_unix_sockets_have_no_client(rig: Rig) -> None:
+    rig.engine.request(b"GET / HTTP/1.0\r\n\r\n", peer=("unix:", 0), local=("/run/tux.sock", 0))
+    request = rig.take()[2]
+    assert isinstance(request, Request)
+    assert (request.client, request.server, request.minor) == (None, ("/run/tux.sock", None), 0)
+    assert (request.query, request.mount, request.headers) == (b"", b"", [])
+
+
+def test_the_host_of_an_absolute_target_counts(rig: Rig) -> None:
+    head = b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\nA: 1\r\n\r\n"
+    rig.engine.request(head, flags=wire.ABSOLUTE)
+    request = rig.take()[2]
+    assert isinstance(request, Request)
+    assert request.headers == [(b"host", b"b.example"), (b"a", b"1")]
+    assert request.path == b"/x"
+
+
+def test_one_record_answers(rig: Rig) -> None:
+    key = rig.begin(tag=5, serial=77)
+    fields = [(b"Content-Type", b"text/plain"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked")]
+    assert rig.port.answer(key, 201, fields, body=b"hello", end=True)
+    said = rig.engine.hear()
+    assert (said.kind, said.status, said.tag, said.serial, said.end) == (wire.ANSWER, 201, 5, 77, True)
+    assert (said.length, said.fields, said.body) == (5, b"Content-Type: text/plain\r\n", b"hello")
+    assert rig.engine.hear_all() == []
+    assert not rig.port.data(key, b"more")  # it is over
+    assert not rig.port.answer(key, 200, [])
+    assert rig.port.window(key) == 0
+    assert (rig.port.open, rig.port.finished) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [(b"", b"x"), (b"a b", b"x"), (b"a:", b"x"), (b"a", b"x\r\nb: y"), (b"a", b"\0"), (b"a\n", b"x"), (b"a", b"x\n")],
+)
+def test_no_field_splits_an_answer(rig: Rig, field: tuple[bytes, bytes]) -> None:
+    key = rig.begin()
+    with pytest.raises(ValueError, match="cannot be"):
+        rig.port.answer(key, 200, [(b"ok", b"ok"), field], end=True)
+    assert rig.engine.hear_all() == []
+    assert rig.port.answer(key, 500, [], end=True)
+
+
+def test_content_length_may_be_a_field(rig: Rig) -> None:
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [(b"Content-Length", b"3"), (b"a", b"b")])
+    said = rig.engine.hear()
+    assert (said.length, said.fields) == (3, b"a: b\r\n")
+    with pytest.raises(LengthError):
+        rig.port.data(key, b"four")
+    assert rig.port.data(key, b"abc", end=True)
+    assert rig.engine.hear().body == b"abc"
+
+
+@pytest.mark.parametrize("value", [b"-1", b"x", b"1, 1", b"9999999999999999999", b""])
+def test_content_length_is_a_number(rig: Rig, value: bytes) -> None:
+    key = rig.begin()
+    with pytest.raises(ValueError, match="Content-Length"):
+        rig.port.answer(key, 200, [(b"content-length", value)])
+
+
+def test_lengths_that_differ_are_an_error(rig: Rig) -> None:
+    key = rig.begin()
+    with pytest.raises(LengthError):
+        rig.port.answer(key, 200, [(b"content-length", b"3")], body=b"four", end=True)
+    with pytest.raises(LengthError):
+        rig.port.answer(key, 200, [(b"content-length", b"3")], length=4)
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+def test_answers_without_body(rig: Rig, method: bytes, status: int) -> None:
+    key = rig.begin(method=method)
+    assert rig.port.answer(key, status, [], body=b"dropped", end=True)
+    said = rig.engine.hear()
+    assert (said.length, said.body, said.end) == (-1, b"", True)
+
+
+def test_large_bodies_go_in_pieces_within_the_window(rig: Rig) -> None:
+    key = rig.begin()
+    body = bytes(range(256)) * 4096  # 1 MiB: four windows
+    assert rig.port.answer(key, 200, [], body=body, end=True)
+    assert rig.port.window(key) == _app.WINDOW - len(body)
+    heard = [rig.engine.hear()]
+    got = heard[0].body
+    for _ in range(100):
+        for said in rig.engine.hear_all():
+            heard.append(said)
+            got += said.body
+        if heard[-1].end:
+            break
+        assert len(got) % _app.WINDOW == 0
+        rig.engine.say(wire.CREDIT, n=_app.WINDOW)
+        assert rig.take()[0] == _app.CREDIT
+    assert heard[0].length == len(body)
+    assert got == body
+    assert rig.port.open == 0
+
+
+def test_what_is_kept_stays_in_order(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"file")
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], trailers=True)
+    assert rig.port.data(key, bytes(_app.WINDOW - 10))
+    assert rig.port.window(key) == 10
+    assert rig.port.data(key, b"0123456789abc")
+    with path.open("rb") as file:
+        assert rig.port.file(key, file.fileno(), 0, 4, end=False)
+    assert rig.port.data(key, b"last")
+    assert rig.port.trailers(key, [(b"digest", b"x")])
+    assert rig.port.window(key) < 0
+    sent = rig.engine.hear_all()
+    assert sum(said.n for said in sent) == _app.WINDOW
+    assert sent[-1].body[-10:] == b"0123456789"
+    rig.engine.say(wire.CREDIT, n=_app.WINDOW)
+    rig.take()
+    rest = rig.engine.hear_all()
+    assert [said.kind for said in rest] == [wire.DATA, wire.FILE, wire.DATA, wire.TRAILER]
+    assert (rest[0].body, rest[2].body, rest[3].rest) == (b"abc", b"last", b"digest: x\r\n")
+    fd = rig.engine.descriptor()
+    assert os.pread(fd, 10, 0) == b"file"
+    os.close(fd)
+
+
+def test_a_file_goes_by_its_descriptor(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], length=4)
+    with path.open("rb") as file:
+        assert rig.port.file(key, file.fileno(), 3, 4)
+    rig.engine.hear()
+    said = rig.engine.hear()
+    assert (said.kind, said.end, struct.unpack("<QQQ", said.rest)) == (wire.FILE, True, (3, 4, 1))
+    fd = rig.engine.descriptor()
+    assert os.pread(fd, 4, 3) == b"3456"
+    os.close(fd)
+
+
+def test_bodies_of_requests_and_their_credit(rig: Rig) -> None:
+    rig.engine.request(b"POST / HTTP/1.1\r\n\r\n", complete=False)
+    _, key, _ = rig.take()
+    rig.engine.say(wire.BODY, n=3, rest=b"abc")
+    rig.engine.say(wire.BODY, n=0, flags=wire.END)
+    assert rig.take() == (_app.BODY, key, (b"abc", False))
+    rig.port.credit(key, _app.WINDOW // 4 - 1)
+    assert rig.engine.hear_all() == []
+    rig.port.credit(key, 1)
+    said = rig.engine.hear()
+    assert (said.kind, said.n) == (wire.CONSUMED, _app.WINDOW // 4)
+    assert rig.take() == (_app.BODY, key, (b"", True))
+    rig.port.credit(key, _app.WINDOW)  # nobody needs to know any more
+    assert rig.engine.hear_all() == []
+
+
+def test_a_client_that_is_gone(rig: Rig) -> None:
+    key = rig.begin()
+    rig.engine.say(wire.GONE)
+    assert rig.take() == (_app.GONE, key, False)
+    assert rig.port.answer(key, 200, [])
+    rig.engine.say(wire.GONE, flags=wire.HARD)
+    assert rig.take() == (_app.GONE, key, True)
+    assert not rig.port.data(key, b"x", end=True)
+    again = rig.begin(serial=2)  # the same tag
+    assert again != key
+    assert not rig.port.data(key, b"x")
+
+
+def test_late_events_meet_no_other_exchange(rig: Rig) -> None:
+    key = rig.begin(serial=8)
+    rig.engine.say(wire.BODY, serial=7, n=1, rest=b"x")
+    rig.engine.say(wire.CREDIT, tag=4000, serial=8, n=1)
+    assert rig.port.take() is None
+    assert rig.port.window(key) == _app.WINDOW
+
+
+def test_small_words(rig: Rig) -> None:
+    first, second, third = rig.begin(), rig.begin(tag=1, serial=2), rig.begin(tag=2, serial=3)
+    assert rig.port.inform(first, 103, [(b"link", b"</a>")])
+    assert rig.port.upgrade(first, [(b"Upgrade", b"websocket"), (b"Connection", b"upgrade")])
+    rig.port.abort(second)
+    rig.port.next(third)
+    said = rig.engine.hear_all()
+    assert [(one.kind, one.tag, one.status) for one in said] == [
+        (wire.INFORM, 0, 103), (wire.UPGRADE, 0, 0), (wire.ABORT, 1, 0), (wire.NEXT, 2, 0),
+    ]  # fmt: skip
+    assert said[1].rest == b"Upgrade: websocket\r\n"
+    assert rig.port.open == 1
+    with pytest.raises(RuntimeError):
+        rig.port.answer(first, 200, [])
+
+
+def test_words_out_of_order_are_errors(rig: Rig) -> None:
+    key = rig.begin()
+    with pytest.raises(RuntimeError):
+        rig.port.data(key, b"x")
+    with pytest.raises(RuntimeError):
+        rig.port.trailers(key, [])
+    with pytest.raises(ValueError, match="status 100"):
+        rig.port.inform(key, 100, [])
+    with pytest.raises(ValueError, match="status 99"):
+        rig.port.answer(key, 99, [])
+    assert rig.engine.hear_all() == []
+
+
+def test_engines_are_woken_when_they_sleep(rig: Rig) -> None:
+    key = rig.begin()
+    rig.port.answer(key, 200, [])
+    rig.port.flush()
+    wakes = [rig.engine.raised()]
+    rig.engine.sleep()
+    rig.port.data(key, b"x")
+    wakes.append(rig.engine.raised())
+    rig.port.flush()
+    wakes.append(rig.engine.raised())
+    rig.engine.sleep()
+    rig.port.data(key, b"y", end=True)
+    assert rig.port.sleep()
+    wakes.append(rig.engine.raised())
+    assert wakes == [False, False, True, True]
+    assert rig.engine.load == 0
+
+
+def test_the_load_is_what_is_open(rig: Rig) -> None:
+    keys = [rig.begin(tag=tag) for tag in range(3)]
+    assert rig.port.take() is None
+    assert rig.engine.load == 3
+    rig.port.answer(keys[1], 200, [], end=True)
+    assert rig.port.take() is None
+    assert rig.engine.load == 2
+
+
+def test_waiting_ends_with_a_request(rig: Rig) -> None:
+    assert not rig.port.wait(0)
+
+    def come() -> None:
+        rig.engine.get()
+        rig.engine.wake()
+
+    waker = threading.Timer(0.05, come)
+    waker.start()
+    assert rig.port.wait(10_000)
+    waker.join()
+    assert rig.take()[0] == _app.REQUEST
+    rig.engine.get(1, 2)
+    assert rig.port.wait(10_000)  # without a wake-up: it is there
+
+
+def test_waiting_ends_with_a_signal(rig: Rig) -> None:
+    seen = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _frame: seen.append(number))
+    sender = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    sender.start()
+    while not seen:
+        assert not rig.port.wait(10_000)
+    sender.join()
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_an_engine_that_dies(rig: Rig) -> None:
+    key = rig.begin()
+    other = rig.second()
+    other.get()
+    other_key = rig.take()[1]
+    rig.engine.side.close()
+    assert rig.port.wait(10_000)
+    assert rig.take() == (_app.GONE, key, True)
+    assert rig.take()[0] == _app.ENGINE_GONE
+    assert rig.port.take() is None
+    assert not rig.port.answer(key, 200, [], end=True)
+    assert rig.port.answer(other_key, 200, [], end=True)
+    assert other.hear().end
+    other.close()
+
+
+def test_a_broken_engine_is_a_dead_one(rig: Rig) -> None:
+    key = rig.begin()
+    rig.engine.requests.set_word(0, 12345)
+    assert rig.take() == (_app.GONE, key, True)
+    assert rig.take()[0] == _app.ENGINE_GONE
+    assert rig.port.links == 0
+
+
+def test_leaving(rig: Rig) -> None:
+    other = rig.second()
+    key = rig.begin()
+    rig.port.drain()
+    assert rig.port.wait(10_000)
+    for engine in (rig.engine, other):
+        assert engine.hear().kind == wire.LEAVE
+    rig.engine.get(1, 2)
+    rig.engine.say(wire.DRAIN)
+    assert rig.take()[0] == _app.REQUEST
+    assert rig.port.take() is None
+    other.say(wire.DRAIN)
+    assert rig.port.take() == (_app.DRAIN, 0, None)
+    assert rig.port.take() is None
+    late = EngineDouble(rig.event_fd, serial=3)
+    rig.port.attach(late.serial, *late.descriptors)
+    assert late.hear().kind == wire.LEAVE
+    assert rig.port.answer(key, 200, [], end=True)
+    late.close()
+    other.close()
+
+
+def test_links_come_from_the_supervisor(rig: Rig) -> None:
+    other = EngineDouble(rig.event_fd, serial=9)
+    socket.send_fds(rig.control, [struct.pack("<4sI", b"LINK", 9)], list(other.descriptors))
+    for fd in other.descriptors:
+        os.close(fd)
+    assert rig.port.wait(10_000)
+    assert rig.port.links == 2
+    other.get()
+    assert rig.take()[0] == _app.REQUEST
+    rig.control.send(b"DRAIN")
+    rig.port.wait(10_000)
+    assert other.hear().kind == wire.LEAVE
+    other.close()
+
+
+def test_the_end_of_the_supervisor_drains(rig: Rig) -> None:
+    rig.control.close()
+    rig.port.wait(10_000)
+    assert rig.engine.hear().kind == wire.LEAVE
+
+
+def test_a_full_ring_waits_for_the_engine(rig: Rig) -> None:
+    keys = [rig.begin(tag=tag) for tag in range(8)]
+    read: list[wire.Said] = []
+
+    def engine() -> None:
+        while sum(said.end for said in read) < len(keys):
+            if rig.engine.raised():
+                rig.engine.sleep()
+            read.extend(rig.engine.hear_all())
+
+    rig.engine.sleep()
+    reader = threading.Thread(target=engine)
+    reader.start()
+    for key in keys:
+        assert rig.port.answer(key, 200, [], body=bytes(_app.WINDOW), end=True)
+    rig.port.flush()
+    reader.join()
+    assert sum(said.n for said in read) == len(keys) * _app.WINDOW
+
+
+def test_a_full_ring_of_a_dead_engine_is_no_trap(rig: Rig) -> None:
+    keys = [rig.begin(tag=tag) for tag in range(3)]
+    closer = threading.Timer(0.05, rig.engine.side.close)
+    closer.start()
+    assert not all(rig.port.answer(key, 200, [], body=bytes(_app.WINDOW), end=True) for key in keys)
+    closer.join()
+
+
+def test_retirement(rig: Rig) -> None:
+    retired: list[int] = []
+    rig.port.limits(2, 0, lambda: retired.append(1))
+    for tag in range(3):
+        assert retired == [1][: max(0, tag - 1)]
+        rig.port.answer(rig.begin(tag=tag), 200, [], end=True)
+    assert retired == [1]
+
+
+def test_a_process_that_is_too_large(rig: Rig) -> None:
+    retired: list[int] = []
+    rig.port.limits(0, 1, lambda: retired.append(1))
+    rig.port.abort(rig.begin())
+    assert retired == [1]
+    rig.port.limits(0, 1 << 50, lambda: retired.append(2))
+    rig.port.abort(rig.begin())
+    assert retired == [1]
+
+
+def test_a_hostile_or_broken_engine_only_says_nothing(rig: Rig) -> None:
+    rig.engine.requests.write(b"")
+    rig.engine.requests.write(b"\x01" * 15)
+    rig.engine.requests.write(b"\x01" * 200)
+    rig.engine.say(99)
+    rig.engine.say(wire.BODY, n=100)
+    assert rig.port.take() is None
+
+
+def test_a_ring_that_is_none_is_refused(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(4096))
+    fds = [os.open(tmp_path / "file", os.O_RDWR) for _ in range(4)]
+    with pytest.raises(OSError, match="Invalid"):
+        rig.port.attach(1, *fds)
