@@ -238,7 +238,7 @@ def detect(application: Any, name: str) -> Literal["wsgi", "asgi"]:
         return "wsgi"
     raise LoadError(
         f"whether {name} ({_kind(application)}) is a WSGI or an ASGI application cannot be seen; "
-        'say it (--interface wsgi, or `interface = "wsgi"`)'
+        'say it (--app-interface wsgi, or `interface = "wsgi"`)'
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Event, Fields
 
-WINDOW_BYTES = 256 * 1024
+WINDOW_BYTES = 128 * 1024
 PATIENCE_S = 20.0
 """After so long without what a test waits for, it fails."""
 

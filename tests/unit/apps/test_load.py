@@ -261,7 +261,7 @@ def none() -> Any: ...
         (one, "as ASGI 2 applications are"),
         (two, "called with three: scope, receive, send"),
         (none, "seems to be a factory"),
-        (AnyArguments(), "cannot be seen; say it (--interface wsgi"),
+        (AnyArguments(), "cannot be seen; say it (--app-interface wsgi"),
         (AnyArguments, "a:b is a class; expected an application"),
         (WsgiObject, "a:b is a class; expected an application"),
     ],

@@ -124,7 +124,7 @@ def test_other_requests_go_on_while_a_client_does_not_read(serving: Serve, threa
         return [b"x" * (2 * WINDOW_BYTES)] if environ["PATH_INFO"] == "/big" else [b"small"]
 
     port = serving(application, reads=False, threads=threads)
-    big = port.request(target="/big").until("self.unread == 262144")
+    big = port.request(target="/big").until(f"self.unread == {WINDOW_BYTES}")
     small = port.request()
     if threads > 1:
         assert small.done().body == b"small"
@@ -451,7 +451,7 @@ def test_client_that_is_gone_is_an_oserror_of_write(serving: Serve, errors: Erro
 def test_client_leaves_while_the_window_is_closed(serving: Serve) -> None:
     result = Blocks(b"x" * (2 * WINDOW_BYTES))
     port = serving(gives(result), validate=False, reads=False)
-    answer = port.request().until("self.unread == 262144")
+    answer = port.request().until(f"self.unread == {WINDOW_BYTES}")
     port.hang_up(answer)
     port.drain()
     answer.until("self.gone")
