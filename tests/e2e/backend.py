@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import struct
 import threading
@@ -213,6 +214,6 @@ def config_of(path: Path, *urls: str, workers: int = 1, **options: Any) -> Path:
     """A configuration that forwards everything to these servers. Options are those of `[upstream.NAME]`."""
     lines = ["[server]", f"workers = {workers}", 'listen = ["127.0.0.1:0"]', 'access_log = "off"', "[upstream.back]"]
     lines.append(f"servers = [{', '.join(repr(url) for url in urls)}]")
-    lines += [f"{name} = {value!r}" for name, value in options.items()]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in options.items()]
     path.write_text("\n".join([*lines, "[[site]]", 'forward = "back"', ""]))
     return path

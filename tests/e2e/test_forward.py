@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import socket
 import threading
@@ -313,3 +314,61 @@ def test_upgrades(forward: Forward) -> None:
         assert rest == b"bye"
     h2c = request("/", connection="Upgrade, HTTP2-Settings, close", upgrade="h2c", http2_settings="x")
     assert body_of(exchange(server, h2c)) == b"no"
+
+
+def test_options_of_fields(forward: Forward) -> None:
+    """By default no underscores, but upgrades; or the other way round."""
+    for options, underscore, upgrade in (({}, False, True), ({"underscores": True, "upgrade": False}, True, False)):
+        server, _ = forward(**options)
+        data = b"GET / HTTP/1.1\r\nHost: a\r\nX_Y: z\r\nConnection: close, upgrade\r\nUpgrade: websocket\r\n\r\n"
+        received = body_of(exchange(server, data))
+        assert (b"\r\nX_Y: z\r\n" in received) == underscore
+        assert (b"\r\nUpgrade: websocket\r\n" in received) == upgrade
+
+
+# ---- The server around it.
+
+
+def test_a_stop_waits(forward: Forward) -> None:
+    """What is under way is finished, idle connections to the backend are no hindrance."""
+    there, go = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        while (found := peer.request()) is not None:
+            if found.target == "/slow":
+                there.set()
+                assert go.wait(PATIENCE)
+            peer.ok(LARGE)
+
+    server, _ = forward(script)
+    with Client(server) as client, Client(server) as other:
+        assert other.ask("/quick").body == LARGE
+        client.sock.sendall(request("/slow"))
+        assert there.wait(PATIENCE)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        other.reader.expect_end()
+        go.set()
+        assert client.reader.response().body == LARGE
+        client.reader.expect_end()
+        stopper.join(PATIENCE)
+        assert not stopper.is_alive()
+
+
+def test_the_log(site: Path) -> None:
+    """One line for each, with the status and the bytes that the client got."""
+    log = site / "forward.log"
+    backend = Backend()
+    with tux.Server(forward=backend.url, workers=1, access_log=log, log_format="json") as server:
+        with Client(server) as client:
+            length = len(client.ask("/x?y").body)
+        backend.close()
+        with Client(server) as client:
+            assert client.ask("/dead").status == 502
+        stop(server)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["target"], line["status"], line["tier"]) for line in lines] == [
+        ("/x?y", 200, "forward"),
+        ("/dead", 502, "error"),
+    ]
+    assert lines[0]["bytes"] == length

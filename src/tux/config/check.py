@@ -12,13 +12,15 @@ from tux.config.origins import chain
 from tux.config.origins.static import check_shared
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.errors import Problem
-from tux.http.head import is_value
 
 Place = tuple[str | int, ...]
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """netdevice(7): at most 15 bytes, no slash, no white space; a colon would be an alias."""
+_HOST_VALUE = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,249})(:[0-9]{1,5})?", re.ASCII)
+"""Of Host, as the engine sends it; at most 255 bytes."""
+
 MAX_WEIGHT = 1000
 """Of a server in an upstream: finer shares make no sense."""
 
@@ -105,8 +107,8 @@ def _upstreams(config: Config) -> Iterator[Problem]:
         for i, weight in enumerate(upstream.weights):
             if not 1 <= weight <= MAX_WEIGHT:
                 yield Problem((*place, "weights", i), f"expected 1 to {MAX_WEIGHT}, got {weight}")
-        if not is_value(upstream.host):
-            yield Problem((*place, "host"), "not a valid field value")
+        if not _HOST_VALUE.fullmatch(upstream.host):
+            yield Problem((*place, "host"), f"expected keep, server, or HOST[:PORT], got {shown(upstream.host)}")
 
 
 def _name(name: str, place: Place) -> Iterator[Problem]:

@@ -34,6 +34,17 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             min_length=1,
         ),
     ] = "keep"
+    underscores: Annotated[
+        bool,
+        Doc(
+            """Pass on fields with an underscore in their names. Many applications cannot tell `X_User` from `X-User`,
+            so without it they are dropped.""",
+        ),
+    ] = False
+    upgrade: Annotated[
+        bool,
+        Doc("Pass on requests to switch to another protocol (WebSocket); without it they are ordinary requests."),
+    ] = True
     keepalive: Annotated[
         int, Doc("Idle connections that each worker keeps open to each server; 0: none.", ge=0, le=50_000)
     ] = 64

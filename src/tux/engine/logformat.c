@@ -197,6 +197,10 @@ static const char *tier_name(uint8_t tier)
         return "error";
     case 'k':
         return "kernel";
+    case 'f':
+        return "forward";
+    case 'a':
+        return "app";
     default:
         return "unknown";
     }
