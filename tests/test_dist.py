@@ -123,7 +123,7 @@ def test_metadata(wheel: Path) -> None:
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Description-Content-Type"] == "text/markdown"
     required = [text for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text]
-    assert sorted(re.split(r"[^\w-]", text)[0] for text in required) == ["click", "msgspec"]
+    assert sorted(re.split(r"[^\w-]", text)[0] for text in required) == ["click", "msgspec", "wsproto"]
     assert "tux = tux.cli:main" in entry_points
 
 

@@ -107,7 +107,7 @@ class Port(Protocol):
         fields: Fields,
         *,
         length: int = -1,
-        body: bytes = b"",
+        body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
     ) -> bool:

@@ -213,7 +213,7 @@ class FakePort:
         fields: Fields,
         *,
         length: int = -1,
-        body: bytes = b"",
+        body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
     ) -> bool:
@@ -224,7 +224,7 @@ class FakePort:
                 return False
             assert not answer.status, "answered twice"
             answer.status, answer.fields, answer.length = status, list(fields), length
-            return self._take(answer, body, end)
+            return self._take(answer, bytes(body), end)
 
     def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:
         with self._call():

@@ -1,0 +1,279 @@
+"""Serve an ASGI application: events of the port become calls of the application, on one event loop.
+
+A turn: all events that wait are taken, and each new request becomes a task; the tasks run, up to where they wait; then
+the engines are woken, once for all that was written. Only when nothing more has come meanwhile the port goes to sleep,
+until its descriptor is readable: so under load nobody makes a system call to wake anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol, cast
+
+from tux.apps.asgi.handshake import HandshakeError, is_websocket, read_offer
+from tux.apps.asgi.http import HttpExchange
+from tux.apps.asgi.lifespan import Lifespan
+from tux.apps.asgi.scope import Application, Scopes
+from tux.apps.options import AppOptions
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Port, Request
+from tux.errors import quoted
+
+logger = logging.getLogger("tux.app")
+
+EVENTS_PER_TURN: Final = 256
+"""Events that are taken before the tasks get their turn; the rest follows after them."""
+CANCEL_SECONDS: Final = 2.0
+"""How long tasks that were cancelled may take to end. Who ignores it is left behind: the process ends."""
+
+
+class Exchange(Protocol):
+    """What the server needs of a request at work, be it HTTP or a WebSocket."""
+
+    key: int
+    task: Any
+
+    def run(self) -> Coroutine[Any, Any, None]: ...
+    def on_body(self, data: bytes, *, end: bool) -> None: ...
+    def on_credit(self) -> None: ...
+    def on_gone(self, *, hard: bool) -> None: ...
+    def on_drain(self) -> None: ...
+
+
+def serve(port: Port, application: Application, options: AppOptions, ready: Callable[[], None] | None = None) -> None:
+    """Serve until DRAIN came and all requests have ended, or their grace is over. `ready` is called when the
+    application has started, before the first request. LoadError: it could not start."""
+    loop = new_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_main(port, application, options, ready))
+    finally:
+        try:
+            loop.run_until_complete(_tidy_up())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, if it is installed."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop()
+    return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+
+
+async def _main(
+    port: Port, application: Application, options: AppOptions, ready: Callable[[], None] | None = None
+) -> None:
+    lifespan = Lifespan(application, options.name, options.lifespan)
+    await lifespan.startup()
+    if ready is not None:
+        ready()
+    try:
+        await Server(port, application, options, lifespan.state).run()
+    finally:
+        await lifespan.shutdown()
+
+
+async def _tidy_up() -> None:
+    """Tasks that the application left behind."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), CANCEL_SECONDS)
+
+
+class Server:
+    """The requests of one process."""
+
+    def __init__(self, port: Port, application: Application, options: AppOptions, state: dict[str, Any]) -> None:
+        self.port = port
+        self.application = application
+        self.options = options
+        self.scopes = Scopes(options.root_path, state)
+        self.loop = asyncio.get_running_loop()
+        self.is_draining = False
+        """No more requests come; those at work go on."""
+        self.is_ending = False
+        """The grace is over: what is at work is cancelled."""
+        self._context = contextvars.copy_context()
+        """Of all requests at their beginning: none begins with what another one has set."""
+        self._exchanges: dict[int, Exchange] = {}
+        """Those at work, by key."""
+        self._lingering: set[Exchange] = set()
+        """Those at work that are answered, and whose key belongs to another one already."""
+        self._is_asleep = False
+        self._is_settling = False
+        """The end of the turn is scheduled."""
+        self._drained: asyncio.Future[None] = self.loop.create_future()
+        self._idle: asyncio.Future[None] = self.loop.create_future()
+
+    async def run(self) -> None:
+        """Serve until all is finished after DRAIN."""
+        self.loop.add_reader(self.port.fileno(), self._on_readable)
+        self._settle_soon()
+        try:
+            await self._drained
+            self._check_idle()
+            await asyncio.wait((self._idle,), timeout=self.options.grace)
+            if not self._idle.done():
+                await self._end_all()
+            if self._idle.done():
+                self._idle.result()
+        finally:
+            self.loop.remove_reader(self.port.fileno())
+            self.port.flush()
+
+    async def _end_all(self) -> None:
+        self.is_ending = True
+        left = [*self._exchanges.values(), *self._lingering]
+        logger.warning("application %s: %d requests did not end within their grace", self.options.name, len(left))
+        for exchange in left:
+            exchange.task.cancel()
+        await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
+
+    # Turns
+
+    def _on_readable(self) -> None:
+        self.port.awake()
+        self._is_asleep = False
+        self._settle()
+
+    def _settle_soon(self) -> None:
+        if not self._is_settling:
+            self._is_settling = True
+            # Without the context it would be that of the task that wrote, and the next requests would begin with it.
+            self.loop.call_soon(self._settle, context=self._context)
+
+    def _settle(self) -> None:
+        """The end of a turn, and the beginning of the next if there is one."""
+        self._is_settling = False
+        try:
+            port = self.port
+            port.flush()
+            if self._is_asleep:
+                return
+            if self._take_events():
+                self._settle_soon()
+            elif port.sleep():
+                self._is_asleep = True
+            else:
+                self._settle_soon()
+        except BaseException as error:  # noqa: BLE001 (the loop would log it and go on, deaf)
+            awaited = self._idle if self._drained.done() else self._drained
+            if not awaited.done():
+                awaited.set_exception(error)
+
+    def _take_events(self) -> bool:
+        """Whether there were any."""
+        take = self.port.take
+        for n in range(EVENTS_PER_TURN):
+            event = take()
+            if event is None:
+                return n > 0
+            kind, key, payload = event
+            if kind == REQUEST:
+                self._begin(cast("Request", payload))
+                continue
+            if kind == DRAIN:
+                self._drain()
+                continue
+            exchange = self._exchanges.get(key)
+            if exchange is None:
+                continue
+            if kind == BODY:
+                data, end = cast("tuple[bytes, bool]", payload)
+                exchange.on_body(data, end=end)
+            elif kind == CREDIT:
+                exchange.on_credit()
+            elif kind == GONE:
+                exchange.on_gone(hard=bool(payload))
+        return True
+
+    def wrote(self) -> None:
+        """Something was written to the port: the engines are told at the end of the turn."""
+        if not self._is_settling:
+            self._settle_soon()
+
+    # Requests
+
+    def _begin(self, request: Request) -> None:
+        exchange: Exchange
+        if request.upgrade and is_websocket(request):
+            from tux.apps.asgi.websocket import WebSocketExchange  # wsproto is needed by WebSockets only
+
+            try:
+                exchange = WebSocketExchange(self, request, read_offer(request.headers))
+            except HandshakeError as error:
+                self._refuse(request, error)
+                return
+        else:
+            exchange = HttpExchange(self, request)
+        key = exchange.key
+        if key in self._exchanges:
+            self._lingering.add(self._exchanges[key])
+        self._exchanges[key] = exchange
+        exchange.task = _start(exchange.run(), self.loop)
+
+    def _refuse(self, request: Request, error: HandshakeError) -> None:
+        body = error.reason.encode()
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), *error.fields]
+        self.port.answer(request.key, error.status, fields, body=body, end=True)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The application has returned."""
+        if self._exchanges.get(exchange.key) is exchange:
+            del self._exchanges[exchange.key]
+        else:
+            self._lingering.discard(exchange)
+        if self.is_draining:
+            self._check_idle()
+
+    def _drain(self) -> None:
+        if self.is_draining:
+            return
+        self.is_draining = True
+        for exchange in list(self._exchanges.values()):
+            exchange.on_drain()
+        if not self._drained.done():
+            self._drained.set_result(None)
+
+    def _check_idle(self) -> None:
+        if not self._exchanges and not self._lingering and not self._idle.done():
+            self._idle.set_result(None)
+
+    # The log
+
+    def report(self, request: Request, error: BaseException) -> None:
+        """The application failed."""
+        logger.error(
+            "application %s failed at %s %s", self.options.name, request.method, _where(request), exc_info=error
+        )
+
+    def complain(self, request: Request, what: str) -> None:
+        """The application does not keep to the specification."""
+        logger.error("application %s %s, at %s %s", self.options.name, what, request.method, _where(request))
+
+
+def _where(request: Request) -> str:
+    return quoted(request.path.decode("latin-1"))
+
+
+if sys.version_info >= (3, 12):
+
+    def _start(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        """It runs at once, up to where it waits."""
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _start(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        return asyncio.Task(coroutine, loop=loop)
