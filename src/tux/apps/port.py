@@ -145,3 +145,7 @@ class Port(Protocol):
 
     def flush(self) -> None:
         """Wake the engines that were written to."""
+
+    @property
+    def open(self) -> int:
+        """Exchanges that are not over. The end of one may have been given, but wait for the window."""

@@ -61,6 +61,8 @@ class Answer:
         self.ended = self.aborted = self.gone = self.upgraded = False
         self.informed: list[tuple[int, Fields]] = []
         self.trailers: Fields | None = None
+        self.kept: tuple[int, bool] | None = None
+        """A file that is sent when the client reads: its length, and whether it is the end."""
         self.unread = 0
         """Bytes that the client has not taken."""
 
@@ -96,7 +98,7 @@ class FakePort:
         self.reads = reads
         self.changed = threading.Condition(threading.RLock())
         self.answers: dict[int, Answer] = {}
-        self.open: set[int] = set()
+        self.unended: set[int] = set()
         self.loads: list[int] = []
         self.flushes = 0
         self.waits = 0
@@ -119,7 +121,7 @@ class FakePort:
         with self.changed:
             self._key += 1
             answer = self.answers[self._key] = Answer(self._key, self)
-            self.open.add(self._key)
+            self.unended.add(self._key)
             request = FakeRequest(
                 self._key,
                 method,
@@ -137,6 +139,10 @@ class FakePort:
     def read(self, answer: Answer, count: int) -> None:
         """The client takes bytes of the answer."""
         with self.changed:
+            if answer.kept:
+                _, end = answer.kept
+                answer.kept = None
+                self._end(answer, end)
             count = min(count, answer.unread)
             answer.unread -= count
             self._put((CREDIT, answer.key, count))
@@ -146,7 +152,7 @@ class FakePort:
         with self.changed:
             if hard:
                 answer.gone = True
-                self.open.discard(answer.key)
+                self.unended.discard(answer.key)
             self._put((GONE, answer.key, hard))
 
     def drain(self) -> None:
@@ -177,6 +183,10 @@ class FakePort:
             self.errors.append(f"a call for {key}, which has ended")
             raise AssertionError(self.errors[-1])
         return None if answer.gone else answer
+
+    @property
+    def open(self) -> int:
+        return len(self.unended)
 
     def fileno(self) -> int:
         raise NotImplementedError
@@ -248,7 +258,7 @@ class FakePort:
     def _end(self, answer: Answer, end: bool) -> None:
         if end:
             answer.ended = True
-            self.open.discard(answer.key)
+            self.unended.discard(answer.key)
 
     def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:
         with self._call():
@@ -257,7 +267,10 @@ class FakePort:
                 return False
             answer.files.append((offset, length))
             answer.pieces.append(os.pread(fd, length, offset))
-            self._end(answer, end)
+            if self.reads:
+                self._end(answer, end)
+            else:
+                answer.kept = (length, end)
             return True
 
     def trailers(self, key: int, fields: Fields) -> bool:
@@ -297,7 +310,7 @@ class FakePort:
             answer = self._open(key)
             if answer is not None:
                 answer.aborted = True
-                self.open.discard(key)
+                self.unended.discard(key)
 
     def next(self, key: int) -> None:
         self.abort(key)

@@ -155,7 +155,7 @@ class Pool:
                 if event[0] == REQUEST:
                     return self._new(event)
                 self._note(event)
-            elif self._draining:
+            elif self._draining and self.port.open <= len(self._exchanges):  # nothing is kept back in the port
                 self._pass_on()
                 return None
             else:

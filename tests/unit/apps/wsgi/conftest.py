@@ -41,7 +41,7 @@ def serving(caplog: pytest.LogCaptureFixture) -> Iterator[Serve]:
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert port.errors == []
-        assert port.open == set()
+        assert port.unended == set()
         assert not port.pool._exchanges
 
 

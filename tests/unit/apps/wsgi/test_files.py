@@ -133,6 +133,15 @@ def test_two_threads_of_a_pipe(serving: Serve) -> None:
     assert (answer.files, answer.body) == ([], b"through a pipe")
 
 
+def test_drain_waits_for_a_file_that_the_client_has_not_taken(serving: Serve, path: Path) -> None:
+    port = serving(sends(Kept(path)), validate=False, reads=False, threads=3)
+    answer = port.request().until("self.kept")
+    port.drain()
+    answer.until("self._port.waits and not self._port._events")
+    port.read(answer, len(CONTENT))
+    assert answer.done().body == CONTENT
+
+
 # What has a descriptor, and what the descriptor is worth
 
 

@@ -165,6 +165,8 @@ def test_ready_is_called_before_requests_are_taken() -> None:
     calls: list[str] = []
 
     class Port:
+        open = 0
+
         def take(self) -> Any:
             calls.append("take")
             return (4, 0, None) if len(calls) < 3 else None
