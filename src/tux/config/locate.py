@@ -108,7 +108,10 @@ class _Scanner:
             if self.text[self.at : self.at + 1] in ('"', "'"):
                 import tomllib  # as in tux.config.load
 
-                parts.append(str(tomllib.loads("k=" + self._match(_STRING))["k"]))
+                try:
+                    parts.append(str(tomllib.loads("k=" + self._match(_STRING))["k"]))
+                except tomllib.TOMLDecodeError:
+                    raise _LostError from None
             else:
                 parts.append(self._match(_BARE))
             self._skip(_BLANK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tux.config import emit, locate
@@ -128,6 +128,8 @@ def test_every_key_of_any_document_is_found_on_a_line_that_has_it(tree: dict[str
     visit(tree, ())
 
 
+@example('"\\0"')
+@example('"\x08"')
 @given(st.text(max_size=60) | st.text("[]{}=,.\"'#\n\\ a", max_size=60))
 def test_any_text_ends(text: str) -> None:
     locate.lines(text)
