@@ -114,10 +114,9 @@ class TestDeath:
         with open_world(Net(), stops=False, workers=2) as world, Load(world) as load:
             load.more()
             workers = world.server.worker_pids()
-            status = world.lab.status(world.server.pid)
-            assert status.state == "answering"
-            load.may_end = True
             pid = world.server.pid
+            until(lambda: world.lab.status(pid).state == "answering", "its heart beats")
+            load.may_end = True
             world.server.kill(signal.SIGKILL)
             world.server.wait(PATIENCE)
             died = time.monotonic()

@@ -70,6 +70,7 @@ class TestStatus:
     def test_a_server_that_answers(self, world: World) -> None:
         with Asker(world) as asker:
             answered(world, asker)
+            until(lambda: sets(world)[0]["state"] == "answering", "its heart beats")
             (found,) = sets(world)
             assert (found["pid"], found["state"]) == (world.server.pid, "answering")
             assert found["interfaces"] == [world.lab.interface]

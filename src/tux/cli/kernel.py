@@ -6,7 +6,7 @@ import json
 
 import click
 
-from tux.errors import FAILED
+from tux.errors import FAILED, USAGE
 
 _bpffs = click.option(
     "--bpffs",
@@ -16,11 +16,17 @@ _bpffs = click.option(
 )
 
 
-@click.group(short_help="Show or remove the kernel tier.")
-def kernel() -> None:
+@click.group(
+    short_help="Show or remove the kernel tier.", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]..."
+)
+@click.pass_context
+def kernel(ctx: click.Context) -> None:
     """Show what the kernel tier of the servers on this machine does, or remove it. Both need root, or the capabilities
     of `tux serve --kernel on`.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(USAGE)
 
 
 @kernel.command(short_help="Show the kernel tier of each server.")

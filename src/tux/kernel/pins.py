@@ -72,7 +72,14 @@ class PinnedSet:
 
     @property
     def exists(self) -> bool:
-        return os.path.isdir(self.path)
+        """One that may not be looked at is there."""
+        try:
+            os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def remove(self) -> None:
         """Detach the programs and remove all pins. Connections whose numbers they change break. OSError."""

@@ -16,6 +16,9 @@ from tux.kernel.btf import Layout
 BEAT_SECONDS: Final = 0.25
 """Time between two beats."""
 
+SILENT_NS: Final = 750_000_000
+"""TUX_KERNEL_HEARTBEAT_NS."""
+
 SECONDS_BEHIND: Final = 1
 SECONDS_AHEAD: Final = 4
 """Dates are at hand for so many seconds around now: more than the programs go on without a beat."""

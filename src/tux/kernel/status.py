@@ -17,7 +17,7 @@ from tux.kernel.btf import Layouts
 from tux.kernel.object import ObjectError
 from tux.kernel.pins import Caretaker, PinnedSet, reason
 from tux.kernel.publish import CHUNK_BYTES
-from tux.kernel.pulse import Structs, boot_ns
+from tux.kernel.pulse import SILENT_NS, Structs, boot_ns
 from tux.kernel.sweep import CLIENT_FIN, SERVER_FIN
 
 PAUSE_SECONDS: Final = 0.1
@@ -64,6 +64,8 @@ class Status:
     memory: int
     """Bytes of answers, those included that are kept for a while after they were retired."""
     memory_limit: int
+    silent: bool = False
+    """Its heart does not beat: the programs answer nothing until it does."""
     paused: bool = False
     """New connections are not taken up: `tux.kernel.worth`."""
 
@@ -84,10 +86,13 @@ class Status:
 
     @property
     def state(self) -> str:
-        """ "answering"; "detached": its server runs, and this is switched off; "orphan": its server is gone."""
+        """ "answering"; "silent": it would, but its server hangs, or was just killed; "detached": its server runs, and
+        this is switched off; "orphan": its server is gone."""
         if self.orphan:
             return "orphan"
-        return "answering" if self.answering else "detached"
+        if not self.answering:
+            return "detached"
+        return "silent" if self.silent else "answering"
 
     def as_text(self) -> str:
         """Some lines for people."""
@@ -145,9 +150,11 @@ def read(found: PinnedSet, layouts: Structs) -> Status:
             for at in range(0, maps["entries"].max_entries * stride, stride)
             if answer.number(entries, "id", at)
         )
+        heartbeat_ns, now_ns = control.number(area, "heartbeat_ns"), boot_ns()
         return Status(
             pid=found.pid,
-            orphan=not pins.is_alive(found, control.number(area, "heartbeat_ns"), boot_ns()),
+            orphan=not pins.is_alive(found, heartbeat_ns, now_ns),
+            silent=now_ns - heartbeat_ns > SILENT_NS,
             answering=bool(control.number(area, "answering")),
             interfaces=tuple(dict.fromkeys(_interface(index) for index, _, _ in found.attachments())),
             entries=sum(1 for _ in maps["answers"].items()),

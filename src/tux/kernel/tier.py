@@ -473,8 +473,8 @@ class KernelTier:
             self._sweep_at = now + (STEP_SECONDS if not done else SOON_SECONDS if soon else SWEEP_SECONDS)
 
     def _beat(self) -> None:
-        if self._answering and not self._maps.get_control("answering"):
-            self._answering = False
+        if self._answering and not (self._maps.get_control("answering") and self._pinned.exists):
+            self.quiet()
             self.retire_all()
             logger.warning("the kernel tier was detached from outside; workers answer all requests from now on")
         if self._answering:

@@ -67,6 +67,13 @@ def test_no_command_shows_the_help(run: Run) -> None:
     assert run("--help").exit_code == run("-h").exit_code == 0
 
 
+def test_no_command_of_the_kernel_tier_shows_the_help_of_these(run: Run) -> None:
+    result = run("kernel")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: tux kernel [OPTIONS] COMMAND")
+    assert "\n  detach  Remove the kernel tier.\n" in result.stderr
+
+
 @pytest.mark.parametrize("names", [*((name,) for name in COMMANDS), ("kernel", "status"), ("kernel", "detach")])
 def test_every_command_has_help_for_itself_and_each_option(run: Run, names: tuple[str, ...]) -> None:
     context, command = click.Context(tux), tux.get_command(click.Context(tux), names[0])

@@ -67,6 +67,13 @@ class TestStatus:
         assert replace(ONE, answering=False).state == "detached"
         assert replace(ONE, orphan=True).state == replace(ONE, orphan=True, answering=False).state == "orphan"
 
+    def test_a_server_that_does_not_beat(self) -> None:
+        """Its programs answer nothing, though it did not say so: it hangs, or was killed a moment ago."""
+        silent = replace(ONE, silent=True)
+        assert silent.state == "silent"
+        assert replace(silent, answering=False).state == "detached"
+        assert replace(silent, orphan=True).state == "orphan"
+
     def test_a_pause(self) -> None:
         paused = replace(ONE, paused=True)
         assert paused.as_text().startswith("process 7: answering, paused for new connections, on lo, veth0\n")

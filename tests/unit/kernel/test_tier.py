@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -446,6 +447,15 @@ class TestTime:
         assert (rig.control("heartbeat_ns"), rig.control("answering")) == (before, 0)
         assert len(caplog.messages) == 1
         worker.end()
+
+    def test_it_notices_that_its_pins_were_removed(self, rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+        """By `rm -r`: tcx programs end with them."""
+        shutil.rmtree(rig.kernel.bpffs / "tux")
+        rig.pass_time()
+        assert caplog.messages == ["the kernel tier was detached from outside; workers answer all requests from now on"]
+        assert rig.control("answering") == 0
+        rig.pass_time()
+        assert len(caplog.messages) == 1
 
 
 def translated(idle: int = 0, state: int = 1) -> tuple[bytes, bytes]:
