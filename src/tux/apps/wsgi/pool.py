@@ -2,9 +2,9 @@
 
 Whoever has nothing to do takes events from the port. The one that gets a request works on it, and comes back. Nothing
 is handed from thread to thread: while requests take less than a moment, one thread does all of it, and another looks
-now and then whether it came back (LOOK_SECONDS). One that did not is slow, or waits for something: its place is taken,
-and for the next requests somebody is called before they are begun (EAGER_TURNS). A thread that waits for a body, or for
-the client to read, takes events itself, so that one thread is enough.
+now and then whether it came back (LOOK_SECONDS). One that did not is slow, or waits for something: its place is taken.
+Where requests are slow as a rule (SLOW_SECONDS), somebody is called before one is begun. A thread that waits for a
+body, or for the client to read, takes events itself, so that one thread is enough.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ LOOK_SECONDS = 0.005
 """Between two looks at a thread that works: a request that comes meanwhile waits for at most two of them. 200 looks in
 a second cost less than half a percent of a processor."""
 SLOW_SECONDS = 0.001
-"""A request that takes longer is worth the price of waking another thread first, some 20 us."""
-EAGER_TURNS = 64
-"""So many requests after a slow one are taken to be slow."""
+"""Where requests take longer on average, they are worth the price of waking another thread first, some 20 us."""
+MOST_SECONDS = 2 * SLOW_SECONDS
+"""What counts at most of one request: a fast one takes long when its thread has to wait for the processor."""
+WEIGHT = 0.1
+"""Of the latest request in the average: seven fast ones after a slow one, and they are taken to be fast."""
 FAILED = 1
 """Exit code of a process whose threads failed: a bug of ours."""
 
@@ -75,7 +77,8 @@ class Pool:
         """Whose thread is expected back in a moment; nobody else takes events."""
         self._turns = 0
         """Counts requests."""
-        self._eager = 0
+        self._average = 0.0
+        """Seconds that requests take, the latest count most."""
 
     def serve(self) -> None:
         """See `serve` above."""
@@ -118,8 +121,7 @@ class Pool:
     def _run_beside_others(self, exchange: Exchange) -> None:
         """With the lock, which is released meanwhile."""
         self._turns += 1
-        if self._eager or self._blocked:
-            self._eager = max(self._eager - 1, 0)
+        if self._average > SLOW_SECONDS or self._blocked:
             self._pass_on()
         elif not self._waiting:
             self._soon = exchange
@@ -132,8 +134,7 @@ class Pool:
         exchange.run(self._application)
         took = time.monotonic() - begin
         self.lock.acquire()
-        if took > SLOW_SECONDS:
-            self._eager = EAGER_TURNS
+        self._average += (min(took, MOST_SECONDS) - self._average) * WEIGHT
         if self._soon is exchange:
             self._soon = None
 
@@ -237,7 +238,7 @@ class Pool:
             pass  # busy
         elif soon is not None and self._soon is soon:
             self._soon = None  # it takes long: its place is free
-            self._eager = EAGER_TURNS
+            self._average = MOST_SECONDS
         elif self._waiting and not self._pending and not self._draining:
             self._looker_sleeps = True
             self._looker.wait()

@@ -73,7 +73,7 @@ def test_one_thread_takes_turns(serving: Serve, gate: Gate) -> None:
 def test_slow_request_does_not_hold_up_the_fast(serving: Serve, gate: Gate) -> None:
     port = serving(gate, threads=2)
     for i in range(3):  # again and again: whoever was fast may be slow, and the other way round
-        for _ in range(pool.EAGER_TURNS + 5):
+        for _ in range(30):
             port.request(target="/fast").done()
         slow = port.request(target=f"/{i}")
         for _ in range(5):
@@ -91,7 +91,7 @@ def test_threads_that_sleep_soundly_are_called(serving: Serve, gate: Gate, threa
         while not (port.waits and port.pool._looker_sleeps and port.pool._idlers == threads - 2):
             assert time.monotonic() < deadline
             time.sleep(0.001)  # until the last of them has gone to sleep
-        port.pool._eager = 0
+        port.pool._average = 0.0
         paths = [f"/{round_}{i}" for i in range(threads)]
         answers = [port.request(target=path) for path in paths]
         gate.until(*paths)
