@@ -163,3 +163,6 @@ def wake_pair() -> tuple[int, int]:
 
 def make_rings() -> tuple[int, int]:
     """For the supervisor: the memory of one link's two rings, (requests, answers). OSError."""
+
+def unmask(key: bytes, payload: bytes) -> bytes:
+    """The payload of a WebSocket's frame, unmasked (RFC 6455 section 5.3). ValueError: the key has not 4 bytes."""

@@ -1309,3 +1309,6 @@ def make_rings():
     except BaseException:
         os.close(requests)
         raise
+
+
+include "_unmask.pxi"

@@ -9,7 +9,21 @@ import zlib
 import pytest
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
-from tests.unit.apps.asgi.ws_client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, compress, frame, parse
+from tests.unit.apps.asgi.ws_client import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    close,
+    compress,
+    frame,
+    mask,
+    parse,
+)
+from tux._app import unmask
 from tux.apps.asgi import frames as ws_frames
 from tux.apps.asgi.frames import Closed, Deflate, Frames, Received, WebSocketError
 
@@ -345,3 +359,15 @@ def theirs(pieces: list[bytes]) -> list[object]:
     except ParseFailed as error:
         found.append(int(error.code))
     return found
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 7, 8, 9, 15, 16, 17, 1000])
+def test_unmask(n: int) -> None:
+    data = os.urandom(n)
+    assert unmask(KEY, mask(data)) == data
+
+
+@pytest.mark.parametrize("key", [b"", b"123", b"12345"])
+def test_unmask_with_a_key_that_is_none(key: bytes) -> None:
+    with pytest.raises(ValueError, match="4 bytes"):
+        unmask(key, b"data")
