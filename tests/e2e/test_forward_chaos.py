@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tux
 from tests.e2e.backend import Backend, Peer, config_of
-from tests.e2e.client import address_of, stop
+from tests.e2e.client import address_of, open_socket, stop
 from tux._engine import decode_chunked, scan_response
 
 CLIENTS = 8
@@ -110,8 +110,7 @@ class Client:
     def _ask(self, target: str, head: bytes, body: bytes) -> None:
         received = b""
         if self._sock is None:
-            host, port = address_of(self.server)[:2]
-            self._sock = socket.create_connection((str(host), int(port)), 30)
+            self._sock = open_socket(address_of(self.server))
         ended = False
         with contextlib.suppress(ConnectionError):
             self._sock.sendall(head + body)
