@@ -20,7 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct tux_head head, again;
     static uint8_t out[TUX_FORWARD_HEAD_BYTES];
     static const struct tux_head_limits wide = {sizeof out, sizeof out, TUX_MAX_FIELDS};
-    static const struct tux_forward_way way = {"192.0.2.7", "http", "back:81", 9, 4, 7, false};
+    static const struct tux_address peer = {.kind = TUX_ADDRESS_V4, .bytes = {192, 0, 2, 7}};
+    static const struct tux_client client = {.address = {.kind = TUX_ADDRESS_V4, .bytes = {192, 0, 2, 7}}};
+    static const struct tux_forward_way way = {&peer, &client, "back:81", 7, false};
     static const struct tux_forward_rules rules = {.upgrade = true};
     struct tux_forward_head result;
     if (size > TUX_MAX_HEAD_BYTES || scan_copy(data, size, 0, &default_limits, &default_rules, &head) != TUX_DONE)

@@ -131,6 +131,32 @@ cdef extern from "response.h" nogil:
                                   tux_response *response)
 
 
+cdef extern from "address.h" nogil:
+    enum:
+        TUX_ADDRESS_TEXT_BYTES
+        TUX_ADDRESS_UNIX
+    struct tux_address:
+        uint8_t kind
+        uint16_t port
+        uint8_t bytes[16]
+    bint tux_address_parse_node(const uint8_t *text, size_t len, tux_address *address)
+    uint8_t tux_address_format(const tux_address *address, char *text)
+
+
+cdef extern from "trust.h" nogil:
+    struct tux_trust:
+        pass
+    struct tux_client:
+        tux_address address
+        bint believed
+        bint secure
+        tux_span host
+    tux_trust *tux_trust_new(const char *const *texts, uint32_t n)
+    void tux_trust_free(tux_trust *trust)
+    void tux_trust_client(const tux_trust *trust, const tux_address *peer, const uint8_t *buf, const tux_head *head,
+                          tux_client *client)
+
+
 cdef extern from "forward.h" nogil:
     enum:
         TUX_FORWARD_HEAD_BYTES
@@ -140,12 +166,11 @@ cdef extern from "forward.h" nogil:
         uint32_t host_len
         bint underscores
         bint upgrade
+        bint forwarded
     struct tux_forward_way:
-        const char *peer
-        const char *scheme
+        const tux_address *peer
+        const tux_client *client
         const char *server
-        uint32_t peer_len
-        uint32_t scheme_len
         uint32_t server_len
         bint close
     struct tux_forward_head:
@@ -174,6 +199,7 @@ cdef extern from "upstream.h" nogil:
         const char *host
         bint underscores
         bint upgrade
+        bint forwarded
         uint32_t keepalive
         uint32_t connections
         uint32_t queue
@@ -387,6 +413,7 @@ cdef extern from "engine.h" nogil:
         uint32_t hits
         uint32_t max_answer_bytes
         uint64_t unused_ms
+    int tux_engine_trust(tux_engine *engine, const char *const *networks, uint32_t n)
     int tux_engine_kernel(tux_engine *engine, const tux_kernel_config *config)
     int tux_engine_run(tux_engine *engine)
     void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)

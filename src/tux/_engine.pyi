@@ -163,6 +163,9 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
         as in Port.reply."""
+    def trust(self, networks: Sequence[str]) -> None:
+        """Peers whose word about the client is believed (trust.h): "10.0.0.0/8", "::1", "unix". Before run().
+        ValueError: one of them is none of these, or there are too many."""
     def upstream(
         self,
         servers: Sequence[tuple[str, str, int]],
@@ -171,6 +174,7 @@ class Engine:
         host: str = "keep",
         underscores: bool = False,
         upgrade: bool = True,
+        forwarded: bool = False,
         keepalive: int = 64,
         connections: int = 0,
         queue: int = 1024,
@@ -270,10 +274,16 @@ def forward_request(
     underscores: bool = False,
     upgrade: bool = True,
     peer: bytes = b"192.0.2.1",
+    trusted: Sequence[str] = (),
+    forwarded: bool = False,
     server: bytes = b"upstream",
     close: bool = False,
 ) -> tuple[int, bytes]:
     """(0, the head for the upstream), or (status to refuse it with, b""). ValueError: `data` is no whole head."""
+
+def trust_client(data: bytes, *, trusted: Sequence[str] = (), peer: bytes = b"192.0.2.1") -> dict[str, object]:
+    """Who sent the request whose head `data` is: fields of struct tux_client by name, "address" and "host" as str.
+    peer: of the connection, with or without a port, or b"unix:". ValueError: `data` is no whole head; no addresses."""
 
 def forward_response(data: bytes, *, is_head: bool = False) -> bytes:
     """The field lines of a response head that are passed on. ValueError: `data` is no whole head."""

@@ -39,13 +39,80 @@ def scan_response(bytes data not None, *, size_t seen=0, bint is_head=False):
         free(response)
 
 
+cdef int _set_address(tux_address *address, bytes text) except -1:
+    memset(address, 0, sizeof(tux_address))
+    if text == b"unix:":
+        address.kind = TUX_ADDRESS_UNIX
+    elif not tux_address_parse_node(<const uint8_t *> PyBytes_AS_STRING(text), len(text), address):
+        raise ValueError(f"not an address: {text!r}")
+    return 0
+
+
+cdef tux_trust *_new_trust(networks) except? NULL:
+    """NULL when there are none."""
+    cdef tux_trust *trust = NULL
+    cdef const char **texts
+    kept = [network.encode() for network in networks]  # their memory must outlive the call
+    if not kept:
+        return NULL
+    texts = <const char **> calloc(len(kept), sizeof(char *))
+    if texts is NULL:
+        raise MemoryError
+    for i in range(len(kept)):
+        texts[i] = PyBytes_AS_STRING(kept[i])
+    trust = tux_trust_new(texts, <uint32_t> len(kept))
+    free(texts)
+    if trust is NULL:
+        raise ValueError(f"not addresses and networks, or too many: {', '.join(networks)}")
+    return trust
+
+
+def trust_client(bytes data not None, *, trusted=(), bytes peer not None=b"192.0.2.1"):
+    cdef tux_head_limits limits
+    cdef tux_sign_rules sign
+    cdef tux_address address
+    cdef tux_client client
+    cdef tux_trust *trust
+    cdef tux_head *head
+    cdef char text[TUX_ADDRESS_TEXT_BYTES]
+    cdef const uint8_t *base = <const uint8_t *> PyBytes_AS_STRING(data)
+    limits.target_bytes = TUX_MAX_TARGET_BYTES
+    limits.head_bytes = TUX_MAX_HEAD_BYTES
+    limits.fields = TUX_MAX_FIELDS
+    memset(&sign, 0, sizeof(sign))
+    _set_address(&address, peer)
+    trust = _new_trust(trusted)
+    head = <tux_head *> calloc(1, sizeof(tux_head))
+    try:
+        if head is NULL:
+            raise MemoryError
+        if tux_head_scan(base, len(data), 0, &limits, &sign, 0, head) != TUX_DONE:
+            raise ValueError("not the whole head of a request")
+        tux_trust_client(trust, &address, base, head, &client)
+        tux_address_format(&client.address, text)
+        return {
+            "address": text.decode("ascii"),
+            "port": client.address.port,
+            "believed": bool(client.believed),
+            "secure": bool(client.secure),
+            "host": _text(base, client.host),
+        }
+    finally:
+        free(head)
+        tux_trust_free(trust)
+
+
 def forward_request(bytes data not None, *, bytes host not None=b"", bint underscores=False, bint upgrade=True,
-                    bytes peer not None=b"192.0.2.1", bytes server not None=b"upstream", bint close=False):
+                    bytes peer not None=b"192.0.2.1", trusted=(), bint forwarded=False,
+                    bytes server not None=b"upstream", bint close=False):
     cdef tux_head_limits limits
     cdef tux_sign_rules sign
     cdef tux_forward_rules rules
     cdef tux_forward_way way
     cdef tux_forward_head result
+    cdef tux_address address
+    cdef tux_client client
+    cdef tux_trust *trust
     cdef tux_head *head
     cdef uint8_t *out
     cdef uint16_t status
@@ -61,23 +128,26 @@ def forward_request(bytes data not None, *, bytes host not None=b"", bint unders
     rules.host_len = <uint32_t> len(host)
     rules.underscores = underscores
     rules.upgrade = upgrade
-    way.peer = PyBytes_AS_STRING(peer)
-    way.peer_len = <uint32_t> len(peer)
-    way.scheme = "http"
-    way.scheme_len = 4
+    rules.forwarded = forwarded
+    _set_address(&address, peer)
+    way.peer = &address
+    way.client = &client
     way.server = PyBytes_AS_STRING(server)
     way.server_len = <uint32_t> len(server)
     way.close = close
     head = <tux_head *> calloc(1, sizeof(tux_head))
     out = <uint8_t *> calloc(1, TUX_FORWARD_HEAD_BYTES)
+    trust = _new_trust(trusted)
     try:
         if head is NULL or out is NULL:
             raise MemoryError
         if tux_head_scan(base, len(data), 0, &limits, &sign, 0, head) != TUX_DONE:
             raise ValueError("not the whole head of a request")
+        tux_trust_client(trust, &address, base, head, &client)
         status = tux_forward_request(base, head, &rules, &way, out, TUX_FORWARD_HEAD_BYTES, &result)
         return (status, b"") if status else (0, PyBytes_FromStringAndSize(<char *> out, result.length))
     finally:
+        tux_trust_free(trust)
         free(head)
         free(out)
 
@@ -115,6 +185,8 @@ cdef int _set_upstream_option(tux_upstream_config *config, str name, value) exce
         config.underscores = value
     elif name == "upgrade":
         config.upgrade = value
+    elif name == "forwarded":
+        config.forwarded = value
     elif name == "keepalive":
         config.keepalive = value
     elif name == "connections":

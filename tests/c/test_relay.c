@@ -171,10 +171,10 @@ static void body(struct tux_engine *engine, struct tux_conn *conn, const uint8_t
     play->got += len;
     if (end && strcmp(play->path, "/answered") == 0) {
         text(engine, conn, "answ\n");
-        tux_relay_end(engine, conn, NULL, 0);
-    }
-    if (end && strncmp(play->path, "/echo", 5) == 0)
+        tux_relay_end(engine, conn, NULL, 0); /* which frees what it remembers */
+    } else if (end && strncmp(play->path, "/echo", 5) == 0) {
         finish_echo(engine, conn);
+    }
 }
 
 static void drained(struct tux_engine *engine, struct tux_conn *conn)

@@ -265,8 +265,7 @@ static inline struct ask *ask_as(uint32_t slot, const char *text)
     MUST(ask != NULL && exchange != NULL);
     ask->conn.slot = slot;
     ask->conn.exchange = exchange;
-    snprintf(ask->conn.peer, sizeof ask->conn.peer, "::1");
-    ask->conn.peer_len = 3;
+    tux_address_parse((const uint8_t *)"::1", 3, &ask->conn.address);
     exchange->conn = &ask->conn;
     exchange->relay = &ask->relay;
     exchange->head_len = (uint32_t)len;

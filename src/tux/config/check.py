@@ -24,6 +24,9 @@ _HOST_VALUE = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,249})(:[0-
 MAX_WEIGHT = 1000
 """Of a server in an upstream: finer shares make no sense."""
 
+MAX_TRUSTED = 1024
+"""Addresses and networks, as TUX_MAX_NETWORKS of the engine."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
 
@@ -59,6 +62,8 @@ def _server(server: Server) -> Iterator[Problem]:
     for i, text in enumerate(server.trusted):
         if text != "unix" and not _is_network(text):
             yield Problem(("server", "trusted", i), f'expected an address, a network or "unix", got {shown(text)}')
+    if len(server.trusted) > MAX_TRUSTED:
+        yield Problem(("server", "trusted"), f"expected at most {MAX_TRUSTED}, got {len(server.trusted)}")
     if server.proxy_protocol and not server.trusted:
         yield Problem(("server", "proxy_protocol"), 'needs "trusted": the proxies whose word is taken')
     if server.limits.target_bytes > server.limits.head_bytes:

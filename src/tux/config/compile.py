@@ -38,6 +38,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     apps: tuple[tuple[str, App], ...]
     """Applications that some route names, with their names."""
     upstreams: tuple[tuple[str, Upstream], ...]
+    trusted: tuple[str, ...]
+    """Peers whose word about the client is believed."""
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
     limits: dict[str, int]
@@ -108,6 +110,7 @@ def compile_config(config: Config) -> Compiled:
         chains=tuple(chains),
         apps=tuple(apps),
         upstreams=tuple(upstreams),
+        trusted=config.server.trusted,
         significant=(),
         limits=engine_limits(config.server.limits),
     )

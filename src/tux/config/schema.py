@@ -170,8 +170,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(
             """Addresses and networks (`10.0.0.0/8`, `::1`; `unix` is all unix sockets) of proxies in front whose
-            `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are believed. What others send in
-            them is replaced."""
+            `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are believed: in the log, by
+            applications, and by servers that requests are forwarded to. What others send in them is replaced.
+            `Forwarded` counts only without `X-Forwarded-For`: a proxy that writes the former must remove the latter."""
         ),
     ] = ()
     proxy_protocol: Annotated[

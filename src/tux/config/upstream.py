@@ -45,6 +45,13 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Doc("Pass on requests to switch to another protocol (WebSocket); without it they are ordinary requests."),
     ] = True
+    forwarded: Annotated[
+        bool,
+        Doc(
+            """Tell the servers about the client in `Forwarded` (RFC 7239), too. `X-Forwarded-For`, `X-Forwarded-Proto`
+            and `X-Forwarded-Host` are always sent."""
+        ),
+    ] = False
     keepalive: Annotated[
         int, Doc("Idle connections that each worker keeps open to each server; 0: none.", ge=0, le=50_000)
     ] = 64

@@ -117,6 +117,7 @@ def _make_engine(
     )
     for status, (head, body) in canned_answers().items():
         engine.canned(status, head, body)
+    engine.trust(compiled.trusted)
     upstreams.add_to(engine, groups)
     return engine
 

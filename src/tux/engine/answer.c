@@ -453,8 +453,15 @@ static struct tux_log_text text_of(const uint8_t *bytes, struct tux_span span)
 static void log_answer(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
                        const uint8_t *bytes, struct tux_log_record *record)
 {
+    char address[TUX_ADDRESS_TEXT_BYTES];
     record->peer = (struct tux_log_text){.ptr = (const uint8_t *)conn->peer, .len = conn->peer_len};
     record->minor = 255;
+    if (head != NULL && engine->trust != NULL && (head->seen & TUX_FORWARDED_FIELDS) != 0) {
+        struct tux_client client;
+        tux_conn_client(engine, conn, bytes, head, &client);
+        record->peer.ptr = (const uint8_t *)address;
+        record->peer.len = tux_address_format(&client.address, address);
+    }
     if (head != NULL) {
         record->minor = head->minor;
         record->method = text_of(bytes, head->method_name);

@@ -40,6 +40,13 @@ struct tux_conn *tux_conn_new(struct tux_engine *engine, int fd, struct tux_list
     return conn;
 }
 
+void tux_conn_set_peer(struct tux_conn *conn, const struct tux_address *address)
+{
+    _Static_assert(TUX_ADDRESS_TEXT_BYTES <= sizeof conn->peer, "every address has room");
+    conn->address = *address;
+    conn->peer_len = tux_address_format(address, conn->peer);
+}
+
 static void drop_held(struct tux_engine *engine, struct tux_conn *conn)
 {
     if (conn->held == NULL)
@@ -306,7 +313,8 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         uint32_t first = batch->n_iov;
         uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
         tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, 'm');
-        if (!conn->slotless && !conn->closing)
+        bool relayed = engine->trust != NULL && (head->seen & TUX_FORWARDED_FIELDS) != 0; /* the log has to read it */
+        if (!conn->slotless && !conn->closing && !relayed)
             tux_kernel_hit(engine, conn, buf + pos, plan, first, bytes);
         pos += head->length;
         if (conn->closing)

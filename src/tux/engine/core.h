@@ -8,12 +8,14 @@
 #include <sys/uio.h>
 
 #include "absent.h"
+#include "address.h"
 #include "chunked.h"
 #include "engine.h"
 #include "helper.h"
 #include "memo.h"
 #include "route.h"
 #include "timer.h"
+#include "trust.h"
 #include "wire.h"
 
 enum tux_source_kind {
@@ -124,7 +126,8 @@ struct tux_conn {
     struct tux_kernel_slot *kernel_slot; /* where the kernel tier reads whether it is at rest; NULL: nowhere */
     struct tux_conn *next; /* in engine->ready or engine->graveyard */
     struct tux_timer timer;
-    char peer[TUX_MAX_PEER_BYTES];
+    struct tux_address address; /* of the peer */
+    char peer[TUX_MAX_PEER_BYTES]; /* ... and its text */
 };
 
 #define TUX_BATCH_PLANS (TUX_MAX_PIPELINED + 1u) /* one error may follow a full batch */
@@ -162,6 +165,7 @@ struct tux_engine {
     struct tux_memo *memo;
     struct tux_roots *roots;
     struct tux_helper *helper;
+    struct tux_trust *trust; /* NULL: the word of no peer is believed */
     struct tux_accesslog *log;
     struct tux_kernel *kernel; /* NULL: no kernel tier */
     const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
@@ -213,6 +217,13 @@ static inline uint64_t tux_conn_id(const struct tux_conn *conn)
 {
     return (uint64_t)conn->serial << 32 | conn->slot;
 }
+/* Who sent the request at `bytes`, of which `head` is the scan. */
+static inline void tux_conn_client(const struct tux_engine *engine, const struct tux_conn *conn, const uint8_t *bytes,
+                                   const struct tux_head *head, struct tux_client *client)
+{
+    tux_trust_client(engine->trust, &conn->address, bytes, head, client);
+}
+void tux_conn_set_peer(struct tux_conn *conn, const struct tux_address *address);
 struct tux_conn *tux_conn_by_id(struct tux_engine *engine, uint64_t id); /* NULL: gone, or on to another request */
 
 /* -- answer.c -- */

@@ -158,6 +158,7 @@ uint64_t tux_engine_free(struct tux_engine *engine)
     uint64_t leaked = atomic_load(&engine->stats.connections) + atomic_load(&engine->stats.exchanges) +
                       atomic_load(&engine->stats.held) + tux_upstream_free(engine);
     tux_engine_end_log(engine);
+    tux_trust_free(engine->trust);
     tux_roots_free(engine->roots);
     for (uint32_t i = 0; engine->root_paths != NULL && i < engine->config.n_roots; i++)
         free(engine->root_paths[i]);
@@ -194,6 +195,16 @@ int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t index, bool sh
                                                                      .is_unix = domain == AF_UNIX,
                                                                      .fd = fd,
                                                                      .index = index};
+    return 0;
+}
+
+int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n)
+{
+    struct tux_trust *trust = n == 0 ? NULL : tux_trust_new(networks, n);
+    if (trust == NULL && n > 0)
+        return -errno;
+    tux_trust_free(engine->trust);
+    engine->trust = trust;
     return 0;
 }
 

@@ -8,7 +8,7 @@
 
 #define BIT(field) (1u << (field))
 #define MAX_NUMBER_BYTES 20u /* digits of a 64-bit number */
-#define CONSTANT_BYTES 400u  /* all literals that a head may get, together */
+#define CONSTANT_BYTES 800u  /* all literals that a head may get, together, and the addresses */
 
 /* -- writing ----------------------------------------------------------------------------------------------------- */
 
@@ -159,29 +159,6 @@ static uint8_t *put_target(uint8_t *out, const uint8_t *buf, const struct tux_he
     return out;
 }
 
-/* Who asked: until there is a list of trusted peers, what the client says of itself is kept in front. */
-static uint8_t *put_identity(uint8_t *out, const uint8_t *buf, const struct tux_head *head,
-                             const struct tux_forward_way *way)
-{
-    out = PUT(out, "X-Forwarded-For: ");
-    if (head->seen & BIT(TUX_FIELD_X_FORWARDED_FOR)) {
-        for (uint32_t i = 0; i < head->n_fields; i++) {
-            if (head->fields[i].id != TUX_FIELD_X_FORWARDED_FOR || head->fields[i].value.len == 0)
-                continue;
-            out = put_span(out, buf, head->fields[i].value);
-            out = PUT(out, ", ");
-        }
-    }
-    out = put(out, way->peer, way->peer_len);
-    out = PUT(out, "\r\nX-Forwarded-Proto: ");
-    out = put(out, way->scheme, way->scheme_len);
-    if (head->host.len > 0) {
-        out = PUT(out, "\r\nX-Forwarded-Host: ");
-        out = put_span(out, buf, head->host);
-    }
-    return PUT(out, "\r\n");
-}
-
 uint16_t tux_forward_request(const uint8_t *buf, const struct tux_head *head, const struct tux_forward_rules *rules,
                              const struct tux_forward_way *way, uint8_t *out, size_t size,
                              struct tux_forward_head *result)
@@ -194,8 +171,8 @@ uint16_t tux_forward_request(const uint8_t *buf, const struct tux_head *head, co
     result->upgrade = false;
     result->length = result->protocol_len = 0;
     /* What can be written at most: every byte of the head, a space in each of its lines, and what is added. */
-    size_t bound = head->length + head->n_fields + 2u * head->host.len + rules->host_len + way->peer_len +
-                   way->scheme_len + way->server_len + CONSTANT_BYTES;
+    uint32_t host_len = way->client->host.len > head->host.len ? way->client->host.len : head->host.len;
+    size_t bound = head->length + head->n_fields + 3u * host_len + rules->host_len + way->server_len + CONSTANT_BYTES;
     if (bound > size)
         return 431;
     if (head->method == TUX_METHOD_CONNECT || head->method == TUX_METHOD_TRACE)
@@ -241,7 +218,7 @@ uint16_t tux_forward_request(const uint8_t *buf, const struct tux_head *head, co
         out = put_span(out, buf, field->value);
         out = PUT(out, "\r\n");
     }
-    out = put_identity(out, buf, head, way);
+    out += tux_trust_put(way->peer, buf, head, way->client, rules->forwarded, out);
 
     if (head->chunked) {
         out = PUT(out, "Transfer-Encoding: chunked\r\n");

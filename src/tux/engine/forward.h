@@ -10,9 +10,10 @@
 
 #include "head.h"
 #include "response.h"
+#include "trust.h"
 
-/* Room that every head fits in: Host may come from the target and is told twice more; each line may grow by one space. */
-#define TUX_FORWARD_HEAD_BYTES (3u * TUX_MAX_HEAD_BYTES + 1024u)
+/* Room that every head fits in: Host may come from the target and is told three times more; each line may grow by one space. */
+#define TUX_FORWARD_HEAD_BYTES (4u * TUX_MAX_HEAD_BYTES + 1536u)
 #define TUX_MAX_HOST_BYTES 255u         /* of a Host that the configuration sets, or that names a server */
 #define TUX_MAX_CONNECTION_OPTIONS 32u  /* members of Connection: more are an attempt to make us search; 400 */
 #define TUX_MAX_UPGRADE_BYTES 64u       /* a protocol's name; "websocket" has 9 */
@@ -23,13 +24,16 @@ struct tux_forward_rules {
     uint32_t host_len;
     bool underscores; /* pass fields with "_" in their names: to CGI-like servers they equal those with "-" */
     bool upgrade;     /* pass requests for an upgrade on as such */
+    bool forwarded;   /* add Forwarded, beside X-Forwarded-For and its like */
 };
 
 /* Where a request came from, and where it goes. */
 struct tux_forward_way {
-    const char *peer, *scheme, *server; /* the client's address; "http" or "https"; the server's authority */
-    uint32_t peer_len, scheme_len, server_len;
-    bool close;                         /* the upstream is to close the connection after its response */
+    const struct tux_address *peer;  /* of the connection that it came by */
+    const struct tux_client *client; /* what is known about its sender */
+    const char *server;              /* the server's authority */
+    uint32_t server_len;
+    bool close;                      /* the upstream is to close the connection after its response */
 };
 
 /* How the head came out. */

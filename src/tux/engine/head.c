@@ -109,9 +109,7 @@ static enum tux_outcome scan_version(struct scanner *s)
     return TUX_DONE;
 }
 
-/* Is this uri-host [ ":" [ port ] ], port 1 to 65535? Narrower than RFC 3986: no "," (a list of hosts), no userinfo, no
- * IPvFuture, no empty host. "_" is in reg-name. */
-static bool host_is_valid(const uint8_t *p, const uint8_t *end, bool port_required)
+bool tux_host_is_valid(const uint8_t *p, const uint8_t *end, bool port_required)
 {
     if (p < end && *p == '[') {
         const uint8_t *address = ++p;
@@ -160,7 +158,7 @@ static enum tux_outcome split_target(struct scanner *s, const uint8_t *target, c
     if (head->method == TUX_METHOD_CONNECT) {
         s->signing.form = TUX_TARGET_AUTHORITY;
         head->path = span_of(s, target, target);
-        if (!host_is_valid(target, end, true))
+        if (!tux_host_is_valid(target, end, true))
             return malformed(head, 400, "target of CONNECT is not host:port");
         return TUX_DONE;
     }
@@ -187,7 +185,7 @@ static enum tux_outcome split_target(struct scanner *s, const uint8_t *target, c
     const uint8_t *path = authority;
     while (path < path_end && *path != '/')
         path++;
-    if (!host_is_valid(authority, path, false))
+    if (!tux_host_is_valid(authority, path, false))
         return malformed(head, 400, "authority of the target is not valid");
     head->host = span_of(s, authority, path);
     s->signing.authority_end = (uint32_t)(path - s->buf);
@@ -266,7 +264,7 @@ static enum tux_outcome interpret(struct scanner *s, uint8_t id, const uint8_t *
     case TUX_FIELD_HOST:
         if (repeated)
             return malformed(head, 400, "Host is repeated");
-        if (!host_is_valid(value, end, false))
+        if (!tux_host_is_valid(value, end, false))
             return malformed(head, 400, "Host is not valid");
         if (head->host.len == 0) /* the authority of an absolute-form goes first (RFC 9112 section 3.2.2) */
             head->host = span_of(s, value, end);

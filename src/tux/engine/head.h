@@ -119,6 +119,10 @@ struct tux_head {
 enum tux_outcome tux_head_scan(const uint8_t *buf, size_t len, size_t seen_len, const struct tux_head_limits *limits,
                                const struct tux_sign_rules *rules, uint64_t context, struct tux_head *head);
 
+/* Is this uri-host [ ":" [ port ] ], port 1 to 65535? Narrower than RFC 3986: no "," (a list of hosts), no userinfo, no
+ * IPvFuture, no empty host. "_" is in reg-name. */
+bool tux_host_is_valid(const uint8_t *p, const uint8_t *end, bool port_required);
+
 /* The id of a field name of any case, TUX_FIELD_OTHER when unknown. */
 uint8_t tux_field_id(const uint8_t *name, size_t len);
 

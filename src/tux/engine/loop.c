@@ -108,21 +108,17 @@ void tux_loop_resume_accept(struct tux_engine *engine)
         }
 }
 
-static void name_peer(struct tux_conn *conn, const struct sockaddr_storage *address)
+static void name_peer(struct tux_conn *conn, const struct sockaddr_storage *from)
 {
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        inet_ntop(AF_INET, &in->sin_addr, conn->peer, sizeof conn->peer);
-    } else if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-            inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], conn->peer, sizeof conn->peer);
-        else
-            inet_ntop(AF_INET6, &in6->sin6_addr, conn->peer, sizeof conn->peer);
-    } else {
-        memcpy(conn->peer, "unix:", sizeof "unix:");
+    struct tux_address address = {.kind = TUX_ADDRESS_UNIX};
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+        tux_address_set(&address, &in->sin_addr, 4, ntohs(in->sin_port));
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+        tux_address_set(&address, &in6->sin6_addr, 16, ntohs(in6->sin6_port));
     }
-    conn->peer_len = (uint8_t)strlen(conn->peer);
+    tux_conn_set_peer(conn, &address);
 }
 
 /* May the next accept(2) succeed after this error? One connection failed then, not the listener: accept(2), "Error handling". */

@@ -136,10 +136,10 @@ static uint16_t write_head(struct tux_engine *engine, struct tux_upcall *call, c
 {
     struct tux_conn *conn = call->conn;
     struct tux_forward_rules *rules = &call->group->rules;
-    struct tux_forward_way way = {.peer = conn->peer,
-                                  .peer_len = conn->peer_len,
-                                  .scheme = "http",
-                                  .scheme_len = 4,
+    struct tux_client client;
+    tux_conn_client(engine, conn, conn->exchange->head, &engine->head, &client);
+    struct tux_forward_way way = {.peer = &conn->address,
+                                  .client = &client,
                                   .server = server->name,
                                   .server_len = server->name_len,
                                   .close = call->group->config.keepalive == 0};

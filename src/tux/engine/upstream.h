@@ -31,6 +31,7 @@ struct tux_upstream_config {
     const char *host;               /* Host for the servers: NULL as the client sent it, "" the server's name, else this */
     bool underscores;               /* pass fields with "_" in their names */
     bool upgrade;                   /* pass upgrades (WebSocket) */
+    bool forwarded;                 /* add Forwarded, beside X-Forwarded-For and its like */
     uint32_t keepalive;             /* idle connections kept to each server; 0: none is used twice */
     uint32_t connections;           /* in use to each server at a time; 0: no bound */
     uint32_t queue;                 /* requests that wait for such a connection; over it: 503 */

@@ -159,6 +159,7 @@ static struct tux_upgroup *new_group(const struct tux_upstream_config *config)
     group->timer.kind = TUX_TIMER_UPSTREAM_QUEUE;
     group->rules.underscores = config->underscores;
     group->rules.upgrade = config->upgrade;
+    group->rules.forwarded = config->forwarded;
     group->host_of_server = config->host != NULL && config->host[0] == 0;
     if (config->host != NULL) {
         group->rules.host_len = (uint32_t)strlen(config->host);
