@@ -565,21 +565,8 @@ cdef class Engine:
             raise OSError(-error, os.strerror(-error))
 
     def trust(self, networks):
-        cdef const char **texts
-        cdef int error
         self._open()
-        kept = [network.encode() for network in networks]  # their memory must outlive the call
-        texts = <const char **> calloc(len(kept) + 1, sizeof(char *))
-        if texts is NULL:
-            raise MemoryError
-        for i in range(len(kept)):
-            texts[i] = PyBytes_AS_STRING(kept[i])
-        error = tux_engine_trust(self.engine, texts, <uint32_t> len(kept))
-        free(texts)
-        if error == -_errno.EINVAL:
-            raise ValueError(f"not addresses and networks, or too many: {', '.join(networks)}")
-        if error < 0:
-            raise OSError(-error, os.strerror(-error))
+        _set_trust(self.engine, networks)
 
     def upstream(self, servers, **options):
         self._open()

@@ -48,23 +48,37 @@ cdef int _set_address(tux_address *address, bytes text) except -1:
     return 0
 
 
-cdef tux_trust *_new_trust(networks) except? NULL:
-    """NULL when there are none."""
-    cdef tux_trust *trust = NULL
-    cdef const char **texts
-    kept = [network.encode() for network in networks]  # their memory must outlive the call
-    if not kept:
-        return NULL
-    texts = <const char **> calloc(len(kept), sizeof(char *))
+cdef const char **_texts_of(list kept) except NULL:
+    """An array of the texts, which `kept` (bytes) has the memory of; to be freed."""
+    cdef const char **texts = <const char **> calloc(len(kept) + 1, sizeof(char *))
     if texts is NULL:
         raise MemoryError
     for i in range(len(kept)):
         texts[i] = PyBytes_AS_STRING(kept[i])
-    trust = tux_trust_new(texts, <uint32_t> len(kept))
+    return texts
+
+
+cdef tux_trust *_new_trust(networks) except? NULL:
+    """NULL when there are none."""
+    kept = [network.encode() for network in networks]
+    cdef const char **texts = _texts_of(kept)
+    cdef tux_trust *trust = tux_trust_new(texts, <uint32_t> len(kept)) if kept else NULL
     free(texts)
-    if trust is NULL:
+    if trust is NULL and kept:
         raise ValueError(f"not addresses and networks, or too many: {', '.join(networks)}")
     return trust
+
+
+cdef int _set_trust(tux_engine *engine, networks) except -1:
+    kept = [network.encode() for network in networks]
+    cdef const char **texts = _texts_of(kept)
+    cdef int error = tux_engine_trust(engine, texts, <uint32_t> len(kept))
+    free(texts)
+    if error == -_errno.EINVAL:
+        raise ValueError(f"not addresses and networks, or too many: {', '.join(networks)}")
+    if error < 0:
+        raise OSError(-error, os.strerror(-error))
+    return 0
 
 
 def trust_client(bytes data not None, *, trusted=(), bytes peer not None=b"192.0.2.1"):
