@@ -12,161 +12,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as c_open
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close, dup, pread, usleep, write
-
-
-cdef extern from "sys/epoll.h" nogil:
-    enum:
-        EPOLL_CLOEXEC
-        EPOLL_CTL_ADD
-        EPOLL_CTL_DEL
-        EPOLLIN
-        EPOLLRDHUP
-        EPOLLHUP
-        EPOLLERR
-        EPOLLET
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
-    int epoll_wait(int epfd, epoll_event *events, int max_events, int timeout)
-
-
-cdef extern from "sys/eventfd.h" nogil:
-    enum:
-        EFD_CLOEXEC
-        EFD_NONBLOCK
-    int eventfd(unsigned int count, int flags)
-
-
-cdef extern from "field.h" nogil:
-    struct tux_field_slot:
-        uint8_t id
-        uint8_t len
-        char name[20]
-    enum:
-        TUX_FIELD_SLOTS
-    const tux_field_slot tux_field_slots[64]
-
-
-cdef extern from "scan.h" nogil:
-    uint8_t tux_byte_lower(uint8_t byte)
-
-
-cdef extern from "ring.h" nogil:
-    struct tux_ring:
-        uint32_t capacity
-        int memfd
-        uint64_t position
-    int tux_ring_create_bare(tux_ring *ring, uint32_t capacity)
-    int tux_ring_attach(tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity)
-    void tux_ring_close(tux_ring *ring)
-    void *tux_ring_reserve(tux_ring *ring, uint32_t size)
-    void tux_ring_commit(tux_ring *ring, uint32_t size)
-    int tux_ring_read(tux_ring *ring, const void **payload, uint32_t *size)
-    bint tux_ring_reader_sleep(tux_ring *ring)
-    void tux_ring_reader_awake(tux_ring *ring)
-    bint tux_ring_take_wake(tux_ring *ring)
-    bint tux_ring_release_bare(tux_ring *ring)
-
-
-cdef extern from "appwire.h" nogil:
-    enum:
-        TUX_FIELD_COUNT
-        TUX_FIELD_HOST
-        TUX_APP_RING_BYTES
-        TUX_APP_WINDOW_BYTES
-        TUX_APP_FILE_COST
-        TUX_APP_PIECE_BYTES
-        TUX_MAX_APP_FIELDS_BYTES
-        TUX_MAX_APP_TAGS
-        TUX_APP_REQUEST
-        TUX_APP_BODY
-        TUX_APP_CREDIT
-        TUX_APP_GONE
-        TUX_APP_DRAIN
-        TUX_APP_ANSWER
-        TUX_APP_DATA
-        TUX_APP_FILE
-        TUX_APP_TRAILER
-        TUX_APP_INFORM
-        TUX_APP_UPGRADE
-        TUX_APP_CONSUMED
-        TUX_APP_ABORT
-        TUX_APP_NEXT
-        TUX_APP_LEAVE
-        TUX_APP_END
-        TUX_APP_HARD
-        TUX_APP_TRAILERS
-        TUX_APP_UPGRADES
-        TUX_APP_HTTPS
-        TUX_APP_ABSOLUTE
-        TUX_APP_FIELD_BAD_NAME
-        TUX_APP_FIELD_BAD_VALUE
-        TUX_APP_FIELD_LENGTH
-        TUX_APP_FIELD_PLAIN
-    struct tux_span:
-        uint32_t off
-        uint32_t len
-    struct tux_app_record:
-        uint8_t kind
-        uint8_t flags
-        uint16_t status
-        uint32_t tag
-        uint32_t serial
-        uint32_t n
-    struct tux_app_field:
-        uint16_t name
-        uint16_t name_len
-        uint16_t value
-        uint16_t value_len
-        uint8_t id
-    struct tux_app_request:
-        tux_app_record record
-        int64_t length
-        uint32_t n_fields
-        tux_span method
-        tux_span target
-        tux_span path
-        tux_span query
-        tux_span host
-        uint32_t listener
-        uint16_t peer_port
-        uint16_t local_port
-        uint16_t mount_len
-        uint8_t peer_len
-        uint8_t local_len
-        uint8_t minor
-    struct tux_app_answer:
-        tux_app_record record
-        int64_t length
-        uint32_t fields_len
-    struct tux_app_file:
-        tux_app_record record
-        uint64_t offset
-        uint64_t length
-        uint64_t number
-    struct tux_app_shared:
-        pass
-    struct tux_app_request_view:
-        tux_app_request request
-        const tux_app_field *fields
-        const uint8_t *head
-        const uint8_t *peer
-        const uint8_t *local
-        const uint8_t *mount
-        const uint8_t *body
-    bint tux_appwire_request(const void *payload, uint32_t size, tux_app_request_view *view)
-    int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
-    void tux_app_tell_load(const tux_ring *answers, uint32_t load)
 
 
 REQUEST = 0
@@ -191,8 +42,6 @@ cdef uint64_t FROM_SIDES = 16
 
 # Pause while a ring is full, in microseconds: the engine empties it in each turn.
 cdef int FULL_PAUSE_US = 100
-# Bytes of requests that may be read before their room is given back.
-cdef uint32_t RELEASE_BYTES = TUX_APP_RING_BYTES // 8
 # Uses of a request's body are told in portions: a quarter of the window, so that it never runs dry for that.
 cdef uint32_t CREDIT_BYTES = TUX_APP_WINDOW_BYTES // 4
 # How often the process's size is looked at, in milliseconds: a look takes two microseconds.
@@ -222,7 +71,6 @@ cdef str _HTTPS = "https"
 cdef bytes _EMPTY = b""
 cdef bytes _HOST = b"host"
 cdef bytes _SLASH = b"/"
-cdef bint _no_events = False
 
 
 cdef inline uint64_t _now_ms() noexcept nogil:
@@ -244,144 +92,8 @@ cdef bytes _lower(const uint8_t *name, uint32_t length):
     return lower
 
 
-# -- requests ------------------------------------------------------------------------------------------------------
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Request:
-    cdef readonly uint64_t key
-    cdef readonly str method
-    cdef readonly bytes target, path, query
-    cdef readonly int minor
-    cdef readonly str scheme
-    cdef readonly list headers
-    cdef readonly bytes mount
-    cdef readonly object client, server
-    cdef readonly bytes body
-    cdef readonly bint complete
-    cdef readonly int64_t length
-    cdef readonly bint upgrade
-    cdef readonly uint32_t listener
-
-    def __repr__(self):
-        return f"<Request {self.key:#x} {self.method} {self.target!r}>"
-
-
-cdef inline str _method(const uint8_t *name, uint32_t length):
-    if length == 3 and memcmp(name, b"GET", 3) == 0:
-        return _GET
-    if length == 4 and memcmp(name, b"POST", 4) == 0:
-        return _POST
-    return PyUnicode_DecodeLatin1(<const char *> name, length, NULL)
-
-
-cdef list _headers(const tux_app_request_view *view):
-    cdef const tux_app_field *field
-    cdef bint absolute = (view.request.record.flags & TUX_APP_ABSOLUTE) != 0
-    cdef list headers = []
-    cdef bytes name
-    cdef uint32_t i
-    if absolute:
-        headers.append((_HOST, _bytes(view.head, view.request.host.off, view.request.host.len)))
-    for i in range(view.request.n_fields):
-        field = &view.fields[i]
-        if field.id:
-            if absolute and field.id == TUX_FIELD_HOST:
-                continue  # RFC 9112 section 3.2.2: the target's counts
-            name = <bytes> _names[field.id]
-        else:
-            name = _lower(view.head + field.name, field.name_len)
-        headers.append((name, _bytes(view.head, field.value, field.value_len)))
-    return headers
-
-
-# -- links ---------------------------------------------------------------------------------------------------------
-
-
-cdef struct Slot:
-    uint32_t serial
-    bint open
-    bint is_head  # the request's method is HEAD: its answer has no body, whatever is said of it
-    bint answered
-    bint complete  # all of the request's body has come
-    bint trailers
-    bint waits  # something of the answer is kept until the window is larger
-    int64_t window  # bytes that the engine takes
-    int64_t kept  # ... and bytes that are kept
-    int64_t left  # of the announced length; -1: none was
-    uint32_t used  # bytes of the request's body that the engine was not told of
-
-
-@cython.final
-cdef class _Link:
-    cdef tux_ring requests, answers
-    cdef int wake_fd, side_fd
-    cdef uint32_t index
-    cdef uint64_t serial
-    cdef Slot *slots
-    cdef uint32_t n_slots
-    cdef uint32_t unreleased
-    cdef uint64_t files  # descriptors sent
-    cdef bint dirty  # records the engine was not woken for
-    cdef bint gone, left, drained
-    cdef dict kept  # by tag: what waits for the window
-
-    def __cinit__(self):
-        memset(&self.requests, 0, sizeof(tux_ring))
-        memset(&self.answers, 0, sizeof(tux_ring))
-        self.wake_fd = self.side_fd = -1
-        self.kept = {}
-
-    def __dealloc__(self):
-        self.end()
-        free(self.slots)
-
-    cdef void end(self) noexcept:
-        if self.requests.capacity:
-            tux_ring_close(&self.requests)
-        if self.answers.capacity:
-            tux_ring_close(&self.answers)
-        if self.wake_fd >= 0:
-            close(self.wake_fd)
-        if self.side_fd >= 0:
-            close(self.side_fd)
-        self.wake_fd = self.side_fd = -1
-
-    cdef inline void wake(self) noexcept nogil:
-        """Raise the engine."""
-        cdef uint64_t one = 1
-        write(self.wake_fd, &one, sizeof(one))
-
-    cdef inline void flush(self) noexcept nogil:
-        if self.dirty:
-            self.dirty = False
-            if tux_ring_take_wake(&self.answers):
-                self.wake()
-
-    cdef inline void release(self) noexcept nogil:
-        if self.unreleased:
-            self.unreleased = 0
-            if tux_ring_release_bare(&self.requests):
-                self.wake()
-
-    cdef inline Slot *slot(self, uint32_t tag, uint32_t serial) noexcept:
-        if tag < self.n_slots and self.slots[tag].serial == serial and self.slots[tag].open:
-            return &self.slots[tag]
-        return NULL
-
-    cdef Slot *new_slot(self, uint32_t tag) except NULL:
-        cdef uint32_t n
-        cdef Slot *grown
-        if tag >= self.n_slots:
-            n = max(64, 2 * self.n_slots, tag + 1)
-            grown = <Slot *> realloc(self.slots, n * sizeof(Slot))
-            if grown is NULL:
-                raise MemoryError
-            memset(grown + self.n_slots, 0, (n - self.n_slots) * sizeof(Slot))
-            self.slots = grown
-            self.n_slots = n
-        return &self.slots[tag]
+include "_app_request.pxi"
+include "_app_link.pxi"
 
 
 # -- the port ------------------------------------------------------------------------------------------------------
@@ -389,18 +101,15 @@ cdef class _Link:
 
 @cython.final
 cdef class Port:
-    cdef int epoll_fd, drain_fd, memory_fd
+    cdef int epoll_fd, drain_fd
     cdef object control
     cdef list active  # links, in turn
     cdef dict by_index
     cdef object events  # those that come by no ring
     cdef uint32_t turn, next_index
-    cdef readonly uint32_t open
-    cdef readonly uint64_t finished
+    cdef _Totals totals
     cdef uint32_t told_load
     cdef bint leaving, drained
-    cdef uint64_t max_requests, max_memory, memory_at
-    cdef object retire
     # The exchange that the last key named.
     cdef _Link link
     cdef uint32_t tag
@@ -408,7 +117,8 @@ cdef class Port:
     cdef object last_server
 
     def __cinit__(self):
-        self.epoll_fd = self.drain_fd = self.memory_fd = -1
+        self.epoll_fd = self.drain_fd = -1
+        self.totals = _Totals.__new__(_Totals)
 
     def __init__(self, int epoll_fd, control=None):
         if self.epoll_fd >= 0:
@@ -428,7 +138,7 @@ cdef class Port:
             self._watch(control.fileno(), EPOLLIN, FROM_CONTROL)
 
     def __dealloc__(self):
-        for fd in (self.drain_fd, self.memory_fd, self.epoll_fd):
+        for fd in (self.drain_fd, self.epoll_fd):
             if fd >= 0:
                 close(fd)
 
@@ -449,6 +159,7 @@ cdef class Port:
         cdef _Link link = _Link.__new__(_Link)
         cdef int result
         link.serial = serial
+        link.totals = self.totals
         link.wake_fd = wake_fd
         link.side_fd = side_fd
         result = tux_ring_attach(&link.requests, requests_fd, -1, -1, TUX_APP_RING_BYTES)
@@ -467,7 +178,7 @@ cdef class Port:
         self._watch(side_fd, EPOLLRDHUP | <uint32_t> EPOLLET, FROM_SIDES + link.index)
         self.by_index[link.index] = link
         self.active.append(link)
-        tux_app_tell_load(&link.answers, self.open)
+        tux_app_tell_load(&link.answers, self.totals.open)
         if self.leaving:
             self._leave(link)
 
@@ -488,13 +199,10 @@ cdef class Port:
             result = tux_ring_read(&link.requests, &payload, &size)
             if result == 1:
                 event = self._event(link, payload, size)
-                link.unreleased += size + 8
-                if link.unreleased >= RELEASE_BYTES:
-                    link.release()
+                link.release()
                 if event is not None:
                     return event
             elif result == 0:
-                link.release()
                 self.turn += 1
                 looked += 1
             else:
@@ -531,11 +239,11 @@ cdef class Port:
         if record.kind == TUX_APP_CREDIT:
             slot.window += record.n
             if slot.waits:
-                self._pump(link, record.tag)
+                link.pump(record.tag)
             return (2, key, record.n)
         if record.kind == TUX_APP_GONE:
             if record.flags & TUX_APP_HARD:
-                self._close_slot(link, record.tag)
+                link.close_slot(record.tag)
             return (3, key, (record.flags & TUX_APP_HARD) != 0)
         return None
 
@@ -551,7 +259,7 @@ cdef class Port:
             return None
         slot = link.new_slot(said.record.tag)
         if slot.open:
-            self._close_slot(link, said.record.tag)
+            link.close_slot(said.record.tag)
         request = Request.__new__(Request)
         request.key = self._key(link, said.record.tag, said.record.serial)
         request.method = _method(view.head + said.method.off, said.method.len)
@@ -567,7 +275,7 @@ cdef class Port:
         request.scheme = _HTTPS if said.record.flags & TUX_APP_HTTPS else _HTTP
         request.headers = _headers(&view)
         request.mount = _bytes(view.mount, 0, said.mount_len)
-        if said.peer_port:
+        if said.peer_len:
             request.client = (PyUnicode_DecodeLatin1(<const char *> view.peer, said.peer_len, NULL), said.peer_port)
         request.server = self._server(&view)
         request.body = _bytes(view.body, 0, said.record.n)
@@ -582,7 +290,7 @@ cdef class Port:
         slot.complete = request.complete
         slot.window = TUX_APP_WINDOW_BYTES
         slot.left = -1
-        self.open += 1
+        self.totals.open += 1
         return (0, request.key, request)
 
     cdef object _server(self, const tux_app_request_view *view):
@@ -602,10 +310,10 @@ cdef class Port:
 
     cdef void _tell_load(self):
         cdef _Link link
-        if self.told_load != self.open:
-            self.told_load = self.open
+        if self.told_load != self.totals.open:
+            self.told_load = self.totals.open
             for link in self.active:
-                tux_app_tell_load(&link.answers, self.open)
+                tux_app_tell_load(&link.answers, self.totals.open)
 
     # -- sleeping ----------------------------------------------------------------------------------------------
 
@@ -621,7 +329,6 @@ cdef class Port:
         self._tell_load()
         for link in self.active:
             link.flush()
-            link.release()
         for link in self.active:
             if not tux_ring_reader_sleep(&link.requests):
                 self._stay_awake()
@@ -704,7 +411,7 @@ cdef class Port:
         for tag in range(link.n_slots):
             if link.slots[tag].open:
                 self.events.append((3, self._key(link, tag, link.slots[tag].serial), True))
-                self._close_slot(link, tag)
+                link.close_slot(tag)
         self.events.append((5, link.index, None))
         link.end()
         self._check_drained()
@@ -729,7 +436,7 @@ cdef class Port:
         link.left = True
         memset(&record, 0, sizeof(record))
         record.kind = TUX_APP_LEAVE
-        if self._put(link, &record, sizeof(record), NULL, 0, NULL, 0):
+        if link.put(&record, sizeof(record), NULL, 0):
             link.flush()
         return 0
 
@@ -744,42 +451,16 @@ cdef class Port:
         self.events.append((4, 0, None))
         return 0
 
-    # -- limits ------------------------------------------------------------------------------------------------
-
     def limits(self, uint64_t max_requests, uint64_t max_memory, retire):
-        self.max_requests = max_requests
-        self.max_memory = max_memory
-        self.retire = retire
-        if max_memory and self.memory_fd < 0:
-            self.memory_fd = c_open(b"/proc/self/statm", O_RDONLY | O_CLOEXEC)
+        self.totals.limit(max_requests, max_memory, retire)
 
-    cdef bint _too_large(self):
-        cdef char text[64]
-        cdef ssize_t n
-        cdef uint64_t now = _now_ms()
-        if now < self.memory_at:
-            return False
-        self.memory_at = now + MEMORY_MS
-        n = pread(self.memory_fd, text, 63, 0)
-        if n <= 0:
-            return False
-        numbers = (<bytes> text[:n]).split()
-        return int(numbers[1]) * PAGE_BYTES > self.max_memory
+    @property
+    def open(self):
+        return self.totals.open
 
-    cdef int _close_slot(self, _Link link, uint32_t tag) except -1:
-        cdef Slot *slot = &link.slots[tag]
-        slot.open = False
-        if slot.waits:
-            slot.waits = False
-            _drop(link.kept.pop(tag))
-        self.open -= 1
-        self.finished += 1
-        if self.retire is not None and (
-            (self.max_requests and self.finished >= self.max_requests) or (self.max_memory and self._too_large())
-        ):
-            retire, self.retire = self.retire, None
-            retire()
-        return 0
+    @property
+    def finished(self):
+        return self.totals.finished
 
     # -- records out -------------------------------------------------------------------------------------------
 
@@ -798,97 +479,20 @@ cdef class Port:
         self.tag = key & TAG_MASK
         return self.link.slot(self.tag, key >> (TAG_BITS + LINK_BITS))
 
-    cdef bint _put(self, _Link link, const void *record, uint32_t record_len, const void *middle, uint32_t middle_len,
-                   const void *rest, uint32_t rest_len) except -1:
-        """Write one record of three parts; False: the engine is gone."""
-        cdef char *at = self._reserve(link, record_len + middle_len + rest_len)
-        if at is NULL:
-            return False
-        memcpy(at, record, record_len)
-        if middle_len:
-            memcpy(at + record_len, middle, middle_len)
-        if rest_len:
-            memcpy(at + record_len + middle_len, rest, rest_len)
-        tux_ring_commit(&link.answers, record_len + middle_len + rest_len)
-        link.dirty = True
-        return True
-
-    cdef char *_reserve(self, _Link link, uint32_t size) except? NULL:
-        cdef char *at
-        if link.gone:
-            return NULL
-        at = <char *> tux_ring_reserve(&link.answers, size)
-        while at is NULL:
-            link.dirty = True
-            link.flush()
-            with nogil:
-                usleep(FULL_PAUSE_US)
-            if link.gone or _is_dead(link.side_fd):
-                return NULL
-            PyErr_CheckSignals()
-            at = <char *> tux_ring_reserve(&link.answers, size)
-        return at
-
     def answer(self, uint64_t key, int status, fields, *, int64_t length=-1, body=b"", bint end=False,
                bint trailers=False):
-        cdef tux_app_answer record
         cdef Slot *slot = self._find(key)
         cdef _Link link = self.link
-        cdef uint32_t tag = self.tag, piece, fields_len
-        cdef Py_ssize_t body_len
-        cdef char *at
+        cdef uint32_t tag = self.tag
         cdef Py_buffer view
         if slot is NULL:
             return False
-        if slot.answered:
-            raise RuntimeError("the exchange was answered before")
-        if not 200 <= status <= 999:
-            raise ValueError(f"status {status}: 200 to 999 expected")
-        fields_len = _measure(fields, &length, False)
+        if type(body) is bytes:
+            return link.answer(tag, slot, status, fields, length, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), end,
+                               trailers)
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
         try:
-            body_len = view.len
-            if slot.is_head or status == 204 or status == 304:
-                body_len = 0
-            else:
-                if end and not trailers and length < 0:
-                    length = body_len
-                if 0 <= length < body_len:
-                    raise LengthError(f"{body_len} bytes of a body of {length}")
-            piece = <uint32_t> min(body_len, TUX_APP_PIECE_BYTES)
-            memset(&record, 0, sizeof(record))
-            record.record.kind = TUX_APP_ANSWER
-            record.record.tag = tag
-            record.record.serial = slot.serial
-            record.record.status = status
-            record.record.n = piece
-            record.length = length
-            record.fields_len = fields_len
-            if trailers:
-                record.record.flags |= TUX_APP_TRAILERS
-            elif end and piece == body_len:
-                record.record.flags |= TUX_APP_END
-            at = self._reserve(link, sizeof(record) + fields_len + piece)
-            slot = link.slot(tag, record.record.serial)
-            if at is NULL or slot is NULL:
-                return False
-            memcpy(at, &record, sizeof(record))
-            _write_fields(fields, at + sizeof(record), False)
-            if piece:
-                memcpy(at + sizeof(record) + fields_len, view.buf, piece)
-            tux_ring_commit(&link.answers, sizeof(record) + fields_len + piece)
-            link.dirty = True
-            slot.answered = True
-            slot.trailers = trailers
-            slot.window -= piece
-            slot.left = -1 if length < 0 else length - piece
-            if end and piece == body_len:
-                if not trailers:
-                    self._close_slot(link, tag)
-                return True
-            if piece < body_len:
-                return self._data(link, tag, slot, <const char *> view.buf + piece, body_len - piece, end)
-            return True
+            return link.answer(tag, slot, status, fields, length, <const char *> view.buf, view.len, end, trailers)
         finally:
             PyBuffer_Release(&view)
 
@@ -906,58 +510,15 @@ cdef class Port:
             raise RuntimeError("trailers() ends an answer that was announced with trailers")
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
         try:
-            length = view.len
-            if slot.is_head:
-                length = 0
-            elif 0 <= slot.left < length:
+            length = 0 if slot.is_head else view.len
+            if 0 <= slot.left < length:
                 raise LengthError(f"{length} bytes where {slot.left} are left of the body")
-            return self._data(link, tag, slot, <const char *> view.buf, length, end)
+            return link.data(tag, slot, <const char *> view.buf, length, end)
         finally:
             PyBuffer_Release(&view)
 
-    cdef bint _data(self, _Link link, uint32_t tag, Slot *slot, const char *bytes_, Py_ssize_t length,
-                    bint end) except -1:
-        cdef tux_app_record record
-        cdef uint32_t piece, serial = slot.serial
-        if slot.left >= 0:
-            slot.left -= length
-        if slot.waits:
-            (<list> link.kept[tag]).append((PyBytes_FromStringAndSize(bytes_, length), end))
-            slot.kept += length
-            return True
-        if length == 0 and not end:
-            return True
-        memset(&record, 0, sizeof(record))
-        record.kind = TUX_APP_DATA
-        record.tag = tag
-        record.serial = serial
-        while True:  # ends: each round sends something, or is the last
-            piece = <uint32_t> max(0, min(length, TUX_APP_PIECE_BYTES, slot.window))
-            if piece < length and (slot.window <= 0):
-                link.kept[tag] = [(PyBytes_FromStringAndSize(bytes_, length), end)]
-                slot.waits = True
-                slot.kept += length
-                return True
-            record.n = piece
-            record.flags = TUX_APP_END if end and piece == length else 0
-            if not self._put(link, &record, sizeof(record), bytes_, piece, NULL, 0):
-                return False
-            slot = link.slot(tag, serial)  # it may have moved, or gone, while the ring was full
-            if slot is NULL:
-                return False
-            slot.window -= piece
-            bytes_ += piece
-            length -= piece
-            if length == 0:
-                break
-        if end:
-            self._close_slot(link, tag)
-        return True
-
     def file(self, uint64_t key, int fd, int64_t offset, int64_t length, bint end=True):
         cdef Slot *slot = self._find(key)
-        cdef _Link link = self.link
-        cdef uint32_t tag = self.tag
         if slot is NULL:
             return False
         if offset < 0 or length < 0:
@@ -965,137 +526,44 @@ cdef class Port:
         if not slot.answered:
             raise RuntimeError("the head comes first")
         if slot.is_head:
-            return self._data(link, tag, slot, NULL, 0, end)
+            return self.link.data(self.tag, slot, NULL, 0, end)
         if 0 <= slot.left < length:
             raise LengthError(f"{length} bytes where {slot.left} are left of the body")
         if slot.left >= 0:
             slot.left -= length
-        if slot.waits or slot.window <= 0:
-            link.kept.setdefault(tag, []).append((_Piece(os.dup(fd), offset, length), end))
-            slot.waits = True
-            slot.kept += TUX_APP_FILE_COST
-            return True
-        return self._file(link, tag, slot, fd, offset, length, end)
-
-    cdef bint _file(self, _Link link, uint32_t tag, Slot *slot, int fd, uint64_t offset, uint64_t length,
-                    bint end) except -1:
-        cdef tux_app_file record
-        memset(&record, 0, sizeof(record))
-        record.record.kind = TUX_APP_FILE
-        record.record.flags = TUX_APP_END if end else 0
-        record.record.tag = tag
-        record.record.serial = slot.serial
-        record.offset = offset
-        record.length = length
-        link.files += 1
-        record.number = link.files
-        slot.window -= TUX_APP_FILE_COST
-        if not _send_fd(link, fd) or not self._put(link, &record, sizeof(record), NULL, 0, NULL, 0):
-            return False
-        if end:
-            self._close_slot(link, tag)
-        return True
-
-    cdef int _pump(self, _Link link, uint32_t tag) except -1:
-        """The window is larger: send what was kept."""
-        cdef Slot *slot = &link.slots[tag]
-        cdef list kept = <list> link.kept.pop(tag)
-        cdef bytes data
-        slot.waits = False
-        while kept and slot.open and not slot.waits:
-            if slot.window <= 0:
-                link.kept[tag] = kept
-                slot.waits = True
-                return 0
-            what, end = kept.pop(0)
-            if type(what) is bytes:
-                data = <bytes> what
-                slot.kept -= len(data)
-                if slot.left >= 0:
-                    slot.left += len(data)  # it was taken off when it came
-                self._data(link, tag, slot, PyBytes_AS_STRING(data), len(data), end)
-            elif type(what) is _Piece:
-                slot.kept -= TUX_APP_FILE_COST
-                self._file(link, tag, slot, what.fd, what.offset, what.length, end)
-                os.close(what.fd)
-            else:
-                self._trailers(link, tag, slot, what)
-            slot = &link.slots[tag]
-        if kept and slot.waits:
-            (<list> link.kept[tag]).extend(kept)
-        return 0
+        return self.link.file(self.tag, slot, fd, offset, length, end)
 
     def trailers(self, uint64_t key, fields):
         cdef Slot *slot = self._find(key)
-        cdef _Link link = self.link
-        cdef uint32_t tag = self.tag
-        cdef int64_t length = -1
         if slot is NULL:
             return False
         if not slot.trailers:
             raise RuntimeError("trailers have to be announced with the answer")
-        _measure(fields, &length, False)
-        if slot.waits:
-            (<list> link.kept[tag]).append((list(fields), True))
-            return True
-        return self._trailers(link, tag, slot, fields)
+        return self.link.trailers(self.tag, slot, fields)
 
-    cdef bint _trailers(self, _Link link, uint32_t tag, Slot *slot, fields) except -1:
-        if not self._say(link, tag, slot, TUX_APP_TRAILER, 0, fields):
-            return False
-        self._close_slot(link, tag)
-        return True
-
-    cdef bint _say(self, _Link link, uint32_t tag, Slot *slot, int kind, int status, fields) except -1:
-        """A record of fields alone."""
-        cdef tux_app_record record
-        cdef int64_t length = -1
-        cdef bint upgrade = kind == TUX_APP_UPGRADE
-        cdef uint32_t fields_len = _measure(fields, &length, upgrade)
-        cdef char *at
-        memset(&record, 0, sizeof(record))
-        record.kind = kind
-        record.tag = tag
-        record.serial = slot.serial
-        record.status = status
-        at = self._reserve(link, sizeof(record) + fields_len)
-        if at is NULL:
-            return False
-        memcpy(at, &record, sizeof(record))
-        _write_fields(fields, at + sizeof(record), upgrade)
-        tux_ring_commit(&link.answers, sizeof(record) + fields_len)
-        link.dirty = True
-        return True
+    cdef Slot *_unanswered(self, uint64_t key) except? NULL:
+        cdef Slot *slot = self._find(key)
+        if slot is not NULL and slot.answered:
+            raise RuntimeError("the exchange was answered before")
+        return slot
 
     def inform(self, uint64_t key, int status, fields):
-        cdef Slot *slot = self._find(key)
+        cdef Slot *slot = self._unanswered(key)
         if slot is NULL:
             return False
         if not 102 <= status <= 199:
             raise ValueError(f"status {status}: 102 to 199 expected")
-        if slot.answered:
-            raise RuntimeError("the exchange was answered before")
-        return self._say(self.link, self.tag, slot, TUX_APP_INFORM, status, fields)
+        return self.link.say(self.tag, slot, TUX_APP_INFORM, status, fields)
 
     def upgrade(self, uint64_t key, fields):
-        cdef Slot *slot = self._find(key)
+        cdef Slot *slot = self._unanswered(key)
         if slot is NULL:
             return False
-        if slot.answered:
-            raise RuntimeError("the exchange was answered before")
+        if not self.link.say(self.tag, slot, TUX_APP_UPGRADE, 0, fields):
+            return False
         slot.answered = True
         slot.complete = False
-        return self._say(self.link, self.tag, slot, TUX_APP_UPGRADE, 0, fields)
-
-    cdef int _short(self, Slot *slot, int kind, uint32_t n) except -1:
-        cdef tux_app_record record
-        memset(&record, 0, sizeof(record))
-        record.kind = kind
-        record.tag = self.tag
-        record.serial = slot.serial
-        record.n = n
-        self._put(self.link, &record, sizeof(record), NULL, 0, NULL, 0)
-        return 0
+        return True
 
     def credit(self, uint64_t key, uint32_t n):
         cdef Slot *slot = self._find(key)
@@ -1106,28 +574,25 @@ cdef class Port:
         if slot.used >= CREDIT_BYTES:
             used = slot.used
             slot.used = 0
-            self._short(slot, TUX_APP_CONSUMED, used)
+            self.link.short(self.tag, slot.serial, TUX_APP_CONSUMED, used)
+
+    cdef int _finish(self, Slot *slot, int kind) except -1:
+        """The last word."""
+        cdef _Link link = self.link
+        cdef uint32_t tag = self.tag, serial
+        if slot is NULL:
+            return 0
+        serial = slot.serial
+        link.short(tag, serial, kind, 0)
+        if link.slot(tag, serial) is not NULL:
+            link.close_slot(tag)
+        return 0
 
     def abort(self, uint64_t key):
-        cdef Slot *slot = self._find(key)
-        cdef _Link link = self.link
-        cdef uint32_t tag = self.tag
-        if slot is not NULL:
-            self._short(slot, TUX_APP_ABORT, 0)
-            if link.slot(tag, <uint32_t> (key >> (TAG_BITS + LINK_BITS))) is not NULL:
-                self._close_slot(link, tag)
+        self._finish(self._find(key), TUX_APP_ABORT)
 
     def next(self, uint64_t key):
-        cdef Slot *slot = self._find(key)
-        cdef _Link link = self.link
-        cdef uint32_t tag = self.tag
-        if slot is NULL:
-            return
-        if slot.answered:
-            raise RuntimeError("the exchange was answered before")
-        self._short(slot, TUX_APP_NEXT, 0)
-        if link.slot(tag, <uint32_t> (key >> (TAG_BITS + LINK_BITS))) is not NULL:
-            self._close_slot(link, tag)
+        self._finish(self._unanswered(key), TUX_APP_NEXT)
 
     def window(self, uint64_t key):
         cdef Slot *slot = self._find(key)
@@ -1135,137 +600,6 @@ cdef class Port:
 
     def load(self, n):
         pass
-
-
-class _Piece:
-    """Of a file, that waits for the window."""
-
-    __slots__ = ("fd", "length", "offset")
-
-    def __init__(self, fd, offset, length):
-        self.fd = fd
-        self.offset = offset
-        self.length = length
-
-
-cdef int _drop(list kept) except -1:
-    for what, _end in kept:
-        if type(what) is _Piece:
-            os.close(what.fd)
-    return 0
-
-
-# -- fields --------------------------------------------------------------------------------------------------------
-
-
-cdef uint32_t _measure(fields, int64_t *length, bint upgrade) except? 0xFFFFFFFF:
-    """Bytes of the lines, without those that are the engine's; Content-Length goes into *length."""
-    cdef uint64_t total = 0
-    cdef bytes name, value
-    cdef int kind
-    for pair in fields:
-        name, value = pair
-        if name is None or value is None:
-            raise ValueError("fields are pairs of bytes")
-        kind = tux_appwire_field(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                                 <const uint8_t *> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), upgrade)
-        if kind == TUX_APP_FIELD_PLAIN:
-            total += PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + 4
-        elif kind == TUX_APP_FIELD_LENGTH:
-            said = value.strip(b" \t")
-            if not said.isdigit() or len(said) > 18:
-                raise ValueError(f"Content-Length {value!r} is not a number")
-            if length[0] >= 0 and length[0] != int(said):
-                raise LengthError(f"Content-Length {value!r}, but the length is {length[0]}")
-            length[0] = int(said)
-        elif kind == TUX_APP_FIELD_BAD_NAME:
-            raise ValueError(f"{name!r} cannot be the name of a field")
-        elif kind == TUX_APP_FIELD_BAD_VALUE:
-            raise ValueError(f"field {name!r}: {value!r} cannot be its value")
-    if total > TUX_MAX_APP_FIELDS_BYTES:
-        raise ValueError(f"{total} bytes of fields (at most {TUX_MAX_APP_FIELDS_BYTES})")
-    return <uint32_t> total
-
-
-cdef int _write_fields(fields, char *at, bint upgrade) except -1:
-    """Those that _measure has counted."""
-    cdef bytes name, value
-    cdef Py_ssize_t n
-    for pair in fields:
-        name, value = pair
-        if tux_appwire_field(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                             <const uint8_t *> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-                             upgrade) != TUX_APP_FIELD_PLAIN:
-            continue
-        n = PyBytes_GET_SIZE(name)
-        memcpy(at, PyBytes_AS_STRING(name), n)
-        memcpy(at + n, b": ", 2)
-        at += n + 2
-        n = PyBytes_GET_SIZE(value)
-        memcpy(at, PyBytes_AS_STRING(value), n)
-        memcpy(at + n, b"\r\n", 2)
-        at += n + 2
-    return 0
-
-
-# -- descriptors ---------------------------------------------------------------------------------------------------
-
-
-cdef extern from *:
-    """
-    #include <errno.h>
-    #include <poll.h>
-    #include <string.h>
-    #include <sys/socket.h>
-
-    /* 0, or -errno. The byte is there because a message must not be empty. */
-    static int tux_app_send_fd(int side, int fd)
-    {
-        char byte = 0;
-        union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control;
-        struct iovec iov = {&byte, 1};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
-                                 .msg_controllen = sizeof control.room};
-        memset(&control, 0, sizeof control);
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
-        return sendmsg(side, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-    }
-
-    /* The other end is gone. */
-    static int tux_app_is_dead(int side)
-    {
-        struct pollfd state = {side, POLLRDHUP, 0};
-        return poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-    }
-    """
-    int tux_app_send_fd(int side, int fd) nogil
-    bint tux_app_is_dead(int side) nogil
-
-
-cdef inline bint _is_dead(int side) noexcept nogil:
-    return tux_app_is_dead(side)
-
-
-cdef bint _send_fd(_Link link, int fd) except -1:
-    """Over the side socket, waiting for room; False: the engine is gone."""
-    cdef int result = tux_app_send_fd(link.side_fd, fd)
-    while result == -11:  # EAGAIN: the engine takes each with its record
-        link.dirty = True
-        link.flush()
-        with nogil:
-            usleep(FULL_PAUSE_US)
-        if link.gone:
-            return False
-        PyErr_CheckSignals()
-        result = tux_app_send_fd(link.side_fd, fd)
-    if result == -32 or result == -104:  # EPIPE, ECONNRESET
-        return False
-    if result < 0:
-        raise OSError(-result, os.strerror(-result))
-    return True
 
 
 # -- for the supervisor --------------------------------------------------------------------------------------------

@@ -185,6 +185,23 @@ cdef extern from "forward.h" nogil:
     size_t tux_forward_trailers(const uint8_t *section, size_t len, uint8_t *out)
 
 
+cdef extern from "app.h" nogil:
+    struct tux_app_config:
+        uint32_t queue
+        uint64_t queue_timeout_ms
+    struct tux_app_link_config:
+        uint32_t app
+        uint64_t serial
+        int requests_fd
+        int answers_fd
+        int process_wake_fd
+        int wake_fd
+        int side_fd
+    int tux_engine_app(tux_engine *engine, const tux_app_config *config)
+    int tux_engine_link_app(tux_engine *engine, const tux_app_link_config *config)
+    int tux_engine_unlink_app(tux_engine *engine, uint64_t serial)
+
+
 cdef extern from "upstream.h" nogil:
     struct tux_upstream_server:
         const char *name

@@ -166,6 +166,28 @@ class Engine:
     def trust(self, networks: Sequence[str]) -> None:
         """Peers whose word about the client is believed (trust.h): "10.0.0.0/8", "::1", "unix". Before run().
         ValueError: one of them is none of these, or there are too many."""
+
+    def app(self, *, queue: int, queue_timeout_ms: int) -> int:
+        """Before run: an application, of which `queue` requests wait at most `queue_timeout_ms` while no process is
+        ready; its number."""
+
+    def link_app(
+        self,
+        app: int,
+        serial: int,
+        requests_fd: int,
+        answers_fd: int,
+        process_wake_fd: int,
+        wake_fd: int,
+        side_fd: int,
+        /,
+    ) -> None:
+        """From any thread: a process of an application, see engine/app.h. The descriptors are the engine's from here
+        on, whatever happens. OSError: there is no such application."""
+
+    def unlink_app(self, serial: int) -> None:
+        """From any thread: the process at the other end of this link is gone."""
+
     def upstream(
         self,
         servers: Sequence[tuple[str, str, int]],

@@ -551,9 +551,7 @@ cdef class Engine:
 
     def listen(self, int fd, *, uint32_t listener, bint shared=False):
         self._open()
-        cdef int error = tux_engine_listen(self.engine, fd, listener, shared)
-        if error < 0:
-            raise OSError(-error, os.strerror(-error))
+        _check(tux_engine_listen(self.engine, fd, listener, shared))
 
     def canned(self, uint16_t status, bytes head not None, bytes body not None):
         self._open()
@@ -561,12 +559,23 @@ cdef class Engine:
                                            PyBytes_AS_STRING(body), len(body))
         if error == -_errno.ENOENT:
             raise ValueError(f"the engine never answers {status} by itself")
-        if error < 0:
-            raise OSError(-error, os.strerror(-error))
+        _check(error)
 
     def trust(self, networks):
         self._open()
         _set_trust(self.engine, networks)
+
+    def app(self, *, uint32_t queue, uint64_t queue_timeout_ms):
+        self._open()
+        return _add_app(self.engine, queue, queue_timeout_ms)
+
+    def link_app(self, uint32_t app, uint64_t serial, *descriptors):
+        self._open()
+        _link_app(self.engine, app, serial, descriptors)
+
+    def unlink_app(self, uint64_t serial):
+        self._open()
+        _check(tux_engine_unlink_app(self.engine, serial))
 
     def upstream(self, servers, **options):
         self._open()
@@ -694,9 +703,7 @@ cdef class KernelLog:
 
     def reopen(self, int fd):
         self._open()
-        cdef int error = tux_kernellog_reopen(self.log, fd)
-        if error < 0:
-            raise OSError(-error, os.strerror(-error))
+        _check(tux_kernellog_reopen(self.log, fd))
 
     def counts(self):
         self._open()
@@ -789,4 +796,5 @@ def parse_range(bytes value not None):
     return ("none", "closed", "open", "suffix")[parsed.kind], parsed.first, parsed.last
 
 
+include "_applications.pxi"
 include "_forwarding.pxi"

@@ -60,7 +60,7 @@ class Request(Protocol):
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """None: a unix socket."""
+        """None: a unix socket. Port 0: a proxy did not say it."""
 
     @property
     def server(self) -> tuple[str, int | None]: ...

@@ -131,8 +131,9 @@ static bool take_answer(const uint8_t *payload, uint32_t size, uint8_t *scratch,
     memcpy(&answer, payload, sizeof answer);
     view->length = answer.length;
     view->fields_len = answer.fields_len;
-    if (status < 200 || status > 999 || answer.length < -1 || (view->record.flags & ~(TUX_APP_END | TUX_APP_TRAILERS)) != 0 ||
-        (view->record.flags & (TUX_APP_END | TUX_APP_TRAILERS)) == (TUX_APP_END | TUX_APP_TRAILERS))
+    const unsigned known = TUX_APP_END | TUX_APP_TRAILERS; /* one of them at most */
+    if (status < 200 || status > 999 || answer.length < -1 || (view->record.flags & ~known) != 0 ||
+        (view->record.flags & known) == known)
         return false;
     return take_fields(view, payload + sizeof answer, size - (uint32_t)sizeof answer, scratch);
 }

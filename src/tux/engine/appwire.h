@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The records between an engine and an application's process, and the shared page beside them. The engine trusts nothing
- * that comes from there: each record is read through tux_appwire_answer, which copies and checks it once, and each one names an
- * exchange by a tag and a serial number that are looked up among those of this very process. The process reads its half
- * through tux_appwire_request. Offsets and numbers only. */
+/* The records between an engine and an application's process, and the shared page beside them. The engine trusts
+ * nothing that comes from there: each record is read through tux_appwire_answer, which copies and checks it once, and
+ * names an exchange by a tag and a serial number, which are looked up among those of this very process. The process reads
+ * its half through tux_appwire_request. Offsets and numbers only. */
 #ifndef TUX_APPWIRE_H
 #define TUX_APPWIRE_H
 
@@ -14,8 +14,8 @@
 #include "head.h"
 #include "ring.h"
 
-#define TUX_APP_RING_BYTES (256u * 1024u) /* each way of one link: a window and much else; small enough to stay in a cache */
-#define TUX_APP_WINDOW_BYTES (128u * 1024u) /* body bytes of one exchange under way, each way, until they are used: half a ring */
+#define TUX_APP_RING_BYTES (256u * 1024u) /* each way of one link: a window and much else; it stays in a cache */
+#define TUX_APP_WINDOW_BYTES (128u * 1024u) /* body bytes of one exchange under way, each way: half a ring */
 #define TUX_APP_FILE_COST 16384u            /* what a piece of a file takes of the window: so few of them wait */
 #define TUX_APP_PIECE_BYTES 32768u          /* body bytes in one record: several fit into the ring */
 #define TUX_MAX_APP_FIELDS_BYTES 65536u     /* fields of one answer, all lines together */
@@ -26,7 +26,7 @@ enum tux_app_call {
     TUX_APP_REQUEST = 1, /* struct tux_app_request, fields, head, peer, local address, mount, body */
     TUX_APP_BODY,        /* more of the request's body; flag END */
     TUX_APP_CREDIT,      /* the client took `n` bytes of the answer */
-    TUX_APP_GONE,        /* the client will send nothing any more; flag HARD: nor take anything. The exchange is over then */
+    TUX_APP_GONE,        /* the client sends nothing any more; flag HARD: nor takes it, the exchange is over */
     TUX_APP_DRAIN,       /* no request follows on this link */
 };
 
@@ -74,9 +74,9 @@ struct tux_app_request {
     uint32_t n_fields;
     struct tux_span method, target, path, query, host; /* in the head */
     uint32_t listener;
-    uint16_t peer_port, local_port; /* 0: a unix socket */
+    uint16_t peer_port, local_port; /* 0: a unix socket, or not known */
     uint16_t mount_len;
-    uint8_t peer_len, local_len;
+    uint8_t peer_len, local_len; /* peer_len 0: a unix socket */
     uint8_t minor;
     uint8_t unused[3];
 };
@@ -123,8 +123,8 @@ struct tux_app_request_view {
 uint32_t tux_appwire_request_bytes(const struct tux_app_request *request);
 /* Read a REQUEST; false: nonsense. */
 bool tux_appwire_request(const void *payload, uint32_t size, struct tux_app_request_view *view);
-/* Whether this field would be taken in an answer: its syntax, and that it says nothing about the connection, which is the
- * engine's. TUX_APP_FIELD_LENGTH: Content-Length, which goes into tux_app_answer.length. */
+/* Whether this field would be taken in an answer: its syntax, and that it says nothing about the connection, which is
+ * the engine's. TUX_APP_FIELD_LENGTH: Content-Length, which goes into tux_app_answer.length. */
 enum tux_app_field_kind {
     TUX_APP_FIELD_BAD_NAME,
     TUX_APP_FIELD_BAD_VALUE,
@@ -147,8 +147,8 @@ struct tux_app_answer_view {
     bool has_date, has_server;
 };
 
-/* Read a record of the process. `scratch` takes a copy of fields, TUX_MAX_APP_FIELDS_BYTES of it, in which they are checked and
- * from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
+/* Read a record of the process. `scratch` takes a copy of fields, TUX_MAX_APP_FIELDS_BYTES of it, in which they are
+ * checked and from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
 bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, struct tux_app_answer_view *view);
 
 #endif

@@ -171,6 +171,7 @@ struct tux_engine {
     const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
     struct tux_absent absent;
     struct tux_upstreams *upstreams; /* NULL: none */
+    struct tux_apps *apps;           /* NULL: none */
     struct tux_ring asks, replies;
     struct tux_wheel wheel;
     struct tux_listener *listeners;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an engine: what it is made of, and what is left when it ends. */
+#include "app.h"
 #include "core.h"
 #include "kernel.h"
 #include "upstream.h"
@@ -157,6 +158,7 @@ uint64_t tux_engine_free(struct tux_engine *engine)
             tux_plan_unref(engine->canned[i]);
     uint64_t leaked = atomic_load(&engine->stats.connections) + atomic_load(&engine->stats.exchanges) +
                       atomic_load(&engine->stats.held) + tux_upstream_free(engine);
+    tux_apps_free(engine);
     tux_engine_end_log(engine);
     tux_trust_free(engine->trust);
     tux_roots_free(engine->roots);

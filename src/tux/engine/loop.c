@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The event loop: one epoll, connections edge-triggered, everything else level-triggered. */
+#include "app.h"
 #include "core.h"
 #include "kernel.h"
 #include "relay.h"
@@ -240,7 +241,8 @@ static void on_expired(void *arg, struct tux_timer *timer)
         tux_upstream_queue_expired(arg, timer);
         break;
     case TUX_TIMER_APP:
-        break; /* comes with applications */
+        tux_apps_expired(arg, timer);
+        break;
     }
 }
 
@@ -313,6 +315,8 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
             break;
         case TUX_SOURCE_WAKE:
             empty_eventfd(engine->wake_fd);
+            if (engine->apps != NULL)
+                tux_apps_commands(engine);
             break;
         case TUX_SOURCE_REPLIES:
             tux_ring_reader_awake(&engine->replies);
@@ -325,13 +329,18 @@ static void turn(struct tux_engine *engine, struct epoll_event *events)
             tux_upstream_event(engine, source, events[i].events);
             break;
         case TUX_SOURCE_APP:
-            break; /* comes with applications */
+            tux_apps_event(engine, source, events[i].events);
+            break;
         }
     }
+    if (engine->apps != NULL)
+        tux_apps_read(engine);
     run_ready(engine);
     tux_wheel_advance(&engine->wheel, engine->now_ms, on_expired, engine);
     if (engine->upstreams != NULL)
         engine->busy = tux_upstream_turn(engine);
+    if (engine->apps != NULL)
+        engine->busy = tux_apps_turn(engine) || (engine->upstreams != NULL && engine->busy);
     if (engine->accept_paused && engine->now_ms >= engine->accept_again_ms &&
         engine->n_conns < engine->config.limits.connections)
         tux_loop_resume_accept(engine);

@@ -79,7 +79,7 @@ def test_a_request_says_what_the_head_says(rig: Rig) -> None:
 
 
 def test_unix_sockets_have_no_client(rig: Rig) -> None:
-    rig.engine.request(b"GET / HTTP/1.0\r\n\r\n", peer=("unix:", 0), local=("/run/tux.sock", 0))
+    rig.engine.request(b"GET / HTTP/1.0\r\n\r\n", peer=("", 0), local=("/run/tux.sock", 0))
     request = rig.take()[2]
     assert isinstance(request, Request)
     assert (request.client, request.server, request.minor) == (None, ("/run/tux.sock", None), 0)

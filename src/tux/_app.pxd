@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""What _app.pyx uses of the engine's headers and of the system."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "sys/epoll.h" nogil:
+    enum:
+        EPOLL_CLOEXEC
+        EPOLL_CTL_ADD
+        EPOLL_CTL_DEL
+        EPOLLIN
+        EPOLLRDHUP
+        EPOLLHUP
+        EPOLLERR
+        EPOLLET
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
+    int epoll_wait(int epfd, epoll_event *events, int max_events, int timeout)
+
+
+cdef extern from "sys/eventfd.h" nogil:
+    enum:
+        EFD_CLOEXEC
+        EFD_NONBLOCK
+    int eventfd(unsigned int count, int flags)
+
+
+cdef extern from "field.h" nogil:
+    struct tux_field_slot:
+        uint8_t id
+        uint8_t len
+        char name[20]
+    enum:
+        TUX_FIELD_SLOTS
+    const tux_field_slot tux_field_slots[64]
+
+
+cdef extern from "scan.h" nogil:
+    uint8_t tux_byte_lower(uint8_t byte)
+
+
+cdef extern from "ring.h" nogil:
+    struct tux_ring:
+        uint32_t capacity
+        int memfd
+        uint64_t position
+    int tux_ring_create_bare(tux_ring *ring, uint32_t capacity)
+    int tux_ring_attach(tux_ring *ring, int memfd, int data_eventfd, int space_eventfd, uint32_t capacity)
+    void tux_ring_close(tux_ring *ring)
+    void *tux_ring_reserve(tux_ring *ring, uint32_t size)
+    void tux_ring_commit(tux_ring *ring, uint32_t size)
+    int tux_ring_read(tux_ring *ring, const void **payload, uint32_t *size)
+    bint tux_ring_reader_sleep(tux_ring *ring)
+    void tux_ring_reader_awake(tux_ring *ring)
+    bint tux_ring_take_wake(tux_ring *ring)
+    bint tux_ring_release_bare(tux_ring *ring)
+
+
+cdef extern from "appwire.h" nogil:
+    enum:
+        TUX_FIELD_COUNT
+        TUX_FIELD_HOST
+        TUX_APP_RING_BYTES
+        TUX_APP_WINDOW_BYTES
+        TUX_APP_FILE_COST
+        TUX_APP_PIECE_BYTES
+        TUX_MAX_APP_FIELDS_BYTES
+        TUX_MAX_APP_TAGS
+        TUX_APP_REQUEST
+        TUX_APP_BODY
+        TUX_APP_CREDIT
+        TUX_APP_GONE
+        TUX_APP_DRAIN
+        TUX_APP_ANSWER
+        TUX_APP_DATA
+        TUX_APP_FILE
+        TUX_APP_TRAILER
+        TUX_APP_INFORM
+        TUX_APP_UPGRADE
+        TUX_APP_CONSUMED
+        TUX_APP_ABORT
+        TUX_APP_NEXT
+        TUX_APP_LEAVE
+        TUX_APP_END
+        TUX_APP_HARD
+        TUX_APP_TRAILERS
+        TUX_APP_UPGRADES
+        TUX_APP_HTTPS
+        TUX_APP_ABSOLUTE
+        TUX_APP_FIELD_BAD_NAME
+        TUX_APP_FIELD_BAD_VALUE
+        TUX_APP_FIELD_LENGTH
+        TUX_APP_FIELD_PLAIN
+    struct tux_span:
+        uint32_t off
+        uint32_t len
+    struct tux_app_record:
+        uint8_t kind
+        uint8_t flags
+        uint16_t status
+        uint32_t tag
+        uint32_t serial
+        uint32_t n
+    struct tux_app_field:
+        uint16_t name
+        uint16_t name_len
+        uint16_t value
+        uint16_t value_len
+        uint8_t id
+    struct tux_app_request:
+        tux_app_record record
+        int64_t length
+        uint32_t n_fields
+        tux_span method
+        tux_span target
+        tux_span path
+        tux_span query
+        tux_span host
+        uint32_t listener
+        uint16_t peer_port
+        uint16_t local_port
+        uint16_t mount_len
+        uint8_t peer_len
+        uint8_t local_len
+        uint8_t minor
+    struct tux_app_answer:
+        tux_app_record record
+        int64_t length
+        uint32_t fields_len
+    struct tux_app_file:
+        tux_app_record record
+        uint64_t offset
+        uint64_t length
+        uint64_t number
+    struct tux_app_shared:
+        pass
+    struct tux_app_request_view:
+        tux_app_request request
+        const tux_app_field *fields
+        const uint8_t *head
+        const uint8_t *peer
+        const uint8_t *local
+        const uint8_t *mount
+        const uint8_t *body
+    bint tux_appwire_request(const void *payload, uint32_t size, tux_app_request_view *view)
+    int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
+    void tux_app_tell_load(const tux_ring *answers, uint32_t load)

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* What processes say. Nothing of it is trusted: a record that is nonsense ends the link; one that names an exchange
+ * which this process does not have is a late one, and dropped; one that its exchange does not allow ends that exchange. */
+#include "apps.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relay.h"
+
+static struct tux_apprequest *find(struct tux_applink *link, const struct tux_app_record *record)
+{
+    if (record->tag >= link->n_tags)
+        return NULL;
+    struct tux_apprequest *request = link->by_tag[record->tag];
+    return request != NULL && request->serial == record->serial ? request : NULL;
+}
+
+void tux_apprequest_credit(struct tux_engine *engine, struct tux_apprequest *request)
+{
+    if (request->owed == 0 || request->link == NULL)
+        return;
+    uint32_t owed = request->owed;
+    request->owed = 0;
+    request->from_process += owed;
+    tux_applink_say(engine, request->link, request, TUX_APP_CREDIT, 0, owed);
+}
+
+/* So much of the window was used. It is given back when the client keeps up, in portions; else drained() does it. */
+static void owe(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
+{
+    struct tux_relay *relay = request->conn->exchange->relay;
+    request->owed += n;
+    if (request->owed < TUX_APP_WINDOW_BYTES / 4)
+        return;
+    if (relay->out.file_bytes == 0 && relay->out.bytes <= TUX_RELAY_BUFFER_BYTES - TUX_RELAY_RESUME_BYTES)
+        tux_apprequest_credit(engine, request);
+    else
+        relay->starved = true;
+}
+
+/* The process did what it must not do: its exchange ends, and nobody else's. */
+static void violated(struct tux_engine *engine, struct tux_apprequest *request)
+{
+    tux_relay_fail(engine, request->conn, 502);
+}
+
+static bool use_window(struct tux_apprequest *request, uint32_t n)
+{
+    request->from_process -= n;
+    return request->from_process >= -(int64_t)TUX_APP_FILE_COST; /* a file may begin in what is left of it */
+}
+
+static void end(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
+{
+    request->over = true;
+    tux_relay_end(engine, request->conn, view->fields, view->fields_len);
+}
+
+static void on_answer(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
+{
+    struct tux_conn *conn = request->conn;
+    struct tux_relay *relay = conn->exchange->relay;
+    if (relay->answered || !use_window(request, view->record.n)) {
+        violated(engine, request);
+        return;
+    }
+    if (view->record.status == 404) {
+        bool over = request->over;
+        request->over = (view->record.flags & TUX_APP_END) != 0;
+        if (tux_relay_next(engine, conn))
+            return;
+        request->over = over;
+    }
+    struct tux_relay_head head = {.status = view->record.status,
+                                  .fields = view->fields,
+                                  .fields_len = view->fields_len,
+                                  .length = view->length,
+                                  .has_date = view->has_date,
+                                  .has_server = view->has_server,
+                                  .trailers = (view->record.flags & TUX_APP_TRAILERS) != 0};
+    tux_relay_answer(engine, conn, &head);
+    if (view->record.n > 0)
+        tux_relay_data(engine, conn, view->body, view->record.n);
+    if (view->record.flags & TUX_APP_END) {
+        request->over = true;
+        tux_relay_end(engine, conn, NULL, 0);
+    } else {
+        owe(engine, request, view->record.n);
+    }
+}
+
+static void on_data(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
+{
+    struct tux_conn *conn = request->conn;
+    if (!conn->exchange->relay->answered || !use_window(request, view->record.n)) {
+        violated(engine, request);
+        return;
+    }
+    tux_relay_data(engine, conn, view->body, view->record.n);
+    if (view->record.flags & TUX_APP_END)
+        end(engine, request, view);
+    else
+        owe(engine, request, view->record.n);
+}
+
+/* The descriptor that was sent for this record; -1: there is none. */
+static int take_descriptor(struct tux_applink *link)
+{
+    char byte;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(sizeof(int))};
+    if (recvmsg(link->side_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
+        head->cmsg_len != CMSG_LEN(sizeof(int)))
+        return -1;
+    int fd;
+    memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    return fd;
+}
+
+/* Returns false when the link cannot go on. */
+static bool on_file(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view)
+{
+    int fd = view->number == link->files + 1 ? take_descriptor(link) : -1;
+    if (fd < 0)
+        return false;
+    link->files++;
+    struct tux_apprequest *request = find(link, &view->record);
+    struct stat st;
+    if (request == NULL) {
+        close(fd);
+        return true;
+    }
+    /* Only a regular file is surely there at once, and never makes the engine wait for its writer. */
+    bool fits = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size >= view->offset &&
+                (uint64_t)st.st_size - view->offset >= view->file_len;
+    struct tux_relay *relay = request->conn->exchange->relay;
+    if (!fits || !relay->answered || relay->tunnel || !use_window(request, TUX_APP_FILE_COST)) {
+        close(fd);
+        violated(engine, request);
+        return true;
+    }
+    tux_relay_file(engine, request->conn, fd, view->offset, view->file_len);
+    if (view->record.flags & TUX_APP_END)
+        end(engine, request, view);
+    else
+        owe(engine, request, TUX_APP_FILE_COST);
+    return true;
+}
+
+static void on_consumed(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
+{
+    request->to_process += n;
+    if (request->to_process > (int64_t)TUX_APP_WINDOW_BYTES)
+        violated(engine, request); /* more than it was given */
+    else
+        tux_relay_take_body(engine, request->conn);
+}
+
+/* Returns false when the link cannot go on. */
+static bool handle(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view)
+{
+    if (view->record.kind == TUX_APP_LEAVE) {
+        link->leaving = true;
+        return true;
+    }
+    if (view->record.kind == TUX_APP_FILE)
+        return on_file(engine, link, view);
+    struct tux_apprequest *request = find(link, &view->record);
+    if (request == NULL)
+        return true;
+    struct tux_conn *conn = request->conn;
+    struct tux_relay *relay = conn->exchange->relay;
+    switch (view->record.kind) {
+    case TUX_APP_ANSWER:
+        on_answer(engine, request, view);
+        break;
+    case TUX_APP_DATA:
+        on_data(engine, request, view);
+        break;
+    case TUX_APP_TRAILER:
+        if (relay->answered && !relay->tunnel)
+            end(engine, request, view);
+        else
+            violated(engine, request);
+        break;
+    case TUX_APP_INFORM:
+        tux_relay_inform(engine, conn, view->record.status, view->fields, view->fields_len);
+        break;
+    case TUX_APP_UPGRADE:
+        if (relay->answered)
+            violated(engine, request);
+        else
+            tux_relay_upgrade(engine, conn, view->fields, view->fields_len);
+        break;
+    case TUX_APP_CONSUMED:
+        on_consumed(engine, request, view->record.n);
+        break;
+    case TUX_APP_ABORT:
+        request->over = true;
+        tux_relay_fail(engine, conn, 502);
+        break;
+    case TUX_APP_NEXT:
+        request->over = true;
+        if (relay->answered || !tux_relay_next(engine, conn))
+            tux_relay_fail(engine, conn, 404);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+void tux_applink_read(struct tux_engine *engine, struct tux_applink *link)
+{
+    struct tux_app_answer_view view;
+    const void *payload;
+    uint32_t size;
+    int result = 0;
+    if (link->answers.shared == NULL)
+        return;
+    while (!link->dead && (result = tux_ring_read(&link->answers, &payload, &size)) == 1) /* ends: see ring.h */
+        if (!tux_appwire_answer(payload, size, engine->apps->scratch, &view) || !handle(engine, link, &view)) {
+            result = -1;
+            break;
+        }
+    if (tux_ring_release_bare(&link->answers))
+        link->dirty = true;
+    if (result < 0)
+        tux_applink_kill(engine, link);
+}

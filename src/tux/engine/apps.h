@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* What app.c (requests, and whom they are given to), applink.c (links, and what goes over them) and appreply.c (what
+ * processes say) share. */
+#ifndef TUX_APPS_H
+#define TUX_APPS_H
+
+#include <pthread.h>
+
+#include "app.h"
+#include "appwire.h"
+#include "core.h"
+
+/* A process that has so many bytes of requests before it which it did not take gets no more for now: they wait in the
+ * engine, for whichever process is ready first, and are not lost with one that crashes. About 30 requests. */
+#define TUX_APP_UNREAD_BYTES 16384u
+
+struct tux_applink;
+
+struct tux_apprequest {
+    struct tux_conn *conn;
+    struct tux_app *app;
+    struct tux_applink *link; /* NULL: it waits in the application's queue */
+    struct tux_apprequest *next, *prev; /* in the queue, or among those of the link that want room for their body */
+    uint32_t tag, serial;
+    int64_t to_process;   /* bytes of the request's body that may be sent */
+    int64_t from_process; /* bytes of the answer that may come */
+    uint32_t owed;        /* bytes of the answer that the client has taken, and the process was not told of */
+    uint64_t position;    /* of its record in the ring: was it read? */
+    uint64_t deadline_ms; /* in the queue */
+    bool waits_for_room;  /* it is in the link's list */
+    bool with_body;       /* part of the request's body is in its record */
+    bool over;            /* the process knows that it is over */
+};
+
+/* A control record for which there was no room. */
+struct tux_apppending {
+    struct tux_apppending *next;
+    struct tux_app_record record;
+};
+
+/* What epoll points to. */
+struct tux_appsource {
+    struct tux_source source;
+    bool side;
+    struct tux_applink *link;
+};
+
+struct tux_applink {
+    struct tux_appsource wake_source, side_source;
+    struct tux_app *app;
+    struct tux_applink *next; /* of the application */
+    uint64_t number;
+    struct tux_ring requests, answers;
+    int process_wake_fd, wake_fd, side_fd;
+    struct tux_apprequest **by_tag;
+    uint32_t *free_tags;
+    uint32_t n_tags, n_free;
+    uint32_t last_serial;
+    uint32_t outstanding;
+    struct tux_apppending *pending, **pending_tail;
+    struct tux_apprequest *want_room;
+    uint64_t files; /* descriptors taken */
+    bool asleep;    /* the engine's end of the answers: the process will wake it */
+    bool dirty;     /* the process may have to be woken */
+    bool awaits;    /* the process was asked to say when there is room */
+    bool leaving;   /* it wants no more requests */
+    bool drained;   /* ... and will get none */
+    bool dead;      /* to be freed at the end of the turn */
+};
+
+struct tux_app {
+    struct tux_app_config config;
+    struct tux_applink *links;
+    struct tux_apprequest *queue, *queue_end; /* first come, first served */
+    uint32_t n_queued;
+    uint32_t round; /* whose turn it is among equals */
+    struct tux_timer timer; /* of the first in the queue */
+};
+
+struct tux_appcommand {
+    struct tux_appcommand *next;
+    bool unlink;
+    struct tux_app_link_config config; /* unlink: its serial alone */
+};
+
+struct tux_apps {
+    struct tux_app **apps;
+    uint32_t n;
+    pthread_mutex_t lock; /* over commands */
+    struct tux_appcommand *commands, **commands_tail;
+    uint64_t drain_since_ms; /* 0: the engine serves */
+    struct tux_timer late;   /* ... and when it may be told to the processes */
+    bool dispatch;           /* something in a queue may find a process now */
+    uint8_t scratch[TUX_MAX_APP_FIELDS_BYTES];
+};
+
+/* -- app.c -- */
+extern const struct tux_backend tux_app_backend;
+/* The process has not seen this request: back to the head of the queue. False: it cannot be given to another one, and
+ * nothing happened. */
+bool tux_apprequest_again(struct tux_engine *engine, struct tux_apprequest *request);
+
+/* -- applink.c -- */
+void tux_applink_open(struct tux_engine *engine, const struct tux_app_link_config *config);
+/* All its exchanges end; freed at the end of the turn. */
+void tux_applink_kill(struct tux_engine *engine, struct tux_applink *link);
+void tux_applink_bury(struct tux_engine *engine, struct tux_app *app);
+bool tux_applink_is_ready(const struct tux_engine *engine, struct tux_applink *link);
+/* A tag for the request; false: none is left. */
+bool tux_applink_add(struct tux_applink *link, struct tux_apprequest *request);
+void tux_applink_remove(struct tux_applink *link, struct tux_apprequest *request);
+/* A record without content, now or as soon as there is room. request NULL: it names no exchange. */
+void tux_applink_say(struct tux_engine *engine, struct tux_applink *link, const struct tux_apprequest *request,
+                     uint8_t kind, uint8_t flags, uint32_t n);
+/* Have the process say when there is room for a record of `size`; false: there is now. */
+bool tux_applink_await(struct tux_applink *link, uint32_t size);
+void tux_applink_want_room(struct tux_engine *engine, struct tux_applink *link, struct tux_apprequest *request);
+/* There may be room in the ring again. */
+void tux_applink_room(struct tux_engine *engine, struct tux_applink *link);
+void tux_applink_wake(struct tux_applink *link);
+
+/* -- appreply.c -- */
+void tux_applink_read(struct tux_engine *engine, struct tux_applink *link);
+/* The client has taken what the relay holds of this answer: the process may send more. */
+void tux_apprequest_credit(struct tux_engine *engine, struct tux_apprequest *request);
+
+#endif
