@@ -72,6 +72,12 @@ def _kernel() -> str:
     return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
 
 
+def _seccomp() -> str:
+    program = "from tux.daemon import privileges, seccomp\nprivileges.set_no_new_privileges()\nseccomp.install()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
+
+
 def _ipv6() -> str:
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -90,6 +96,7 @@ FEATURES: Final[dict[str, Callable[[], str]]] = {
     "peers": _peers,
     "root": _root,
     "sanitizers": _sanitizers,
+    "seccomp": _seccomp,
 }
 """Name -> why it is missing on this machine (empty: it is there)."""
 

@@ -266,6 +266,16 @@ class TestStop:
             assert get(server) == (200, b"hello\n")
 
 
+def test_every_thread_of_a_worker_has_the_filter_of_system_calls(site: Path) -> None:
+    features.require("seccomp")
+    with tux.Server(site, workers=2, access_log=site / "log") as server:
+        assert get(server) == (200, b"hello\n")
+        threads = [task for pid in server.worker_pids() for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert len(threads) >= 2 * 4  # planner, engine, helper, log
+        for task in threads:
+            assert "\nSeccomp:\t2\n" in task.joinpath("status").read_text()  # proc(5): SECCOMP_MODE_FILTER
+
+
 class TestCrash:
     def test_a_killed_worker_is_replaced_and_its_sockets_stay(self, site: Path) -> None:
         with tux.Server(site, workers=2) as server:

@@ -19,7 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from tux.daemon import control, privileges
+from tux.daemon import control, privileges, seccomp
 from tux.daemon.listeners import Listeners
 from tux.daemon.privileges import Account
 from tux.errors import StartError
@@ -161,6 +161,7 @@ def serve(seat: Seat, job: Job) -> int:
         raise StartError("the supervisor is gone")
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    _refuse_system_calls(seat.index)
 
     engine = job.make_engine(seat.log_fd)
     for index, (listener, sock) in enumerate(zip(seat.listeners, sockets, strict=True)):
@@ -175,6 +176,15 @@ def serve(seat: Seat, job: Job) -> int:
         own.add(_identity(seat.log_fd))
     planner = job.make_planner(engine, own)
     return _run(seat, engine, planner, _Watcher(seat, engine, job.grace_ms, own))
+
+
+def _refuse_system_calls(index: int) -> None:
+    """Before any thread begins: each gets the filter of the one that started it."""
+    try:
+        seccomp.install()
+    except seccomp.UnsupportedError as error:
+        if index == 0:  # once is enough
+            logger.warning("workers may make any system call: %s", error)
 
 
 def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, watcher: _Watcher) -> int:

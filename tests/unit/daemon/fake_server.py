@@ -2,7 +2,7 @@
 
 Run as a program that takes a part of the options of `tux serve`, so that `tux.Server(command=...)` can start it. What a
 request does is its path: /pid, /log, /slow (answers when the client sends one byte more), /crash, /tier (a message to
-the kernel tier), /no-tier (closes its end).
+the kernel tier), /no-tier (closes its end), /system-call/NUMBER (makes it, all arguments 0; answers errno).
 FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
 FAKE_TIER in the environment: with a kernel tier, which says on standard error what is asked of it; "seatless": it has
 no seat; "refused": the engine cannot take it; "failing", "deaf": it has a mistake.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import select
 import selectors
@@ -111,8 +112,11 @@ class FakeEngine:
                 self._tier.close()
             if path == b"/log":
                 os.write(self._log_fd, b"a request\n")
+            answer = os.getpid()
+            if path.startswith(b"/system-call/"):
+                answer = _system_call(int(path.rpartition(b"/")[2]))
             sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-            _answer(sock, str(os.getpid()))
+            _answer(sock, str(answer))
 
     def drain(self, grace_ms: int) -> None:
         if TROUBLE != "deaf":
@@ -130,6 +134,12 @@ class FakeEngine:
 
     def close(self) -> dict[str, int]:
         return {"buffers": 2 if TROUBLE == "leak" else 0, "plans": 0}
+
+
+def _system_call(number: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.syscall(*(ctypes.c_long(value) for value in (number, 0, 0, 0, 0, 0, 0))) < 0
+    return ctypes.get_errno() if failed else 0
 
 
 class FakeTier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 import tux
 from tests import features
+from tux.daemon import seccomp
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
 PATIENCE = 10.0
@@ -87,6 +89,14 @@ class TestStart:
             pids = server.worker_pids()
             assert len(pids) == 3
             until(lambda: {int(get(server, "/pid")) for _ in range(20)} == set(pids), "all workers serve")
+
+    def test_workers_cannot_make_any_system_call(self) -> None:
+        features.require("seccomp")
+        column = seccomp.this_machine().column
+        with running() as server:
+            for name in ("bpf", "ptrace", "execve"):
+                assert get(server, f"/system-call/{seccomp.REFUSED[name][column]}") == str(errno.EPERM)
+            assert server.stderr_text().count("\n") == 1  # the ready line
 
     def test_a_worker_that_cannot_start(self) -> None:
         with pytest.raises(tux.StartError) as caught:
