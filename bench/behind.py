@@ -136,6 +136,11 @@ def _tux_app(kind: str, where: Where) -> Line:
     return _tux(where, *options, *(("--factory",) if factory else ()), env=_env(where))
 
 
+def _tux_hog(where: Where) -> Line:
+    options = ("--app", "bench.hello:hog", "--app-dir", str(ROOT), "--app-workers", "1", "--app-threads", "1")
+    return _tux(where, str(where.www), *options, env=_env(where))
+
+
 def _granian(kind: str, where: Where) -> Line:
     name, interface, factory = APPS[kind]
     line = (
@@ -194,6 +199,7 @@ def _bind(runner: Callable[[str, Where], Line], kind: str) -> Callable[[Where], 
 
 
 SERVERS: Final[Mapping[str, Callable[[Where], Line]]] = {
+    "tux-hog": _tux_hog,
     "tux-forward": _tux_forward,
     "nginx-forward": _nginx_forward,
     "h2o-forward": _h2o_forward,

@@ -207,6 +207,12 @@ class Content:
         file.write_bytes(b"".join(heads))
         return RequestList(file, None, (404, 200), None)
 
+    def plain(self, path: str) -> RequestList:
+        """``path``, again and again, whatever comes back with 200."""
+        file = self._requests / f"plain{path.replace('/', '-')}.heads"
+        file.write_bytes(head(path))
+        return RequestList(file, None, (200,), None)
+
     def hot(self, size: int) -> RequestList:
         """The hot file of ``size`` bytes, again and again."""
         file = self._requests / f"hot-{size}.heads"

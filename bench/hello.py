@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 HELLO: Final = b"Hello, World!"
 _HEADERS: Final = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(HELLO)))]
 _RAW: Final = [(name.lower().encode(), value.encode()) for name, value in _HEADERS]
+HOG_S: Final = 0.05
 FILE: Final = os.environ.get("BENCH_FILE", "")
 """The file that the applications below send, whatever is asked for."""
 
@@ -25,6 +27,23 @@ async def asgi(scope: dict[str, Any], _receive: Callable[..., Any], send: Callab
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": _RAW})
     await send({"type": "http.response.body", "body": HELLO})
+
+
+def hog(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI that keeps its process busy: /sleep waits, /burn computes, for HOG_S each."""
+    if environ["PATH_INFO"] == "/burn":
+        burn(HOG_S)
+    else:
+        time.sleep(HOG_S)
+    start_response("200 OK", _HEADERS)
+    return [HELLO]
+
+
+def burn(seconds: float) -> None:
+    """Compute for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
 
 
 def flask() -> Any:

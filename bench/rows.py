@@ -8,6 +8,8 @@ import datetime as dt
 import itertools
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -78,6 +80,8 @@ def measure(bench: Bench, scenario: Scenario) -> Row:
             _flood(bench, scenario, row)
         case "idle":
             _idle(bench, scenario, row)
+        case "beside":
+            _beside(bench, scenario, row)
         case "misses":
             with netns.place(scenario.link) as place:
                 _misses(bench, scenario, row, place)
@@ -331,6 +335,39 @@ def _flood(bench: Bench, scenario: Scenario, row: Row) -> None:
                 _note(row, server.name, number, figures)
 
 
+def _beside(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """Hits at a fixed rate: without what the row is about, and beside it."""
+    path = f"/{scenario.name.removeprefix('beside-')}"
+    seconds = row.seconds = bench.settings.seconds * 2
+    row.notes.append(f"Hits: {scenarios.FLOOD_HOT_RATE:,}/s. The application has one process with one thread.")
+    if not _wanted(bench, scenario):
+        return
+    with _started(bench, scenario, scenario.servers[0], FIRST_PORT) as server:
+        load = _load_of(bench, scenario, server, _checked(bench, scenario, server))
+        fixed = replace(load, rate=float(scenarios.FLOOD_HOT_RATE), seconds=seconds)
+        busy = Load(bench.content.plain(path), server.port, 1, seconds + 5.0)
+        bench.meter.run(replace(load, seconds=WARM_S), server.pid)
+        for number in range(row.rounds):
+            with _burning() if path == "/burn" else contextlib.nullcontext():
+                alone = bench.meter.run(fixed, server.pid)
+            with bench.meter.background(busy):
+                beside = bench.meter.run(fixed, server.pid)
+            figures = beside | {"p99_us": alone["p99_us"], "p99_beside_us": beside["p99_us"]}
+            figures |= {key: alone.get(key, 0) + beside.get(key, 0) for key in FAULTS}
+            _note(row, server.name, number, figures)
+
+
+@contextlib.contextmanager
+def _burning() -> Iterator[None]:
+    """A process that burns what the application would: one processor, as long as it is let."""
+    process = subprocess.Popen((sys.executable, "-c", "while True: pass"))
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def _idle(bench: Bench, scenario: Scenario, row: Row) -> None:
     """User memory of connections that made a request and rest."""
     assert scenario.size is not None
@@ -410,7 +447,7 @@ def _foreign(bench: Bench, scenario: Scenario, row: Row) -> None:
 def _note(row: Row, server: str, number: int, figures: dict[str, float], case: str = "") -> None:
     row.samples.append(Sample(server, number, figures, case))
     shown = ("rate", "cpu_us", "machine_us", "soaked_us", "p99_us", "p99_flood_us", "p99_mixed_us", "p50_miss_us",
-             "cpu_after_us", "memory_bytes", "foreign_ns", "raw_ns", "empty_ns")  # fmt: skip
+             "p99_beside_us", "cpu_after_us", "memory_bytes", "foreign_ns", "raw_ns", "empty_ns")  # fmt: skip
     text = "  ".join(f"{name} {figures[name]:,.1f}" for name in shown if name in figures)
     if "kernel_share" in figures:
         text += f"  {figures['kernel_share']:.1%} from the kernel"

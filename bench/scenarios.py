@@ -19,10 +19,12 @@ ALL: Final = (FLOOR, "tux", *PEERS, FLOOR_AGAIN)
 LOGGED: Final = (FLOOR, "tux-log", TIER, "nginx-log", "nginx-nosendfile-log", FLOOR_AGAIN)
 
 Sense = Literal["at least", "at most"]
-Kind = Literal["throughput", "cold", "flood", "idle", "rate", "cpu", "misses", "sizes", "miss-ratio", "foreign"]
+Kind = Literal[
+    "throughput", "cold", "flood", "idle", "rate", "cpu", "misses", "sizes", "miss-ratio", "foreign", "beside"
+]
 Metric = Literal[
     "rate", "cpu_us", "machine_us", "soaked_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes",
-    "p99_mixed_us", "p50_miss_us", "foreign_ns",
+    "p99_mixed_us", "p99_beside_us", "p50_miss_us", "foreign_ns",
 ]  # fmt: skip
 Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "tux-log", "own p99_us", "own cpu_us"]
 FORWARDERS: Final = ("nginx-forward", "h2o-forward", "lighttpd-forward")
@@ -124,6 +126,12 @@ def _from_app(kind: str, title: str) -> Scenario:
     return Scenario(kind, title, "file", (target,), servers=(FLOOR, "tux", f"tux-{kind}", FLOOR_AGAIN), size=100 * KIB)
 
 
+def _beside(name: str, title: str, text: str) -> Scenario:
+    """A row of static hits while an application keeps its process busy in one way."""
+    target = Target(text, "p99_beside_us", "at most", 1.25, "own p99_us", "tux-hog")
+    return Scenario(name, title, "file", (target,), kind="beside", servers=("tux-hog",), size=KIB, connections=32)
+
+
 _CPU_BEST: Final = _cpu(1.0, "best peer", "CPU a request not above the best peer's")
 _FLOOR_90: Final = _rate(0.9, "floor", "0.9 x floor")
 _FLOOR_95: Final = _rate(0.95, "floor", "0.95 x floor")
@@ -208,6 +216,11 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _hello("starlette", "Starlette hello, 2 processes", ("granian", "uvicorn"), ("fastpysgi",)),
     _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
     _from_app("pathsend", "100 KiB by http.response.pathsend"),
+    _beside("beside-sleep", "hits beside an application that sleeps", "p99 within 1.25 x of that without"),
+    _beside(
+        "beside-burn", "hits beside an application that burns CPU",
+        "p99 within 1.25 x of that beside an unrelated process that burns the same",
+    ),
     # The kernel tier. Every server but the floor writes an access log. Answers of the tier are made on the processor of
     # the client that asks: with one thread of the load generator, one of two processors would have nothing to do.
     _kernel("kernel-hot-1k-lo", "kernel tier: hot file of 1 KiB, lo", KIB, "lo-65536", 2.0, 1.5),

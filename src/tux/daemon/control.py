@@ -4,6 +4,12 @@ worker to supervisor   READY              it serves
                        DRAINING           it accepts nothing any more
                        ERROR text         it cannot start; the text is for the user
 supervisor to worker   LOG + descriptor   the access log was reopened
+                       LINK + numbers     descriptors of a link with an application's process
+                       UNLINK + number    that process is gone
+app to supervisor      READY              the application has started
+                       RETIRE             the process wants to be replaced
+supervisor to app      LINK + number      descriptors of a link with a worker
+                       LEAVE              take no more requests, finish those at work, and end
 either                 end of file        the other one is gone, however it ended
 """
 
@@ -15,6 +21,10 @@ READY = b"ready"
 DRAINING = b"draining"
 ERROR = b"error "
 LOG = b"log"
+LINK = b"LINK"
+UNLINK = b"UNLINK"
+RETIRE = b"retire"
+LEAVE = b"DRAIN"
 
 MESSAGE_BYTES = 4096
 """The longest message: an error text is cut to it."""
@@ -50,10 +60,14 @@ def send_log(sock: socket.socket, fd: int) -> None:
     socket.send_fds(sock, [LOG], [fd])
 
 
-def receive_with_log(sock: socket.socket) -> tuple[bytes, int]:
-    """The next message (b"" at the end of file), and the descriptor that came with it or -1. Blocks."""
+LINK_DESCRIPTORS = 5
+"""Of a link, at the worker's end."""
+
+
+def receive_with_descriptors(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """The next message (b"" at the end of file), and the descriptors that came with it. Blocks."""
     try:
-        message, fds, _, _ = socket.recv_fds(sock, MESSAGE_BYTES, 1)
+        message, fds, _, _ = socket.recv_fds(sock, MESSAGE_BYTES, LINK_DESCRIPTORS)
     except ConnectionResetError:
-        return b"", -1
-    return message, fds[0] if fds else -1
+        return b"", []
+    return message, fds

@@ -6,13 +6,12 @@ The supervisor waits in one place (`Supervisor._loop`) for signals, messages and
 from __future__ import annotations
 
 import contextlib
-import gc
+import functools
 import logging
 import os
 import selectors
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tux.daemon import control, worker
+from tux.daemon.fork import describe_end, fork, reap
 from tux.daemon.listeners import Listeners
 from tux.daemon.logs import AccessLog
 from tux.daemon.worker import KernelSeat, Seat
@@ -33,7 +33,7 @@ LAST_RESTART_DELAY_SECONDS = 5.0
 KILL_MARGIN_SECONDS = 1.0
 """Workers end by themselves when the grace is over; those that have not so much later are killed."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 logger = logging.getLogger("tux.supervisor")
 
@@ -50,6 +50,21 @@ class TierLike(Protocol):
     def tick(self) -> None: ...
     def quiet(self) -> None: ...
     def finish(self, patience: float = ..., /) -> None: ...
+
+
+class AppsLike(Protocol):
+    """What a supervisor needs of `tux.daemon.apps.Apps`; see there."""
+
+    def start(self, selector: selectors.BaseSelector, /) -> None: ...
+    @property
+    def alive(self) -> bool: ...
+    def due(self) -> float | None: ...
+    def tick(self) -> None: ...
+    def worker_ready(self, worker: int, sock: socket.socket, /) -> None: ...
+    def worker_gone(self, worker: int, /) -> None: ...
+    def stop(self, grace: float, /) -> None: ...
+    def workers_drain(self) -> None: ...
+    def kill_all(self) -> None: ...
 
 
 @dataclass
@@ -90,6 +105,8 @@ class Supervisor:
     ready_fd: int | None = None
     tier: TierLike | None = None
     """The kernel tier, started; this brings it to its end."""
+    apps: AppsLike | None = None
+    """The applications, not yet started."""
 
     _running: dict[int, _Worker] = field(default_factory=dict, init=False)
     _restarts: dict[int, _Restart] = field(default_factory=dict, init=False)
@@ -115,15 +132,19 @@ class Supervisor:
             cleanup.callback(self._kill_all)
             for index in range(self.workers):
                 self._start(index)
+            if self.apps is not None:
+                self.apps.start(self._selector)
             self._loop()
             self._at_once = self._code > 128
             return self._code
 
     def _loop(self) -> None:
-        while self._running or self._restarts:
+        while self._running or self._restarts or (self.apps is not None and self.apps.alive):
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             now = time.monotonic()
+            if self.apps is not None:
+                self.apps.tick()
             if self.tier is not None and not self._tier_failed and self.tier.due() <= now:
                 with self._without_harm():
                     self.tier.tick()
@@ -141,6 +162,9 @@ class Supervisor:
             times.append(self._kill_at)
         if self.tier is not None and not self._tier_failed:
             times.append(self.tier.due())
+        due = None if self.apps is None else self.apps.due()
+        if due is not None:
+            times.append(due)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -149,14 +173,10 @@ class Supervisor:
         ours, theirs = control.pair()
         kernel = self._kernel_seat(index)
         supervisor = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Until the worker has handlers of its own, a signal must wait: with ours it would be reported to us.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        seat = Seat(index, theirs, self.listeners, self.log.fd, supervisor, kernel)
         try:
-            pid = os.fork()
+            pid = fork(lambda: self.body(seat), functools.partial(_report, theirs), SIGNALS)
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ours.close()
             theirs.close()
             if kernel is not None:
@@ -166,9 +186,6 @@ class Supervisor:
             logger.error("cannot start a worker: %s", error.strerror)
             self._restart_later(index, lived=0.0)
             return
-        if pid == 0:
-            self._become_worker(Seat(index, theirs, self.listeners, self.log.fd, supervisor, kernel))
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         new = _Worker(index, pid, os.pidfd_open(pid), ours, time.monotonic())
         self._running[index] = new
@@ -189,34 +206,14 @@ class Supervisor:
             logger.error("worker %d has no part in the kernel tier: %s", index, error)
             return None
 
-    def _become_worker(self, seat: Seat) -> None:
-        """In the child: never returns, whatever happens."""
-        code = worker.FAILED
-        try:
-            # What the supervisor made is never collected here: its memory stays shared, and objects whose descriptors
-            # are closed below cannot close others of the same number.
-            gc.freeze()
-            signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            code = self.body(seat)
-        except (StartError, OSError) as error:
-            control.send(seat.control, control.ERROR + str(error).encode("utf-8", "surrogateescape"))
-        except BaseException as error:
-            logger.exception("a worker failed")
-            control.send(seat.control, control.ERROR + f"{type(error).__name__}: {error}".encode("utf-8", "replace"))
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
-
     def _on_message(self, sender: _Worker) -> None:
         if self._running.get(sender.index) is not sender:
             return  # it was killed while this event waited its turn
         while message := control.receive(sender.control):
             if message == control.READY:
                 sender.ready = True
+                if self.apps is not None:
+                    self.apps.worker_ready(sender.index, sender.control)
                 if not self._serving and all(other.ready for other in self._running.values()):
                     self._serving = True
                     self._announce()
@@ -263,18 +260,18 @@ class Supervisor:
         if self._running.get(ended.index) is not ended:
             return
         self._on_message(ended)  # its last words
-        code = _reap(ended.pid)
+        code = reap(ended.pid)
         self._forget(ended)
         if self._stopping:
             self._refuse_when_all_drain()
             if code < 0 and -code != signal.SIGKILL:
-                logger.error("worker %d (pid %d) %s", ended.index, ended.pid, _describe_end(code))
+                logger.error("worker %d (pid %d) %s", ended.index, ended.pid, describe_end(code))
             self._code = self._code or max(0, code)
             return
         if not self._serving:
-            raise StartError(ended.error or f"a worker could not start: it {_describe_end(code)}")
+            raise StartError(ended.error or f"a worker could not start: it {describe_end(code)}")
         reason = f": {ended.error}" if ended.error else ""
-        logger.error("worker %d (pid %d) %s%s; it is replaced", ended.index, ended.pid, _describe_end(code), reason)
+        logger.error("worker %d (pid %d) %s%s; it is replaced", ended.index, ended.pid, describe_end(code), reason)
         self._restart_later(ended.index, lived=time.monotonic() - ended.started)
 
     def _restart_later(self, index: int, lived: float) -> None:
@@ -292,6 +289,8 @@ class Supervisor:
             self._selector.unregister(ended.control)
         if ended.kernel is not None:
             self._selector.unregister(ended.kernel)
+        if self.apps is not None:
+            self.apps.worker_gone(ended.index)
         if self.tier is not None:
             with self._without_harm():
                 self.tier.worker_gone(ended.index)
@@ -305,8 +304,10 @@ class Supervisor:
     def _kill_all(self) -> None:
         self._signal_workers(signal.SIGKILL)
         for running in list(self._running.values()):
-            _reap(running.pid)
+            reap(running.pid)
             self._forget(running)
+        if self.apps is not None:
+            self.apps.kill_all()
 
     def _finish_tier(self) -> None:
         with self._without_harm():
@@ -339,11 +340,15 @@ class Supervisor:
                 self.tier.quiet()
         self._kill_at = time.monotonic() + self.grace + KILL_MARGIN_SECONDS
         self._signal_workers(signal.SIGTERM)
+        if self.apps is not None:
+            self.apps.stop(self.grace)
 
     def _refuse_when_all_drain(self) -> None:
         """Clients that come during a stop are refused, and not left waiting, as soon as no worker accepts any more."""
         if self._stopping and all(running.draining for running in self._running.values()):
             self.listeners.refuse()
+            if self.apps is not None:
+                self.apps.workers_drain()
 
     def _reopen_log(self) -> None:
         try:
@@ -378,7 +383,7 @@ def _signal_numbers() -> Iterator[socket.socket]:
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.settimeout(0)
-        handlers = {number: signal.signal(number, worker.only_wake) for number in _SIGNALS}
+        handlers = {number: signal.signal(number, worker.only_wake) for number in SIGNALS}
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield reader
@@ -389,18 +394,9 @@ def _signal_numbers() -> Iterator[socket.socket]:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _reap(pid: int) -> int:
-    """The exit code, negative for a signal. 1 when somebody else has waited for it (SIGCHLD ignored)."""
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:
-        return worker.FAILED
-
-
-def _describe_end(code: int) -> str:
-    if code >= 0:
-        return f"ended with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+def _report(sock: socket.socket, error: BaseException) -> None:
+    """In a worker that ends by an exception: tell the supervisor why."""
+    if not isinstance(error, StartError | OSError):
+        logger.error("a worker failed", exc_info=error)
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    control.send(sock, control.ERROR + str(error).encode("utf-8", "surrogateescape"))

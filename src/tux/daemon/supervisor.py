@@ -10,19 +10,23 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tux._engine import Engine, KernelLog, Roots
 from tux.config.compile import Compiled, compile_config
-from tux.config.schema import Config
+from tux.config.schema import Config, Server
 from tux.daemon import privileges, upstreams, worker
 from tux.daemon.cpus import usable_cpus
 from tux.daemon.listeners import Listeners, open_listeners
 from tux.daemon.logs import AccessLog, error_log
-from tux.daemon.processes import Supervisor, check_alone
+from tux.daemon.privileges import Account
+from tux.daemon.processes import SIGNALS, Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
 from tux.planner.loop import Planner, canned_answers
 
 if TYPE_CHECKING:
+    from tux.daemon.apps import Apps
     from tux.kernel.load import Map
     from tux.kernel.tier import KernelTier
 
@@ -42,8 +46,6 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     check_alone()
     server = config.server
     compiled = compile_config(config)
-    if compiled.apps:
-        raise StartError("applications are configured, but this version cannot serve them yet")
     groups = upstreams.resolve(compiled.upstreams)
     workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
@@ -63,6 +65,7 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     ):
         if account.uid == 0:
             logger.warning("workers run as root; --user NAME makes them run as somebody else")
+        apps = _make_apps(compiled, server, account)
         tier = _start_tier(config, listeners, log)
         return Supervisor(
             listeners=listeners,
@@ -72,7 +75,34 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
             grace=server.grace,
             ready_fd=ready_fd,
             tier=tier,
+            apps=apps,
         ).run()
+
+
+def _make_apps(compiled: Compiled, server: Server, account: Account) -> Apps | None:
+    """The applications, not yet started; None where there are none. StartError."""
+    if not compiled.apps:
+        return None
+    # Only here: a server of files need not wait for what applications need.
+    from tux.apps import serve
+    from tux.apps.options import AppOptions
+    from tux.daemon.apps import Apps
+
+    cpus = usable_cpus()
+    options = [
+        AppOptions.of(
+            name,
+            msgspec.structs.replace(app, workers=cpus if app.workers == "auto" else app.workers),
+            grace=server.grace,
+        )
+        for name, app in compiled.apps
+    ]
+    apps = Apps(options, functools.partial(serve.main, account=account), SIGNALS)
+    if server.reload:
+        from tux.daemon.reload import Watcher
+
+        apps.watcher = Watcher([one.dir for one in options], apps.reload, SIGNALS)
+    return apps
 
 
 def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelTier | None:
@@ -119,6 +149,8 @@ def _make_engine(
         engine.canned(status, head, body)
     engine.trust(compiled.trusted)
     upstreams.add_to(engine, groups)
+    for _, app in compiled.apps:
+        engine.app(queue=app.queue, queue_timeout_ms=round(app.queue_timeout * 1000))
     return engine
 
 

@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -71,6 +72,18 @@ class EngineLike(Protocol):
         hits: int,
         max_answer_bytes: int,
     ) -> None: ...
+    def link_app(
+        self,
+        app: int,
+        serial: int,
+        requests_fd: int,
+        answers_fd: int,
+        process_wake_fd: int,
+        wake_fd: int,
+        side_fd: int,
+        /,
+    ) -> None: ...
+    def unlink_app(self, serial: int, /) -> None: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
@@ -277,13 +290,22 @@ class _Watcher(threading.Thread):
         return _END not in numbers
 
     def _on_message(self) -> None:
-        message, fd = control.receive_with_log(self._seat.control)
+        message, fds = control.receive_with_descriptors(self._seat.control)
         if not message:  # the supervisor is gone: nobody would start another worker, or keep the sockets
             self._selector.unregister(self._seat.control)
             self._engine.drain(self._grace_ms)
             # The addresses become free for a server that takes over, while this one finishes what it has begun.
             self._seat.listeners.refuse()
-        elif message == control.LOG and fd >= 0:
+        elif message.startswith(control.LINK) and len(fds) == control.LINK_DESCRIPTORS:
+            serial, app = struct.unpack("<II", message.removeprefix(control.LINK))
+            try:
+                self._engine.link_app(app, serial, *fds)
+            except OSError as error:
+                logger.error("worker %d cannot reach a process of an application: %s", self._seat.index, error)
+        elif message.startswith(control.UNLINK):
+            self._engine.unlink_app(*struct.unpack("<I", message.removeprefix(control.UNLINK)))
+        elif message == control.LOG and len(fds) == 1:
+            fd = fds[0]
             self._own.add(_identity(fd))
             self._engine.reopen_log(fd)
             # The engine's log thread may be writing to the old one at this moment: it is closed at the next time.

@@ -65,6 +65,12 @@ class FakeEngine:
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         self._listeners.append(socket.socket(fileno=os.dup(fd)))
 
+    def link_app(self, app: int, serial: int, *fds: int) -> None:
+        raise AssertionError("there are no applications here")
+
+    def unlink_app(self, serial: int, /) -> None:
+        raise AssertionError("there are no applications here")
+
     def run(self) -> None:
         if TROUBLE == "engine":
             raise OSError("this engine does not run")

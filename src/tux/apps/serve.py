@@ -1,0 +1,72 @@
+"""A process of an application: from the fork to its end."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tux._app import Port
+from tux.apps.load import LoadError, load
+from tux.daemon import control, privileges
+from tux.daemon.worker import close_all_but
+
+if TYPE_CHECKING:
+    from tux.daemon.apps import AppSeat
+    from tux.daemon.privileges import Account
+
+FAILED: Final = 3
+"""Exit code: the application could not be loaded; standard error says why."""
+
+logger = logging.getLogger("tux.app")
+
+
+def main(seat: AppSeat, *, account: Account) -> int:
+    """The life of a process, called after the fork with all signals blocked; returns the exit code. OSError,
+    StartError: what the process needs of the system cannot be had."""
+    options = seat.options
+    close_all_but({seat.control.fileno(), seat.epoll_fd})
+    privileges.raise_descriptor_limit()
+    privileges.become(account)
+    if not privileges.die_with_parent(seat.supervisor):
+        return 0
+    port = Port(seat.epoll_fd, seat.control)
+    signal.signal(signal.SIGTERM, lambda *_: port.drain())
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to the whole group; the supervisor says when to go
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGUSR2 else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.environ.update(options.env)
+    try:
+        os.chdir(options.dir)
+        loaded = load(options.module, app_dir=options.dir, factory=options.factory, interface=options.interface)
+        serve = _interface(loaded.interface)
+        requests = options.max_requests and options.max_requests + random.randint(0, options.max_requests_jitter)
+        port.limits(requests, options.max_memory, functools.partial(_say, seat.control, control.RETIRE))
+        serve(port, loaded.application, options, ready=functools.partial(_say, seat.control, control.READY))
+    except LoadError as error:
+        sys.stderr.write(f"{error.trace}tux: app {options.name}: {error}\n")
+        return FAILED
+    except OSError as error:
+        logger.error("app %s: %s: %s", options.name, error.filename or options.dir, error.strerror or error)
+        return FAILED
+    return 0
+
+
+def _interface(name: str) -> Callable[..., None]:
+    """What serves applications of this interface; imported only where it is needed: an ASGI loop costs 50 ms."""
+    serve: Callable[..., None] = importlib.import_module(f"tux.apps.{name}").serve
+    return serve
+
+
+def _say(sock: socket.socket, message: bytes) -> None:
+    control.send(sock, message)

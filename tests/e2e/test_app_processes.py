@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: MIT
+"""The processes of applications: start, failure, replacement, and what none of it does to files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tux
+from tests.corpus.reader import PATIENCE
+from tests.e2e.client import Client, stop
+from tux.errors import StartError
+
+APP = """
+import os
+import signal
+import threading
+import time
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/pid":
+        body = str(os.getpid()).encode()
+    elif path == "/exit":
+        os._exit(7)
+    elif path == "/segv":
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(60)
+    elif path == "/sleep":
+        time.sleep(float(environ["QUERY_STRING"]))
+        body = b"slept"
+    elif path == "/burn":
+        end = time.monotonic() + float(environ["QUERY_STRING"])
+        while time.monotonic() < end:
+            pass
+        body = b"burnt"
+    elif path == "/leak":
+        LEAK.append(b"x" * 8_000_000)
+        body = b"leaked"
+    elif path == "/env":
+        body = repr((os.getcwd(), os.environ.get("COLOUR"), os.getuid())).encode()
+    elif path == "/fds":
+        body = " ".join(sorted(os.listdir("/proc/self/fd"))).encode()
+    else:
+        body = VERSION.encode()
+    fields = [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")]
+    start_response("200 OK", [*fields, ("Content-Length", str(len(body)))])
+    return [body]
+
+
+LEAK = []
+VERSION = "one"
+"""
+
+Start = Callable[..., tux.Server]
+
+
+@pytest.fixture
+def folder(site: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder with an application and a file, new for each test."""
+    folder = site / str(request.node.name).replace("[", "-").replace("]", "").replace("/", "-")
+    (folder / "public").mkdir(parents=True)
+    (folder / "public" / "file.txt").write_text("a file\n")
+    (folder / "shop.py").write_text(APP)
+    return folder
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """A function that starts a server with the application; keys of `[app.shop]` as options."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, module: str = "shop:app", workers: int = 1, server: str = "", **options: Any) -> tux.Server:
+            config = folder / "tux.toml"
+            lines = [f'[app.shop]\nmodule = "{module}"\nworkers = {workers}\n']
+            lines += [f"{name} = {_toml(value)}\n" for name, value in options.items()]
+            config.write_text(
+                f'[server]\nlisten = ["127.0.0.1:0"]\nworkers = 2\n{server}\n'
+                + "".join(lines)
+                + '[[site]]\nroot = "public"\napp = "shop"\n'
+            )
+            running = tux.Server(config=config)
+            stack.callback(lambda: stop(running))
+            return running.start()
+
+        yield start
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return repr(value)
+
+
+def ask(server: tux.Server, path: str) -> tuple[int, str]:
+    with Client(server) as client:
+        answer = client.ask(path)
+        return answer.status, answer.body.decode()
+
+
+def pid_of(server: tux.Server) -> int:
+    status, body = ask(server, "/pid")
+    assert status == 200
+    return int(body)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.01)
+
+
+def test_it_runs_as_configured(start: Start, folder: Path) -> None:
+    server = start(env={"COLOUR": "red"}, workers=2)
+    cwd, colour, uid = eval(ask(server, "/env")[1])
+    assert (cwd, colour) == (str(folder), "red")
+    assert uid == (os.getuid() or 65534)  # nobody's
+    until(lambda: len({pid_of(server) for _ in range(20)}) == 2, "both processes answer")
+    assert ask(server, "/file.txt")[0] == 200
+    assert "shop.py" not in ask(server, "/shop.py")[1]  # its source is the application's path like any other
+    stop(server)
+
+
+def test_a_process_has_no_descriptors_of_the_server(start: Start) -> None:
+    """Standard streams, the link with each worker, epoll and eventfds: no listener, no log, no other's socket."""
+    server = start()
+    pid = pid_of(server)
+    listeners = [os.readlink(f"/proc/{server.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{server.pid}/fd")]
+    theirs = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    shared = {name for name in theirs if name.startswith("socket:")} & set(listeners)
+    assert not shared
+
+
+@pytest.mark.parametrize("path", ["/exit", "/segv"])
+def test_a_crash_costs_its_own_request_only(start: Start, path: str) -> None:
+    server = start()
+    before = pid_of(server)
+    assert ask(server, path)[0] == 502
+    until(lambda: ask(server, "/pid")[0] == 200, "a new process answers")
+    assert pid_of(server) != before
+    assert ask(server, "/file.txt") == (200, "a file\n")
+    assert "is replaced" in server.stderr_text()
+
+
+def test_a_killed_process_is_replaced_under_load(start: Start) -> None:
+    """No request but those that it had at work is lost: the next ones wait for the new process."""
+    server = start(workers=2)
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            statuses.append(ask(server, "/")[0])
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        os.kill(pid_of(server), signal.SIGKILL)
+        until(lambda: ask(server, "/pid")[0] == 200, "another one answers")
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {200, 502}
+    assert statuses.count(502) <= 3 * len(threads)
+    assert statuses.count(200) > 10
+
+
+def test_hogs_do_not_stop_files(start: Start) -> None:
+    server = start(threads=2)
+    with Client(server) as sleeper, Client(server) as burner, Client(server) as client:
+        for one, path in ((sleeper, "/sleep?2"), (burner, "/burn?2")):
+            one.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        begun = time.monotonic()
+        for _ in range(100):
+            assert client.ask("/file.txt").body == b"a file\n"
+        assert time.monotonic() - begun < 2
+        assert sleeper.reader.response("GET").body == b"slept"
+        assert burner.reader.response("GET").body == b"burnt"
+
+
+def test_a_slow_start_does_not_delay_files(start: Start, folder: Path) -> None:
+    (folder / "shop.py").write_text("import time\ntime.sleep(2)\n" + APP)
+    server = start()
+    begun = time.monotonic()
+    assert ask(server, "/file.txt") == (200, "a file\n")
+    assert time.monotonic() - begun < 2
+    assert ask(server, "/") == (200, "one")  # it waits
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import no_such_module\n", "No module named 'no_such_module'"),
+        ("x = 1\n", "shop"),
+        ("def app(:\n", "SyntaxError"),
+        ("raise RuntimeError('not today')\n", "RuntimeError: not today"),
+    ],
+)
+def test_an_application_that_cannot_be_loaded_ends_the_start(
+    start: Start, folder: Path, source: str, said: str
+) -> None:
+    """With its traceback, whole."""
+    (folder / "shop.py").write_text(source)
+    try:
+        server = start()  # files may be served before it is known
+        code, text = server.wait(PATIENCE), server.stderr_text()
+    except StartError as error:
+        code, text = error.exit_code, error.message
+    assert code == 1
+    assert said in text or "app shop could not start" in text
+
+
+def test_processes_are_replaced_after_so_many_requests(start: Start) -> None:
+    """Without losing one."""
+    server = start(max_requests=20, workers=2)
+    pids = []
+    with Client(server) as client:
+        for _ in range(300):
+            answer = client.ask("/pid")
+            assert answer.status == 200
+            pids.append(int(answer.body))
+    assert len(set(pids)) > 3
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in set(pids[:50])), "the old ones end")
+    assert "error" not in server.stderr_text().lower()
+
+
+def test_processes_are_replaced_when_they_grow(start: Start) -> None:
+    server = start(max_memory=120_000_000)
+    first = pid_of(server)
+    end = time.monotonic() + PATIENCE
+    while pid_of(server) == first and time.monotonic() < end:
+        assert ask(server, "/leak") == (200, "leaked")
+    assert pid_of(server) != first
+
+
+def test_a_deadlocked_process_is_killed(start: Start) -> None:
+    server = start(threads=1, stall_timeout=1)
+    before = pid_of(server)
+    with Client(server) as client:
+        client.sock.sendall(b"GET /sleep?60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        with Client(server) as other:
+            other.sock.sendall(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n")
+            until(lambda: "has taken no request" in server.stderr_text(), "it is noticed")
+            until(lambda: ask(server, "/pid")[0] == 200, "a new one answers")
+    assert pid_of(server) != before
+
+
+def test_reload(start: Start, folder: Path) -> None:
+    server = start(server="reload = true")
+    assert ask(server, "/") == (200, "one")
+    (folder / "shop.py").write_text(APP.replace('"one"', '"two"'))
+    until(lambda: ask(server, "/") == (200, "two"), "the new code answers")
+    (folder / "shop.py").write_text("broken(\n")
+    until(lambda: "the old one goes on" in server.stderr_text(), "the failure is told")
+    assert ask(server, "/") == (200, "two")
+    (folder / "shop.py").write_text(APP.replace('"one"', '"three"'))
+    until(lambda: ask(server, "/") == (200, "three"), "the repaired code answers")
+
+
+def test_a_stop_finishes_what_is_at_work(start: Start) -> None:
+    server = start()
+    pid = pid_of(server)
+    with Client(server) as client:
+        client.sock.sendall(b"GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: _busy(server), "the request is at work")
+        server.kill(signal.SIGTERM)
+        answer = client.reader.response("GET")
+        assert (answer.status, answer.body) == (200, b"slept")
+    assert server.wait(PATIENCE) == 0
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def _busy(server: tux.Server) -> bool:
+    """Requests that came before are answered by now: files are answered in order of their connections."""
+    return ask(server, "/file.txt")[0] == 200 and ask(server, "/pid")[0] == 200
+
+
+def test_a_killed_worker_is_linked_again(start: Start) -> None:
+    server = start()
+    pid = pid_of(server)
+    for worker in server.worker_pids():
+        if worker != pid and _is_worker(worker):
+            os.kill(worker, signal.SIGKILL)
+    until(lambda: _answers(server), "new workers serve")
+    assert pid_of(server) == pid  # the application never noticed
+
+
+def _is_worker(pid: int) -> bool:
+    threads = [Path(f"/proc/{pid}/task/{tid}/comm").read_text() for tid in os.listdir(f"/proc/{pid}/task")]
+    return any("tux-engine" in name for name in threads)
+
+
+def _answers(server: tux.Server) -> bool:
+    with contextlib.suppress(OSError, AssertionError):
+        return ask(server, "/pid")[0] == 200
+    return False
+
+
+def test_the_end_of_the_supervisor_is_the_end_of_all(start: Start) -> None:
+    server = start(workers=2)
+    pids = {pid_of(server) for _ in range(10)} | set(server.worker_pids())
+    server.kill(signal.SIGKILL)
+    server.wait(PATIENCE)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "all end")
