@@ -271,7 +271,8 @@ class Supervisor:
         if not self._serving:
             raise StartError(ended.error or f"a worker could not start: it {describe_end(code)}")
         reason = f": {ended.error}" if ended.error else ""
-        logger.error("worker %d (pid %d) %s%s; it is replaced", ended.index, ended.pid, describe_end(code), reason)
+        level = logging.ERROR if code else logging.INFO  # 0: somebody has asked it to stop, and not us
+        logger.log(level, "worker %d (pid %d) %s%s; it is replaced", ended.index, ended.pid, describe_end(code), reason)
         self._restart_later(ended.index, lived=time.monotonic() - ended.started)
 
     def _restart_later(self, index: int, lived: float) -> None:

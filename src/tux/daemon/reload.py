@@ -53,6 +53,9 @@ class Watcher:
     def end(self) -> None:
         """Stop watching."""
         if self._pid:
+            if self._ours in self._selector.get_map():
+                self._selector.unregister(self._ours)
+            self._ours.close()
             os.kill(self._pid, signal.SIGKILL)
             reap(self._pid)
             self._pid = 0
