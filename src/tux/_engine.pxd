@@ -157,6 +157,18 @@ cdef extern from "trust.h" nogil:
                           tux_client *client)
 
 
+cdef extern from "proxyproto.h" nogil:
+    enum:
+        TUX_PROXY_BUILD_BYTES
+    struct tux_proxy:
+        uint32_t length
+        uint8_t version
+        bint named
+        tux_address source
+    tux_outcome tux_proxy_parse(const uint8_t *buf, size_t len, tux_proxy *proxy)
+    size_t tux_proxy_build(unsigned version, const tux_address *source, const tux_address *destination, uint8_t *out)
+
+
 cdef extern from "forward.h" nogil:
     enum:
         TUX_FORWARD_HEAD_BYTES
@@ -217,6 +229,7 @@ cdef extern from "upstream.h" nogil:
         bint underscores
         bint upgrade
         bint forwarded
+        uint8_t proxy_protocol
         uint32_t keepalive
         uint32_t connections
         uint32_t queue
@@ -430,7 +443,7 @@ cdef extern from "engine.h" nogil:
         uint32_t hits
         uint32_t max_answer_bytes
         uint64_t unused_ms
-    int tux_engine_trust(tux_engine *engine, const char *const *networks, uint32_t n)
+    int tux_engine_trust(tux_engine *engine, const char *const *networks, uint32_t n, bint proxy_protocol)
     int tux_engine_kernel(tux_engine *engine, const tux_kernel_config *config)
     int tux_engine_run(tux_engine *engine)
     void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)

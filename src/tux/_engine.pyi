@@ -163,9 +163,10 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
         as in Port.reply."""
-    def trust(self, networks: Sequence[str]) -> None:
-        """Peers whose word about the client is believed (trust.h): "10.0.0.0/8", "::1", "unix". Before run().
-        ValueError: one of them is none of these, or there are too many."""
+    def trust(self, networks: Sequence[str], proxy_protocol: bool = False) -> None:
+        """Peers whose word about the client is believed (trust.h): "10.0.0.0/8", "::1", "unix"; with proxy_protocol
+        their connections begin with a header of that protocol. Before run(). ValueError: one of them is none of these,
+        or there are too many."""
 
     def app(self, *, queue: int, queue_timeout_ms: int) -> int:
         """Before run: an application, of which `queue` requests wait at most `queue_timeout_ms` while no process is
@@ -197,6 +198,7 @@ class Engine:
         underscores: bool = False,
         upgrade: bool = True,
         forwarded: bool = False,
+        proxy_protocol: int = 0,
         keepalive: int = 64,
         connections: int = 0,
         queue: int = 1024,
@@ -284,6 +286,13 @@ def decode_chunked(data: bytes, piece: int = 0) -> tuple[str, bytes, int]:
 
 def parse_range(value: bytes) -> tuple[str, int, int]:
     """("none" | "closed" | "open" | "suffix", first, last)."""
+
+def parse_proxy(data: bytes) -> dict[str, object]:
+    """The header of the PROXY protocol at the begin of `data`: {"outcome": "done" | "more" | "malformed", ...}: fields
+    of struct tux_proxy by name; "address" is None when it names nobody."""
+
+def build_proxy(version: int, source: bytes, destination: bytes) -> bytes:
+    """A header of the PROXY protocol. Addresses as in `trust_client`."""
 
 def scan_response(data: bytes, *, seen: int = 0, is_head: bool = False) -> dict[str, object]:
     """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_response by name; spans as str,

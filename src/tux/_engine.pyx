@@ -561,9 +561,9 @@ cdef class Engine:
             raise ValueError(f"the engine never answers {status} by itself")
         _check(error)
 
-    def trust(self, networks):
+    def trust(self, networks, bint proxy_protocol=False):
         self._open()
-        _set_trust(self.engine, networks)
+        _set_trust(self.engine, networks, proxy_protocol)
 
     def app(self, *, uint32_t queue, uint64_t queue_timeout_ms):
         self._open()

@@ -69,10 +69,10 @@ cdef tux_trust *_new_trust(networks) except? NULL:
     return trust
 
 
-cdef int _set_trust(tux_engine *engine, networks) except -1:
+cdef int _set_trust(tux_engine *engine, networks, bint proxy_protocol) except -1:
     kept = [network.encode() for network in networks]
     cdef const char **texts = _texts_of(kept)
-    cdef int error = tux_engine_trust(engine, texts, <uint32_t> len(kept))
+    cdef int error = tux_engine_trust(engine, texts, <uint32_t> len(kept), proxy_protocol)
     free(texts)
     if error == -_errno.EINVAL:
         raise ValueError(f"not addresses and networks, or too many: {', '.join(networks)}")
@@ -114,6 +114,31 @@ def trust_client(bytes data not None, *, trusted=(), bytes peer not None=b"192.0
     finally:
         free(head)
         tux_trust_free(trust)
+
+
+def parse_proxy(bytes data not None):
+    cdef tux_proxy proxy
+    cdef char text[TUX_ADDRESS_TEXT_BYTES]
+    cdef int outcome = tux_proxy_parse(<const uint8_t *> PyBytes_AS_STRING(data), len(data), &proxy)
+    if outcome != TUX_DONE:
+        return {"outcome": "more" if outcome == TUX_MORE else "malformed"}
+    tux_address_format(&proxy.source, text)
+    return {
+        "outcome": "done",
+        "length": proxy.length,
+        "version": proxy.version,
+        "address": text.decode("ascii") if proxy.named else None,
+        "port": proxy.source.port,
+    }
+
+
+def build_proxy(int version, bytes source not None, bytes destination not None):
+    cdef tux_address addresses[2]
+    cdef uint8_t out[TUX_PROXY_BUILD_BYTES]
+    _set_address(&addresses[0], source)
+    _set_address(&addresses[1], destination)
+    cdef size_t length = tux_proxy_build(version, &addresses[0], &addresses[1], out)
+    return PyBytes_FromStringAndSize(<char *> out, length)
 
 
 def forward_request(bytes data not None, *, bytes host not None=b"", bint underscores=False, bint upgrade=True,
@@ -201,6 +226,8 @@ cdef int _set_upstream_option(tux_upstream_config *config, str name, value) exce
         config.upgrade = value
     elif name == "forwarded":
         config.forwarded = value
+    elif name == "proxy_protocol":
+        config.proxy_protocol = value
     elif name == "keepalive":
         config.keepalive = value
     elif name == "connections":

@@ -52,6 +52,8 @@ static void test_lines(void)
         {"PROXY UNKNOWN\r\n", "", 0},
         {"PROXY UNKNOWN " LONG6 " " LONG6 " 65535 65535\r\n", "", 0},
         {"PROXY UNKNOWN what ever\r\n", "", 0},
+        {"PROXY UNKNOWN x\ny\r\n", NULL, 0},
+        {"PROXY UNKNOWN x\ry\r\n", NULL, 0},
         {"PROXY \r\n", NULL, 0},
         {"PROXY  TCP4 192.0.2.1 192.0.2.2 1 80\r\n", NULL, 0},
         {"PROXY TCP4\r\n", NULL, 0},

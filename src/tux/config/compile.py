@@ -40,6 +40,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[tuple[str, Upstream], ...]
     trusted: tuple[str, ...]
     """Peers whose word about the client is believed."""
+    proxy_protocol: bool
+    """They begin their connections with a header of that protocol."""
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
     limits: dict[str, int]
@@ -111,6 +113,7 @@ def compile_config(config: Config) -> Compiled:
         apps=tuple(apps),
         upstreams=tuple(upstreams),
         trusted=config.server.trusted,
+        proxy_protocol=config.server.proxy_protocol,
         significant=(),
         limits=engine_limits(config.server.limits),
     )

@@ -179,7 +179,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Doc(
             """Connections from `trusted` begin with a PROXY protocol header (version 1 or 2), which says who the client
-            is; others must not have one."""
+            is; others must not have one. The kernel tier is off then."""
         ),
     ] = False
     limits: Annotated[Limits, Doc("Bounds on time and memory.")] = Limits()

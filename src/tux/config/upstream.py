@@ -52,6 +52,15 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             and `X-Forwarded-Host` are always sent."""
         ),
     ] = False
+    proxy_protocol: Annotated[
+        int,
+        Doc(
+            """Begin each connection to the servers with a PROXY protocol header of this version, 1 or 2, which says who
+            the client is. Such a connection serves one request, as if `keepalive` were 0. 0: none.""",
+            ge=0,
+            le=2,
+        ),
+    ] = 0
     keepalive: Annotated[
         int, Doc("Idle connections that each worker keeps open to each server; 0: none.", ge=0, le=50_000)
     ] = 64

@@ -109,6 +109,11 @@ def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelT
     """The kernel tier, at work; None where it is not to be used. StartError."""
     if config.kernel.mode == "off":
         return None
+    if config.server.proxy_protocol:  # the programs would take its headers for the first requests of connections
+        if config.kernel.mode == "on":
+            raise StartError('the kernel tier cannot be "on" with "proxy_protocol": it knows clients by their packets')
+        logger.info("the kernel tier is off: connections begin with headers of the PROXY protocol")
+        return None
     # Only here: most servers run where it is not possible, and need not wait for its modules.
     from tux.kernel import tier
     from tux.kernel.choice import choose
@@ -147,7 +152,7 @@ def _make_engine(
     )
     for status, (head, body) in canned_answers().items():
         engine.canned(status, head, body)
-    engine.trust(compiled.trusted)
+    engine.trust(compiled.trusted, compiled.proxy_protocol)
     upstreams.add_to(engine, groups)
     for _, app in compiled.apps:
         engine.app(queue=app.queue, queue_timeout_ms=round(app.queue_timeout * 1000))

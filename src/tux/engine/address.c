@@ -2,6 +2,7 @@
 #include "address.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "scan.h"
@@ -20,6 +21,18 @@ void tux_address_set(struct tux_address *address, const void *bytes, size_t len,
         memcpy(address->bytes, bytes, 16);
     } else {
         memcpy(address->bytes, bytes, 4);
+    }
+}
+
+void tux_address_of_socket(const struct sockaddr_storage *from, struct tux_address *address)
+{
+    *address = (struct tux_address){.kind = TUX_ADDRESS_UNIX};
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+        tux_address_set(address, &in->sin_addr, 4, ntohs(in->sin_port));
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+        tux_address_set(address, &in6->sin6_addr, 16, ntohs(in6->sin6_port));
     }
 }
 

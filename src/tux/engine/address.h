@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define TUX_ADDRESS_TEXT_BYTES 46u /* INET6_ADDRSTRLEN: the longest IPv6 address with a NUL */
 
@@ -29,6 +30,8 @@ bool tux_address_parse(const uint8_t *text, size_t len, struct tux_address *addr
 bool tux_address_parse_node(const uint8_t *text, size_t len, struct tux_address *address);
 /* From the bytes of a socket address: 4 or 16. */
 void tux_address_set(struct tux_address *address, const void *bytes, size_t len, uint16_t port);
+/* Families other than those of IP count as unix sockets. */
+void tux_address_of_socket(const struct sockaddr_storage *from, struct tux_address *address);
 /* The usual text without the port, and its length: 0 for NONE. */
 uint8_t tux_address_format(const struct tux_address *address, char text[TUX_ADDRESS_TEXT_BYTES]);
 

@@ -4,6 +4,7 @@
 #include "core.h"
 #include "kernel.h"
 #include "origin.h"
+#include "proxyproto.h"
 #include "relay.h"
 
 #include <errno.h>
@@ -351,6 +352,29 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     return TUX_STEP_AGAIN; /* an incomplete head: try to read more */
 }
 
+/* A trusted proxy says whose connection this is, before anything else. What makes no sense is not answered: it may be no HTTP. */
+static enum tux_step read_name(struct tux_engine *engine, struct tux_conn *conn, size_t len)
+{
+    struct tux_proxy proxy;
+    enum tux_outcome outcome = tux_proxy_parse(engine->recv, len, &proxy);
+    if (outcome == TUX_MALFORMED) {
+        tux_count(&engine->stats.rejected, 1);
+        return TUX_STEP_CLOSE;
+    }
+    if (outcome == TUX_MORE)
+        return tux_conn_hold(engine, conn, engine->recv, len, len) ? TUX_STEP_AGAIN : TUX_STEP_CLOSE;
+    conn->unnamed = false;
+    if (proxy.named)
+        tux_conn_set_peer(conn, &proxy.source);
+    set_deadline(engine, conn, engine->config.limits.idle_timeout_ms);
+    len -= proxy.length;
+    memmove(engine->recv, engine->recv + proxy.length, len);
+    if (len > 0)
+        return process(engine, conn, engine->recv, len, 0);
+    drop_held(engine, conn);
+    return TUX_STEP_AGAIN;
+}
+
 static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
 {
     size_t len = conn->held_len;
@@ -373,7 +397,7 @@ static enum tux_step step_head(struct tux_engine *engine, struct tux_conn *conn)
         conn->heard = true;
         len += (size_t)n;
     }
-    return process(engine, conn, engine->recv, len, seen);
+    return conn->unnamed ? read_name(engine, conn, len) : process(engine, conn, engine->recv, len, seen);
 }
 
 /* -- BODY ------------------------------------------------------------------------------------------------------- */
@@ -514,7 +538,7 @@ void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
 {
     enum tux_step step = TUX_STEP_CLOSE;
     tux_kernel_busy(conn);
-    if (conn->state == TUX_CONN_HEAD && conn->held_len > 0) {
+    if (conn->state == TUX_CONN_HEAD && conn->held_len > 0 && !conn->unnamed) {
         tux_count(&engine->stats.timeouts, 1);
         tux_batch_begin(&engine->batch);
         reject(engine, conn, 408);

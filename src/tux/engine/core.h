@@ -106,6 +106,7 @@ struct tux_conn {
     bool warming;    /* the helper is bringing its slice into the page cache */
     bool warmed;     /* ... and has: it is sent, wherever its pages are now */
     bool heard;      /* it has sent something already */
+    bool unnamed;    /* a header of the PROXY protocol must come first */
     bool slotless;   /* the kernel tier has no slot for it, and will not have one */
     uint8_t watched; /* 0 not in epoll, 1 for input, 2 for output too */
     uint8_t peer_len;
@@ -151,6 +152,7 @@ struct tux_engine {
     int epoll_fd, wake_fd;
     bool accept_paused; /* some listener is */
     bool draining;
+    bool proxy_protocol;                /* connections of trusted peers begin with a header of it */
     bool busy;                          /* a part of it goes on in the next turn, which must not sleep */
     _Atomic uint64_t drain_deadline_ms; /* UINT64_MAX: serving */
     uint64_t turn;                      /* number of this turn of the loop */

@@ -200,13 +200,14 @@ int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t index, bool sh
     return 0;
 }
 
-int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n)
+int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n, bool proxy_protocol)
 {
     struct tux_trust *trust = n == 0 ? NULL : tux_trust_new(networks, n);
     if (trust == NULL && n > 0)
         return -errno;
     tux_trust_free(engine->trust);
     engine->trust = trust;
+    engine->proxy_protocol = proxy_protocol;
     return 0;
 }
 

@@ -69,8 +69,8 @@ uint64_t tux_engine_free(struct tux_engine *engine);
 /* Before run. listen: the socket stays the caller's; `shared` when other processes accept from it, too. */
 int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t listener, bool shared);
 /* Before run: peers whose word about the client is believed: "10.0.0.0/8", "::1", "unix". -EINVAL: one of them is none of
- * these, or there are more than TUX_MAX_NETWORKS. */
-int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n);
+ * these, or there are more than TUX_MAX_NETWORKS. proxy_protocol: their connections begin with a header of that protocol. */
+int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n, bool proxy_protocol);
 /* Before run: the answer to an error that the engine finds by itself. Returns -ENOENT for a status it never sends. */
 int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
                       uint32_t body_len);

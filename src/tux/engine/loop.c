@@ -6,10 +6,8 @@
 #include "relay.h"
 #include "upstream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,19 +107,6 @@ void tux_loop_resume_accept(struct tux_engine *engine)
         }
 }
 
-static void name_peer(struct tux_conn *conn, const struct sockaddr_storage *from)
-{
-    struct tux_address address = {.kind = TUX_ADDRESS_UNIX};
-    if (from->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
-        tux_address_set(&address, &in->sin_addr, 4, ntohs(in->sin_port));
-    } else if (from->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
-        tux_address_set(&address, &in6->sin6_addr, 16, ntohs(in6->sin6_port));
-    }
-    tux_conn_set_peer(conn, &address);
-}
-
 /* May the next accept(2) succeed after this error? One connection failed then, not the listener: accept(2), "Error handling". */
 static bool is_passing(int error)
 {
@@ -174,7 +159,13 @@ static bool accept_some(struct tux_engine *engine, struct tux_listener *listener
             return false;
         }
         tux_count(&engine->stats.accepted, 1);
-        name_peer(conn, &address);
+        struct tux_address peer;
+        tux_address_of_socket(&address, &peer);
+        tux_conn_set_peer(conn, &peer);
+        if (engine->proxy_protocol && tux_trust_has(engine->trust, &peer)) {
+            conn->unnamed = true;
+            tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.head_timeout_ms);
+        }
         tux_conn_run(engine, conn); /* its first request has often come already */
     }
     return true;

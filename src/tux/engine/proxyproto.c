@@ -60,13 +60,11 @@ static enum tux_outcome parse_line(const uint8_t *buf, size_t len, struct tux_pr
     struct tux_address destination;
     uint16_t port;
     size_t text_len;
-    if (cr == NULL || cr + 1 == buf + most) {
-        if (most < MAX_LINE_BYTES && memchr(buf, '\n', most) == NULL)
-            return TUX_MORE;
-        return TUX_MALFORMED;
-    }
+    const uint8_t *lf = memchr(buf, '\n', most);
+    if (lf == NULL && most < MAX_LINE_BYTES && (cr == NULL || cr + 1 == buf + most))
+        return TUX_MORE;
     end = cr;
-    if (cr[1] != '\n' || !next_word(&p, end, &text, &text_len))
+    if (lf == NULL || cr == NULL || cr + 1 != lf || !next_word(&p, end, &text, &text_len))
         return TUX_MALFORMED;
     *proxy = (struct tux_proxy){.length = (uint32_t)(cr + 2 - buf), .version = 1};
     if (text_len == 7 && memcmp(text, "UNKNOWN", 7) == 0)

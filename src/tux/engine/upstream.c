@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* -- passive health ---------------------------------------------------------------------------------------------- */
 
@@ -131,8 +132,20 @@ static void dequeue(struct tux_engine *engine, struct tux_upcall *call)
         tux_timer_cancel(&engine->wheel, &group->timer);
 }
 
-/* The head for this server, into upstreams->head. */
-static uint16_t write_head(struct tux_engine *engine, struct tux_upcall *call, const struct tux_upserver *server)
+/* The address that the client has connected to. */
+static struct tux_address local_address(const struct tux_conn *conn)
+{
+    struct tux_address address = {.kind = TUX_ADDRESS_UNIX};
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof local;
+    if (getsockname(conn->fd, (struct sockaddr *)&local, &len) == 0)
+        tux_address_of_socket(&local, &address);
+    return address;
+}
+
+/* What goes to this server first, into upstreams->head; its length. */
+static uint16_t write_head(struct tux_engine *engine, struct tux_upcall *call, const struct tux_upserver *server,
+                           size_t *len)
 {
     struct tux_conn *conn = call->conn;
     struct tux_forward_rules *rules = &call->group->rules;
@@ -147,8 +160,16 @@ static uint16_t write_head(struct tux_engine *engine, struct tux_upcall *call, c
         memcpy(rules->host, server->name, server->name_len);
         rules->host_len = server->name_len;
     }
-    return tux_forward_request(conn->exchange->head, &engine->head, rules, &way, engine->upstreams->head,
-                               sizeof engine->upstreams->head, &call->head);
+    uint8_t *out = engine->upstreams->head;
+    size_t header = 0;
+    if (call->group->config.proxy_protocol != 0) {
+        struct tux_address local = local_address(conn);
+        header = tux_proxy_build(call->group->config.proxy_protocol, &client.address, &local, out);
+    }
+    uint16_t status = tux_forward_request(conn->exchange->head, &engine->head, rules, &way, out + header,
+                                          sizeof engine->upstreams->head - header, &call->head);
+    *len = header + call->head.length;
+    return status;
 }
 
 /* engine->head has the scan of its head. 0: it is on its way, or waits; else the status to answer with. */
@@ -159,7 +180,8 @@ static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
         struct tux_upserver *server = pick(engine, group, call);
         if (server == NULL)
             return all_tried(group, call) ? 502 : enqueue(engine, call);
-        uint16_t status = write_head(engine, call, server);
+        size_t len = 0;
+        uint16_t status = write_head(engine, call, server, &len);
         if (status != 0)
             return status;
         /* What must not be sent twice goes over a connection that is known to be alive a moment before. */
@@ -172,7 +194,7 @@ static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
             server->busy++;
             call->body_done = !call->has_body;
             call->waits_continue = call->head.expect && call->has_body;
-            if (tux_upconn_send_head(engine, up, engine->upstreams->head, call->head.length,
+            if (tux_upconn_send_head(engine, up, engine->upstreams->head, len,
                                      call->has_body && !call->waits_continue))
                 return 0;
             if (up->reused) { /* it had just died: the next is new */

@@ -32,6 +32,8 @@ struct tux_upstream_config {
     bool underscores;               /* pass fields with "_" in their names */
     bool upgrade;                   /* pass upgrades (WebSocket) */
     bool forwarded;                 /* add Forwarded, beside X-Forwarded-For and its like */
+    uint8_t proxy_protocol;         /* begin each connection with a header of this version, which names the client: such a
+                                       connection is used once. 0: none */
     uint32_t keepalive;             /* idle connections kept to each server; 0: none is used twice */
     uint32_t connections;           /* in use to each server at a time; 0: no bound */
     uint32_t queue;                 /* requests that wait for such a connection; over it: 503 */

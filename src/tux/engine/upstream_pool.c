@@ -127,7 +127,7 @@ static bool is_sound(const struct tux_upstream_config *config)
         if (times[i] == 0 || times[i] > UINT32_MAX)
             return false;
     if (config->n_servers == 0 || config->n_servers > TUX_MAX_UPSTREAM_SERVERS ||
-        config->balance > TUX_BALANCE_LEAST_CONNECTIONS ||
+        config->balance > TUX_BALANCE_LEAST_CONNECTIONS || config->proxy_protocol > 2 ||
         (config->host != NULL && strlen(config->host) > TUX_MAX_HOST_BYTES))
         return false;
     for (uint32_t i = 0; i < config->n_servers; i++)
@@ -153,6 +153,8 @@ static struct tux_upgroup *new_group(const struct tux_upstream_config *config)
         return NULL;
     }
     group->config = *config;
+    if (config->proxy_protocol != 0)
+        group->config.keepalive = 0; /* the next request is another client's */
     group->config.servers = NULL;
     group->config.host = NULL;
     group->queue_tail = &group->queue;

@@ -8,6 +8,7 @@
 #include "chunked.h"
 #include "core.h"
 #include "forward.h"
+#include "proxyproto.h"
 #include "relay.h"
 #include "response.h"
 #include "upstream.h"
@@ -112,7 +113,7 @@ struct tux_upstreams {
     struct tux_upconn *ready, **ready_tail; /* to go on with at the end of the turn */
     struct tux_upconn *graveyard;
     struct tux_response response;
-    uint8_t head[TUX_FORWARD_HEAD_BYTES];
+    uint8_t head[TUX_PROXY_BUILD_BYTES + TUX_FORWARD_HEAD_BYTES]; /* of a request, perhaps with the header before it */
     uint8_t recv[TUX_UPSTREAM_RECV_BYTES + TUX_MAX_RESPONSE_HEAD_BYTES];
 };
 
