@@ -1,0 +1,1 @@
+"""A gallery: visitors upload pictures, everybody sees them."""

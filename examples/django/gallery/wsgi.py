@@ -1,0 +1,9 @@
+"""What Tux serves: `application`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gallery.settings")
+
+application = get_wsgi_application()
