@@ -245,6 +245,10 @@ cdef extern from "upstream.h" nogil:
     void tux_upstream_defaults(tux_upstream_config *config)
     bint tux_upstream_address(const char *text, tux_upstream_server *server)
     int tux_engine_upstream(tux_engine *engine, const tux_upstream_config *config)
+    enum:
+        TUX_UPFAIL_COUNT
+    const char *const tux_upstream_failure_names[1]
+    int tux_upstream_failures(const tux_engine *engine, uint32_t group, uint32_t server, uint64_t *counts)
 
 
 cdef extern from "files.h" nogil:

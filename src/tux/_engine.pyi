@@ -216,6 +216,9 @@ class Engine:
         "[::1]:80", "unix:/path"), name for Host ("example.org:80"), weight. balance: "round-robin" or
         "least-connections". host: value of Host; "keep" for the client's, "server" for the server's name. The numbers
         are those of config/upstream.py. ValueError: something is out of bounds or unknown."""
+    def upstream_failures(self, group: int, server: int) -> tuple[dict[str, int], int]:
+        """How often a server of a group failed since the start, by reason (TUX_UPSTREAM_FAILURES), and the errno of the
+        last failure "connect". The numbers must be those of a server that was added."""
     def kernel(
         self,
         *,

@@ -581,6 +581,10 @@ cdef class Engine:
         self._open()
         return _add_upstream(self.engine, list(servers), options)
 
+    def upstream_failures(self, uint32_t group, uint32_t server):
+        self._open()
+        return _upstream_failures(self.engine, group, server)
+
     def kernel(self, *, int slots_fd, int cells_fd, int message_fd, bytes secret not None, listeners, uint32_t hits,
                uint32_t max_answer_bytes):
         cdef tux_kernel_config config

@@ -288,3 +288,9 @@ cdef int _add_upstream(tux_engine *engine, list servers, dict options) except -1
     if index < 0:
         raise OSError(-index, os.strerror(-index))
     return index
+
+
+cdef tuple _upstream_failures(tux_engine *engine, uint32_t group, uint32_t server):
+    cdef uint64_t counts[TUX_UPFAIL_COUNT]
+    cdef int error = tux_upstream_failures(engine, group, server, counts)
+    return {tux_upstream_failure_names[i].decode("ascii"): counts[i] for i in range(TUX_UPFAIL_COUNT)}, error

@@ -362,3 +362,22 @@ def test_the_queue(forward: Forward) -> None:
         for client in clients[1:3]:
             assert client.reader.response().body == b"hello"
     assert backend.accepted == 1
+
+
+# ---- What is said about it.
+
+
+def test_failures_are_in_the_error_log(forward: Forward) -> None:
+    scripts: dict[str, Script | None] = {
+        "no connection: Connection refused": None,
+        "closed without an answer": once(b""),
+        "closed in the middle of the answer": once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
+        "the answer is not sound HTTP": once(b"220 smtp.example ready\r\n"),
+    }
+    for said, script in scripts.items():
+        server, (backend,) = forward(script)
+        for _ in range(2):
+            raw(server, request("/", connection="close"))
+        stop(server)
+        address = backend.url.removeprefix("http://")
+        assert f'upstream "back", {address}: {said} (' in server.stderr_text()

@@ -57,6 +57,7 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
         make_engine=functools.partial(_make_engine, compiled, groups, server.log_format, os.urandom(_KEY_BYTES)),
         make_planner=functools.partial(_make_planner, compiled),
         own=frozenset(_identities(own)),
+        groups=groups,
     )
     with (
         error_log(),

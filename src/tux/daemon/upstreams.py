@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,11 +18,30 @@ from tux.errors import StartError
 
 _HTTP_PORT = 80
 
+REPORT_SECONDS: Final = 2.0
+"""How often a worker that forwards says which servers failed: soon enough for who looks for the reason of a 502, and
+not once for each request."""
+
+FAILURES: Final = {
+    "connect": "no connection",
+    "connect_time": "the connection was not accepted in time",
+    "send_time": "the request was not read in time",
+    "answer_time": "no answer in time",
+    "idle_time": "the answer stood still",
+    "closed": "closed without an answer",
+    "cut": "closed in the middle of the answer",
+    "nonsense": "the answer is not sound HTTP",
+}
+"""Why a server failed (TUX_UPSTREAM_FAILURES), in words."""
+
+logger = logging.getLogger("tux.forward")
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """One upstream as the engine takes it."""
 
+    name: str
     servers: tuple[tuple[str, str, int], ...]
     """Address, name for Host, weight. A name in the configuration that has several addresses is several servers."""
     options: dict[str, int | str]
@@ -36,6 +58,36 @@ def add_to(engine: Engine, groups: Iterable[Group]) -> None:
         engine.upstream(group.servers, **group.options)  # type: ignore[arg-type]  # of the schema, which was checked
 
 
+class Counts(Protocol):
+    """What the reporter needs of an engine."""
+
+    def upstream_failures(self, group: int, server: int, /) -> tuple[dict[str, int], int]: ...
+
+
+@dataclass
+class Reporter:
+    """Says in the error log which servers failed, and why."""
+
+    engine: Counts
+    groups: tuple[Group, ...]
+    _seen: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)
+
+    def report(self) -> None:
+        """One line for each server and reason that came up since the last call."""
+        for i, group in enumerate(self.groups):
+            for k, (address, _, _) in enumerate(group.servers):
+                counts, error = self.engine.upstream_failures(i, k)
+                before = self._seen.get((i, k), {})
+                self._seen[i, k] = counts
+                for reason, count in counts.items():
+                    new = count - before.get(reason, 0)
+                    if new:
+                        detail = f": {os.strerror(error)}" if reason == "connect" and error else ""
+                        times = "once" if new == 1 else f"{new} times"
+                        text = f"{FAILURES[reason]}{detail}"
+                        logger.warning('upstream "%s", %s: %s (%s)', group.name, address, text, times)
+
+
 def _group(name: str, upstream: Upstream) -> Group:
     weights = upstream.weights or (1,) * len(upstream.servers)
     servers = [
@@ -49,7 +101,7 @@ def _group(name: str, upstream: Upstream) -> Group:
             options[f"{key}_ms"] = round(value * 1000)
         elif key not in ("servers", "weights"):
             options[key] = value
-    return Group(tuple(servers), options)
+    return Group(name, tuple(servers), options)
 
 
 def _addresses(name: str, server: str) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from tux.daemon import control, privileges, seccomp
+from tux.daemon import control, privileges, seccomp, upstreams
 from tux.daemon.listeners import Listeners
 from tux.daemon.privileges import Account
 from tux.errors import StartError
@@ -84,6 +84,7 @@ class EngineLike(Protocol):
         /,
     ) -> None: ...
     def unlink_app(self, serial: int, /) -> None: ...
+    def upstream_failures(self, group: int, server: int, /) -> tuple[dict[str, int], int]: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
@@ -149,6 +150,8 @@ class Job:
     """Gets the files that must never be served. The set grows when the access log is reopened."""
     own: frozenset[Identity] = frozenset()
     """Files of Tux itself, beside the access log: the configuration."""
+    groups: tuple[upstreams.Group, ...] = ()
+    """The groups that the engine has."""
 
 
 def only_wake(_number: int, _frame: object) -> None:
@@ -188,7 +191,7 @@ def serve(seat: Seat, job: Job) -> int:
     if seat.log_fd >= 0:
         own.add(_identity(seat.log_fd))
     planner = job.make_planner(engine, own)
-    return _run(seat, engine, planner, _Watcher(seat, engine, job.grace_ms, own))
+    return _run(seat, engine, planner, _Watcher(seat, engine, job, own))
 
 
 def _refuse_system_calls(index: int) -> None:
@@ -253,12 +256,13 @@ class _EngineThread(threading.Thread):
 class _Watcher(threading.Thread):
     """Waits for signals, messages of the supervisor, and its end."""
 
-    def __init__(self, seat: Seat, engine: EngineLike, grace_ms: int, own: set[Identity]) -> None:
+    def __init__(self, seat: Seat, engine: EngineLike, job: Job, own: set[Identity]) -> None:
         super().__init__(name="tux-watcher")
         self._own = own
         self._seat = seat
         self._engine = engine
-        self._grace_ms = grace_ms
+        self._grace_ms = job.grace_ms
+        self._upstreams = upstreams.Reporter(engine, job.groups)
         self._log_fd = seat.log_fd
         self._lost = 0
         self._awake, self.wakeup = socket.socketpair()
@@ -269,8 +273,9 @@ class _Watcher(threading.Thread):
 
     def run(self) -> None:
         while True:
-            ready = self._selector.select(LOG_CHECK_SECONDS if self._log_fd >= 0 else None)
+            ready = self._selector.select(self._patience())
             if not ready:
+                self._upstreams.report()
                 self.report_lost_records()
             for key, _ in ready:
                 if key.fileobj is self._seat.control:
@@ -278,10 +283,16 @@ class _Watcher(threading.Thread):
                 elif not self._on_signals(self._awake.recv(64)):
                     return
 
+    def _patience(self) -> float | None:
+        if self._upstreams.groups:
+            return upstreams.REPORT_SECONDS
+        return LOG_CHECK_SECONDS if self._log_fd >= 0 else None
+
     def end(self) -> None:
         """Called by the main thread when the engine has ended."""
         self.wakeup.send(bytes([_END]))
         self.join()
+        self._upstreams.report()
 
     def _on_signals(self, numbers: bytes) -> bool:
         if signal.SIGTERM in numbers:

@@ -9,9 +9,11 @@
 
 /* -- passive health ---------------------------------------------------------------------------------------------- */
 
-void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server)
+void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server,
+                         enum tux_upstream_failure failure)
 {
     tux_count(&engine->stats.upstream_fails, 1);
+    tux_count(&server->failures[failure], 1);
     if (group->config.max_fails == 0 || group->config.n_servers == 1) /* nobody else could do its work */
         return;
     if (server->fails == 0 || engine->now_ms - server->fails_since_ms >= group->config.fail_timeout_ms) {
@@ -22,6 +24,20 @@ void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, s
         server->down_until_ms = engine->now_ms + group->config.fail_timeout_ms;
         server->fails = 0;
     }
+}
+
+const char *const tux_upstream_failure_names[TUX_UPFAIL_COUNT] = {
+#define TUX_UPSTREAM_FAILURE(name) #name,
+    TUX_UPSTREAM_FAILURES(TUX_UPSTREAM_FAILURE)
+#undef TUX_UPSTREAM_FAILURE
+};
+
+int tux_upstream_failures(const struct tux_engine *engine, uint32_t group, uint32_t server, uint64_t counts[TUX_UPFAIL_COUNT])
+{
+    const struct tux_upserver *found = &engine->upstreams->groups[group]->servers[server];
+    for (unsigned i = 0; i < TUX_UPFAIL_COUNT; i++)
+        counts[i] = atomic_load_explicit(&found->failures[i], memory_order_relaxed);
+    return atomic_load_explicit(&found->connect_error, memory_order_relaxed);
 }
 
 void tux_upserver_worked(struct tux_upserver *server)
@@ -204,7 +220,8 @@ static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             return 503; /* our own trouble */
         }
-        tux_upserver_failed(engine, group, server);
+        atomic_store_explicit(&server->connect_error, errno, memory_order_relaxed);
+        tux_upserver_failed(engine, group, server, TUX_UPFAIL_connect);
         call->tried |= UINT64_C(1) << server->index;
         if (call->tries++ >= group->config.retries)
             return 502;
@@ -227,14 +244,16 @@ static uint16_t start_again(struct tux_engine *engine, struct tux_upcall *call)
 }
 
 void tux_upcall_failed(struct tux_engine *engine, struct tux_upcall *call, struct tux_upserver *server, bool stale,
-                       bool silent, uint16_t status)
+                       bool silent, enum tux_upstream_failure failure)
 {
     struct tux_upgroup *group = call->group;
+    bool late = failure == TUX_UPFAIL_connect_time || failure == TUX_UPFAIL_send_time || failure == TUX_UPFAIL_answer_time;
+    uint16_t status = late ? 504 : 502;
     bool again = !call->answered && !call->body_started && (silent || call->idempotent);
     if (stale) {
         call->fresh = true; /* an idle connection may end at any time: no fault of the server's, and the next is new */
     } else {
-        tux_upserver_failed(engine, group, server);
+        tux_upserver_failed(engine, group, server, failure);
         call->tried |= UINT64_C(1) << server->index;
         again = again && call->tries++ < group->config.retries && !all_tried(group, call);
     }

@@ -57,6 +57,29 @@ bool tux_upstream_address(const char *text, struct tux_upstream_server *server);
 /* Before run. Copies what it gets; the group's index (0, 1, ...), -EINVAL when something is out of bounds, or -ENOMEM. */
 int tux_engine_upstream(struct tux_engine *engine, const struct tux_upstream_config *config);
 
+/* Why a server failed a request. */
+#define TUX_UPSTREAM_FAILURES(X)                                                                                       \
+    X(connect)      /* the connection was refused, or was not possible: see the error */                               \
+    X(connect_time) /* it was not accepted in time */                                                                  \
+    X(send_time)    /* the request was not read in time */                                                             \
+    X(answer_time)  /* no answer in time */                                                                            \
+    X(idle_time)    /* the answer stood still */                                                                       \
+    X(closed)       /* the connection ended without an answer */                                                       \
+    X(cut)          /* the connection ended in the middle of an answer */                                              \
+    X(nonsense)     /* what came is no HTTP, or not to be framed */
+
+enum tux_upstream_failure {
+#define TUX_UPSTREAM_FAILURE(name) TUX_UPFAIL_##name,
+    TUX_UPSTREAM_FAILURES(TUX_UPSTREAM_FAILURE)
+#undef TUX_UPSTREAM_FAILURE
+    TUX_UPFAIL_COUNT,
+};
+
+/* From any thread: how often the server failed since the start, by enum tux_upstream_failure; returns the errno of its last
+ * failure of the kind `connect`. */
+extern const char *const tux_upstream_failure_names[TUX_UPFAIL_COUNT];
+int tux_upstream_failures(const struct tux_engine *engine, uint32_t group, uint32_t server, uint64_t counts[TUX_UPFAIL_COUNT]);
+
 /* -- for the engine ----------------------------------------------------------------------------------------------- */
 
 struct tux_source;

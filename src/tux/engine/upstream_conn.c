@@ -114,12 +114,12 @@ void tux_upconn_close(struct tux_engine *engine, struct tux_upconn *up)
     }
 }
 
-void tux_upconn_fail(struct tux_engine *engine, struct tux_upconn *up, bool stale, uint16_t status)
+void tux_upconn_fail(struct tux_engine *engine, struct tux_upconn *up, bool stale, enum tux_upstream_failure failure)
 {
     struct tux_upcall *call = up->call;
     bool silent = up->silent;
     tux_upconn_close(engine, up);
-    tux_upcall_failed(engine, call, up->server, stale, silent, status);
+    tux_upcall_failed(engine, call, up->server, stale, silent, failure);
 }
 
 void tux_upconn_defer(struct tux_engine *engine, struct tux_upconn *up)
@@ -249,7 +249,9 @@ bool tux_upconn_send_head(struct tux_engine *engine, struct tux_upconn *up, cons
     up->informed = 0;
     up->decoder = (struct tux_chunked){0};
     if (later ? !hold_out(engine, up, &piece, 1, 0) : !transmit(engine, up, &piece, 1)) {
+        int error = errno;
         tux_upconn_close(engine, up);
+        errno = error;
         return false;
     }
     if (later)
@@ -314,16 +316,23 @@ void tux_upconn_send_body(struct tux_engine *engine, struct tux_upconn *up, cons
         set_timer(engine, up);
 }
 
+static void refused(struct tux_engine *engine, struct tux_upconn *up, int error)
+{
+    atomic_store_explicit(&up->server->connect_error, error, memory_order_relaxed);
+    tux_upconn_fail(engine, up, false, TUX_UPFAIL_connect);
+}
+
 /* What waits, as far as the system takes it. False: the connection or its call is gone. */
 static bool flush(struct tux_engine *engine, struct tux_upconn *up)
 {
     struct iovec piece = {up->out + up->out_off, up->out_len - up->out_off};
     if (up->out != NULL && !up->blocked && !up->broken) {
         if (!transmit(engine, up, &piece, 1)) {
+            int error = errno;
             if (up->silent && up->state == TUX_UP_CONNECTING)
-                tux_upconn_fail(engine, up, false, 502);
+                refused(engine, up, error);
             else if (up->silent)
-                tux_upconn_fail(engine, up, up->reused, 502);
+                tux_upconn_fail(engine, up, up->reused, TUX_UPFAIL_closed);
             else
                 break_off(engine, up);
             return false;
@@ -411,7 +420,7 @@ static bool connected(struct tux_engine *engine, struct tux_upconn *up)
         up->state = TUX_UP_HEAD;
         return true;
     }
-    tux_upconn_fail(engine, up, false, 502);
+    refused(engine, up, error);
     return false;
 }
 
@@ -428,7 +437,7 @@ void tux_upstream_event(struct tux_engine *engine, struct tux_source *source, ui
     }
     if (input != 0 && up->reused && up->taken_turn == engine->turn) {
         /* The event is older than the request: again its end, or bytes that must not be taken for an answer. */
-        tux_upconn_fail(engine, up, true, 502);
+        tux_upconn_fail(engine, up, true, TUX_UPFAIL_closed);
         return;
     }
     up->rdhup |= (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
@@ -443,8 +452,9 @@ void tux_upstream_event(struct tux_engine *engine, struct tux_source *source, ui
 
 static void connect_once_more(struct tux_engine *engine, struct tux_upconn *up)
 {
-    if (try_connect(engine, up) != 0)
-        tux_upconn_fail(engine, up, false, 502);
+    int error = try_connect(engine, up);
+    if (error != 0)
+        refused(engine, up, error);
     else if (up->connect_again)
         set_timer(engine, up);
     else
@@ -469,13 +479,13 @@ void tux_upstream_expired(struct tux_engine *engine, struct tux_timer *timer)
     }
     tux_count(&engine->stats.timeouts, 1);
     if (up->state == TUX_UP_CONNECTING)
-        tux_upconn_fail(engine, up, false, 504);
+        tux_upconn_fail(engine, up, false, TUX_UPFAIL_connect_time);
     else if (up->state == TUX_UP_HEAD && up->out != NULL)
-        tux_upconn_fail(engine, up, false, 504);
+        tux_upconn_fail(engine, up, false, TUX_UPFAIL_send_time);
     else if (up->state == TUX_UP_HEAD)
-        tux_upconn_fail(engine, up, false, 504);
+        tux_upconn_fail(engine, up, false, TUX_UPFAIL_answer_time);
     else if (up->state == TUX_UP_TUNNEL)
         tux_upconn_ended(engine, up, true);
     else
-        tux_upconn_ended(engine, up, false);
+        tux_upconn_cut(engine, up, TUX_UPFAIL_idle_time);
 }

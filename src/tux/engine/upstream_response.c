@@ -7,13 +7,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
+void tux_upconn_cut(struct tux_engine *engine, struct tux_upconn *up, enum tux_upstream_failure failure)
+{
+    struct tux_upcall *call = up->call;
+    tux_upserver_failed(engine, up->group, up->server, failure);
+    tux_upconn_close(engine, up);
+    tux_relay_fail(engine, call->conn, 502);
+}
+
 /* What the server sent is no answer to this request. It is not asked again: it may have acted upon it. */
 static bool refuse(struct tux_engine *engine, struct tux_upconn *up)
 {
-    struct tux_upcall *call = up->call;
-    tux_upserver_failed(engine, up->group, up->server);
-    tux_upconn_close(engine, up);
-    tux_relay_fail(engine, call->conn, 502);
+    tux_upconn_cut(engine, up, TUX_UPFAIL_nonsense);
     return false;
 }
 
@@ -56,18 +61,15 @@ static bool complete(struct tux_engine *engine, struct tux_upconn *up, bool surp
 
 void tux_upconn_ended(struct tux_engine *engine, struct tux_upconn *up, bool orderly)
 {
-    struct tux_upcall *call = up->call;
     bool nothing = up->state == TUX_UP_HEAD && up->held_len == 0 && up->informed == 0;
     if (nothing) {
-        tux_upconn_fail(engine, up, up->reused, 502);
+        tux_upconn_fail(engine, up, up->reused, TUX_UPFAIL_closed);
     } else if (up->state == TUX_UP_HEAD) {
-        refuse(engine, up);
+        tux_upconn_cut(engine, up, TUX_UPFAIL_cut);
     } else if (orderly && (up->state == TUX_UP_TUNNEL || up->framing == TUX_FRAMING_CLOSE)) {
         complete(engine, up, false);
     } else {
-        tux_upserver_failed(engine, up->group, up->server);
-        tux_upconn_close(engine, up);
-        tux_relay_fail(engine, call->conn, 502);
+        tux_upconn_cut(engine, up, TUX_UPFAIL_cut);
     }
 }
 

@@ -28,6 +28,8 @@ struct tux_upserver {
     bool unhealthy; /* says whoever checks actively */
     uint32_t fails;
     uint64_t fails_since_ms, down_until_ms;
+    _Atomic uint64_t failures[TUX_UPFAIL_COUNT]; /* since the start, for the log */
+    _Atomic int connect_error;                   /* errno of the last one */
 };
 
 struct tux_upgroup {
@@ -121,15 +123,16 @@ struct tux_upstreams {
 /* A server did not do its part of the call, whose connection is closed already: try again, or answer with the status. `stale`:
  * it was a connection of the pool that had ended. `silent`: no byte of the request has left. */
 void tux_upcall_failed(struct tux_engine *engine, struct tux_upcall *call, struct tux_upserver *server, bool stale,
-                       bool silent, uint16_t status);
-void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server);
+                       bool silent, enum tux_upstream_failure failure);
+void tux_upserver_failed(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server,
+                         enum tux_upstream_failure failure);
 void tux_upserver_worked(struct tux_upserver *server);
 
 /* -- upstream_conn.c -- */
 /* A new connection, perhaps not yet established. NULL: that failed at once, with errno. */
 struct tux_upconn *tux_upconn_new(struct tux_engine *engine, struct tux_upgroup *group, struct tux_upserver *server);
 /* Send the head of its call as far as possible; `later`: at the end of the turn, so that body bytes can go out with it.
- * False: no byte of it was taken and none will be; the connection is closed, the call without one. */
+ * False, with errno: no byte of it was taken and none will be; the connection is closed, the call without one. */
 bool tux_upconn_send_head(struct tux_engine *engine, struct tux_upconn *up, const uint8_t *head, size_t len, bool later);
 size_t tux_upconn_room(const struct tux_upconn *up); /* for body bytes */
 void tux_upconn_offer_room(struct tux_engine *engine, struct tux_upconn *up); /* if the relay found none before */
@@ -139,7 +142,7 @@ void tux_upconn_run(struct tux_engine *engine, struct tux_upconn *up);
 void tux_upconn_detach(struct tux_engine *engine, struct tux_upconn *up); /* from its call */
 void tux_upconn_close(struct tux_engine *engine, struct tux_upconn *up);  /* its call, if any, is left without one */
 /* Close it and let the call try again, or answer. */
-void tux_upconn_fail(struct tux_engine *engine, struct tux_upconn *up, bool stale, uint16_t status);
+void tux_upconn_fail(struct tux_engine *engine, struct tux_upconn *up, bool stale, enum tux_upstream_failure failure);
 /* Keep bytes in up->held. False: no memory, or over the budget. */
 bool tux_upconn_hold(struct tux_engine *engine, struct tux_upconn *up, const uint8_t *bytes, size_t len, bool append);
 void tux_upconn_unhold(struct tux_engine *engine, struct tux_upconn *up);
@@ -150,6 +153,8 @@ void tux_upconn_unhold(struct tux_engine *engine, struct tux_upconn *up);
 bool tux_upconn_feed(struct tux_engine *engine, struct tux_upconn *up, uint8_t *buf, size_t len, size_t seen);
 /* The server has ended the connection: with FIN (`orderly`), or not. */
 void tux_upconn_ended(struct tux_engine *engine, struct tux_upconn *up, bool orderly);
+/* The response cannot become whole: no further try. */
+void tux_upconn_cut(struct tux_engine *engine, struct tux_upconn *up, enum tux_upstream_failure failure);
 
 /* -- upstream_pool.c -- */
 /* NULL: none. `look`: it is looked at, whether it still lives. */

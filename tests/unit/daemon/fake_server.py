@@ -62,6 +62,9 @@ class FakeEngine:
         os.close(slots_fd)
         os.close(cells_fd)
 
+    def upstream_failures(self, group: int, server: int) -> tuple[dict[str, int], int]:
+        raise AssertionError("no upstream is configured")
+
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         self._listeners.append(socket.socket(fileno=os.dup(fd)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import msgspec
@@ -61,6 +62,43 @@ def test_defaults_are_those_of_the_engine() -> None:
     assert set(group.options) | {"servers", "weights"} >= {
         name.replace("_timeout", "_timeout_ms") for name in msgspec.structs.asdict(Upstream(servers=("x",)))
     }
+
+
+class Failures:
+    """In place of an engine: one server of two has failed so often."""
+
+    def __init__(self) -> None:
+        self.counts = {"connect": 0, "closed": 0}
+
+    def upstream_failures(self, group: int, server: int) -> tuple[dict[str, int], int]:
+        return (dict(self.counts) if (group, server) == (0, 1) else {"connect": 0, "closed": 0}), errno.ECONNREFUSED
+
+
+def test_failures_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    failures = Failures()
+    groups = upstreams.resolve([("back", Upstream(servers=("http://127.0.0.1:1", "unix:/x")))])
+    reporter = upstreams.Reporter(failures, groups)
+    reporter.report()
+    assert caplog.messages == []
+    failures.counts = {"connect": 1, "closed": 3}
+    reporter.report()
+    assert caplog.messages == [
+        'upstream "back", unix:/x: no connection: Connection refused (once)',
+        'upstream "back", unix:/x: closed without an answer (3 times)',
+    ]
+    reporter.report()
+    failures.counts = {"connect": 3, "closed": 3}
+    reporter.report()
+    assert caplog.messages[2:] == ['upstream "back", unix:/x: no connection: Connection refused (2 times)']
+
+
+def test_every_failure_has_words() -> None:
+    engine = Engine(key=bytes(16))
+    engine.upstream([("127.0.0.1:1", "x", 1)])
+    counts, error = engine.upstream_failures(0, 0)
+    assert set(counts) == set(upstreams.FAILURES)
+    assert (set(counts.values()), error) == ({0}, 0)
+    assert engine.close() == {"objects": 0, "plans": 0}
 
 
 @pytest.mark.parametrize(
