@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests import features
 from tests.unit.kernel.blobs import LOAD_MAP, RETURN, File, Types, insn, sample
 from tools import native
-from tux.kernel import flatten
+from tux.kernel import flatten, load
 from tux.kernel.btf import Btf, BtfError, Kind
 from tux.kernel.flatten import FlattenError
 from tux.kernel.loops import entered_from_above
@@ -438,3 +438,18 @@ class TestCompiler:
         programs = decode(files[0]).programs
         assert [program.name for program in programs] == ["tux_egress", "tux_ingress", "tux_reap"]
         assert [entered_from_above(program.insns) for program in programs] == [[], [], []]
+
+
+def test_what_workers_write_is_read_in_order_on_every_processor() -> None:
+    """The address of the second load depends on what the first gave (LOAD_AFTER): no compiler optimised it away."""
+    features.require("bpf")
+    (ingress,) = (program for program in load.read_object().programs if program.name == "tux_ingress")
+    code = list(struct.iter_unpack("<BBhi", ingress.insns))  # registers: source << 4 | destination
+    nothings = [at for at, (operation, _, _, value) in enumerate(code) if (operation, value) == (0x57, 0)]  # r &= 0
+    assert len(nothings) >= 2  # of a cell, and of a slot
+    for at in nothings:
+        nothing = code[at][1]
+        earlier = [registers & 15 for operation, registers, _, _ in code[at - 3 : at] if operation == 0x79]  # *(u64 *)
+        assert (0xBF, earlier[-1] << 4 | nothing) in [insn[:2] for insn in code[at - 3 : at]]
+        (base,) = (r & 15 for operation, r, _, _ in code[at : at + 3] if operation == 0x0F and r >> 4 == nothing)  # +=
+        assert any(operation == 0x79 and registers >> 4 == base for operation, registers, _, _ in code[at : at + 4])

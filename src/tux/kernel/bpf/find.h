@@ -125,8 +125,8 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         return 0;
     }
     /* In this order: the worker sets the time to 0 before it gives the cell another version. */
-    __u64 fresh_until_ns = *(volatile __u64 *)&cell->fresh_until_ns;
-    __u64 version = *(volatile __u64 *)&cell->version;
+    __u64 fresh_until_ns = LOAD(cell->fresh_until_ns);
+    __u64 version = LOAD_AFTER(fresh_until_ns, cell->version);
     if (version != c->answer->version || now >= fresh_until_ns || !date_of(ctl, now, &c->second, &c->date)) {
         count->pass_stale++;
         return 0;

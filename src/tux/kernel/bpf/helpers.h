@@ -28,6 +28,17 @@
         (less_ & ((max) - 1u)) + 1u;                                                                                   \
     })
 
+/* 64 bits of memory that a worker writes without any lock. LOAD_AFTER looks at its own after what gave `earlier`, also on
+ * arm64, which may take loads that do not depend on each other in any order: here the address depends on `earlier`, which
+ * adds nothing to it. Linux 6.1 has no load with acquire semantics in eBPF. */
+#define LOAD(member) (*(const volatile __u64 *)&(member))
+#define LOAD_AFTER(earlier, member)                                                                                    \
+    ({                                                                                                                 \
+        __u64 nothing_ = (earlier);                                                                                    \
+        __asm__ volatile("%0 &= 0" : "+r"(nothing_));                                                                  \
+        *(const volatile __u64 *)((const char *)&(member) + nothing_);                                                 \
+    })
+
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) =
     (void *)BPF_FUNC_map_update_elem;

@@ -116,7 +116,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
         return 0;
     }
     __u64 *noted = syn_of(&p->tuple);
-    __u64 syn = noted ? *(volatile __u64 *)noted : 0;
+    __u64 syn = noted ? LOAD(*noted) : 0;
     if (SYN_SEQ(syn) != p->ack - 1) {
         count->open_unknown++;
         return 0;

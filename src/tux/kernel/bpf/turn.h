@@ -22,8 +22,8 @@ INLINE struct tux_kernel_slot *slot_of(const struct tux_kernel_conn *conn)
 INLINE int is_quiescent(const struct tux_kernel_conn *conn, const struct tux_kernel_slot *slot)
 {
     __u32 received = conn->in_next - conn->irs - conn->d_in, sent = conn->out_next - conn->iss - conn->d_out;
-    __u64 cookie = *(volatile const __u64 *)&slot->cookie;
-    __u64 marks = *(volatile const __u64 *)&slot->marks;
+    __u64 cookie = LOAD(slot->cookie); /* the worker takes back the last owner's marks before it writes this */
+    __u64 marks = LOAD_AFTER(cookie, slot->marks);
     return cookie == conn->cookie && marks == (received | (__u64)sent << 32);
 }
 
