@@ -7,7 +7,6 @@
 #include "scan.h"
 
 #define BIT(field) (1u << (field))
-#define MAX_NUMBER_BYTES 20u /* digits of a 64-bit number */
 #define CONSTANT_BYTES 800u  /* all literals that a head may get, together, and the addresses */
 
 /* -- writing ----------------------------------------------------------------------------------------------------- */
@@ -24,16 +23,6 @@ static uint8_t *put(uint8_t *out, const void *bytes, size_t len)
 static uint8_t *put_span(uint8_t *out, const uint8_t *buf, struct tux_span span)
 {
     return put(out, buf + span.off, span.len);
-}
-
-static uint8_t *put_number(uint8_t *out, uint64_t number)
-{
-    uint8_t digits[MAX_NUMBER_BYTES];
-    size_t n = sizeof digits;
-    do
-        digits[--n] = (uint8_t)('0' + number % 10);
-    while ((number /= 10) != 0);
-    return put(out, digits + n, sizeof digits - n);
 }
 
 /* -- Connection -------------------------------------------------------------------------------------------------- */
@@ -224,7 +213,7 @@ uint16_t tux_forward_request(const uint8_t *buf, const struct tux_head *head, co
         out = PUT(out, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_length) {
         out = PUT(out, "Content-Length: ");
-        out = put_number(out, head->content_length);
+        out = tux_line_put_decimal(out, head->content_length);
         out = PUT(out, "\r\n");
     }
     if (result->expect)

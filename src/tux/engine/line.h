@@ -39,6 +39,20 @@ static inline bool tux_line_number(const uint8_t *p, size_t len, uint64_t *numbe
     return true;
 }
 
+#define TUX_MAX_DECIMAL_BYTES 20u /* of a 64-bit number */
+
+/* Write a number in decimal; the end of it. */
+static inline uint8_t *tux_line_put_decimal(uint8_t *out, uint64_t number)
+{
+    uint8_t digits[TUX_MAX_DECIMAL_BYTES];
+    size_t n = sizeof digits;
+    do
+        digits[--n] = (uint8_t)('0' + number % 10);
+    while ((number /= 10) != 0);
+    memcpy(out, digits + n, sizeof digits - n);
+    return out + sizeof digits - n;
+}
+
 /* The next member of a comma-separated list in [*p, end), without outer white space; false at its end. Empty ones come as
  * empty spans. */
 static inline bool tux_line_member(const uint8_t **p, const uint8_t *end, const uint8_t **member, size_t *len)

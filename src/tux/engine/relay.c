@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kernel.h"
+#include "line.h"
 #include "origin.h"
 #include "reason.h"
 
@@ -69,9 +70,11 @@ static void flush(struct tux_engine *engine, struct tux_conn *conn, const struct
 
 static void put_status(struct tux_relay *relay, uint16_t status, const uint8_t *reason, size_t reason_len)
 {
-    char line[32];
-    int len = snprintf(line, sizeof line, "HTTP/1.1 %u ", (unsigned)status);
-    put(relay, line, (size_t)len);
+    char line[] = "HTTP/1.1 000 ";
+    line[9] = (char)('0' + status / 100 % 10);
+    line[10] = (char)('0' + status / 10 % 10);
+    line[11] = (char)('0' + status % 10);
+    put(relay, line, sizeof line - 1);
     if (reason_len > 0)
         put(relay, reason, reason_len);
     else
@@ -126,7 +129,6 @@ void tux_relay_answer(struct tux_engine *engine, struct tux_conn *conn, const st
     struct tux_exchange *exchange = conn->exchange;
     struct tux_relay *relay = exchange->relay;
     const struct tux_facts *facts = &exchange->facts;
-    char line[64];
     relay->answered = true;
     exchange->status = head->status;
     relay->no_body = facts->method == TUX_METHOD_HEAD || head->status == 204 || head->status == 304;
@@ -144,8 +146,10 @@ void tux_relay_answer(struct tux_engine *engine, struct tux_conn *conn, const st
     if (relay->chunked) {
         put_text(relay, "Transfer-Encoding: chunked\r\n");
     } else if (head->length >= 0 && head->status != 204) {
-        snprintf(line, sizeof line, "Content-Length: %lld\r\n", (long long)head->length);
-        put_text(relay, line);
+        uint8_t line[16 + TUX_MAX_DECIMAL_BYTES + 2] = "Content-Length: ";
+        uint8_t *end = tux_line_put_decimal(line + 16, (uint64_t)head->length);
+        memcpy(end, "\r\n", 2);
+        put(relay, line, (size_t)(end + 2 - line));
     }
     if (!head->has_date)
         put(relay, engine->date, TUX_DATE_LINE_BYTES);
