@@ -61,6 +61,8 @@ class Answer:
         self.ended = self.aborted = self.gone = self.upgraded = False
         self.informed: list[tuple[int, Fields]] = []
         self.trailers: Fields | None = None
+        self.flushed = True
+        """The engine was woken after the latest call."""
         self.kept: tuple[int, bool] | None = None
         """A file that is sent when the client reads: its length, and whether it is the end."""
         self.unread = 0
@@ -80,8 +82,8 @@ class Answer:
         return values[0] if values else None
 
     def done(self) -> Answer:
-        """Wait until it is complete, or cut."""
-        return self.until("self.ended or self.aborted")
+        """Wait until it is complete, or cut, and the engine was told."""
+        return self.until("(self.ended or self.aborted) and self.flushed")
 
     def until(self, condition: str) -> Answer:
         """Wait until this expression of `self` holds."""
@@ -108,6 +110,7 @@ class FakePort:
         self.pool: Any = None
         """Of the threads that use it, where there is one."""
         self._events: deque[Event] = deque()
+        self._unflushed: list[Answer] = []
         self._caller = threading.Lock()
         self._key = 0
 
@@ -182,6 +185,8 @@ class FakePort:
         if answer.ended or answer.aborted:
             self.errors.append(f"a call for {key}, which has ended")
             raise AssertionError(self.errors[-1])
+        answer.flushed = False
+        self._unflushed.append(answer)
         return None if answer.gone else answer
 
     @property
@@ -327,6 +332,9 @@ class FakePort:
     def flush(self) -> None:
         with self._call():
             self.flushes += 1
+            for answer in self._unflushed:
+                answer.flushed = True
+            self._unflushed.clear()
 
 
 def check(fields: Sequence[tuple[bytes, bytes]]) -> None:

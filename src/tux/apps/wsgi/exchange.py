@@ -131,7 +131,7 @@ class Exchange:
                 pool.wait_for(self)
             chunk = self.chunks.pop(0)
             pool.port.credit(self.key, len(chunk))
-            pool.port.flush()
+            pool.flush()
         return chunk
 
     # The answer
@@ -223,7 +223,10 @@ class Exchange:
                 self.key, self.status, self.fields, length=self.length, body=block, end=end
             ):
                 raise _gone()
-            port.flush()
+            if end:
+                pool.flush_soon(self)
+            else:
+                pool.flush()
         self.started = True
         self.ended = end
 
@@ -245,7 +248,7 @@ class Exchange:
                     raise _gone()
                 if not rest:
                     break
-            port.flush()
+            pool.flush()
         self.ended = end
 
     def _send_file(self, wrapper: files.FileWrapper) -> bool:
@@ -268,7 +271,7 @@ class Exchange:
         with pool.lock:
             if self.gone or not pool.port.file(self.key, found.fd, found.offset, self.length):
                 raise _gone()
-            pool.port.flush()
+            pool.flush()
         self.sent = self.length
         self.ended = True
         return True
@@ -298,7 +301,7 @@ class Exchange:
             with self.pool.lock:
                 if not self.gone:
                     self.pool.port.abort(self.key)
-                    self.pool.port.flush()
+                    self.pool.flush()
 
     def _log(self, what: str, error: BaseException) -> None:
         if self.gone and isinstance(error, OSError):

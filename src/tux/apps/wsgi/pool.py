@@ -31,6 +31,9 @@ MOST_SECONDS = 2 * SLOW_SECONDS
 """What counts at most of one request: a fast one takes long when its thread has to wait for the processor."""
 WEIGHT = 0.1
 """Of the latest request in the average: seven fast ones after a slow one, and they are taken to be fast."""
+FLUSH_SECONDS = 0.0002
+"""How long an answer may stay unnoticed by an engine that sleeps, while the next request is worked on: waking it costs
+both of us some us. As always, the thread that looks ends it when that request is slow."""
 FAILED = 1
 """Exit code of a process whose threads failed: a bug of ours."""
 
@@ -77,6 +80,12 @@ class Pool:
         """Whose thread is expected back in a moment; nobody else takes events."""
         self._turns = 0
         """Counts requests."""
+        self._unflushed = False
+        """There is an answer that the engine has not been woken for ..."""
+        self._flush_due = 0.0
+        """... which it is when a request is begun after this time."""
+        self._begin = 0.0
+        """When the latest request was begun."""
         self._average = 0.0
         """Seconds that requests take, the latest count most."""
 
@@ -107,6 +116,7 @@ class Pool:
             while True:
                 exchange = self._next()
                 if exchange is None:
+                    self.flush()
                     return
                 if self._threads == 1:
                     lock.release()
@@ -129,8 +139,10 @@ class Pool:
                 self._looker.notify()
             elif not self._looking:
                 self._idle.notify()
+        begin = self._begin = time.monotonic()
+        if self._unflushed and (begin > self._flush_due or not self._is_looked_after()):
+            self.flush()
         self.lock.release()
-        begin = time.monotonic()
         exchange.run(self._application)
         took = time.monotonic() - begin
         self.lock.acquire()
@@ -192,12 +204,31 @@ class Pool:
         if bell is not None:
             bell.notify()
 
+    def flush(self) -> None:
+        """Wake the engines that have something to read. With the lock."""
+        self._unflushed = False
+        self.port.flush()
+
+    def flush_soon(self, exchange: Exchange) -> None:
+        """The same, when the answer of `exchange` was the last for now, or a moment has passed. With the lock."""
+        if self._soon is not exchange or not self._is_looked_after():
+            self.flush()
+        elif not self._unflushed:
+            self._unflushed = True
+            self._flush_due = self._begin + FLUSH_SECONDS
+
+    def _is_looked_after(self) -> bool:
+        """Somebody will notice within LOOK_SECONDS that a thread does not come back."""
+        return self._looking and not self._looker_sleeps
+
     # Who waits where. All of these are called with the lock, and may release it meanwhile.
 
     def wait_for(self, exchange: Exchange) -> None:
         """Called by a thread at work, when it has to: returns after an event for its exchange."""
         if self._soon is exchange:
             self._soon = None
+        if self._unflushed:
+            self.flush()
         exchange.news = False
         while not exchange.news:
             if self._waiting:
@@ -216,7 +247,7 @@ class Pool:
         self._pass_on()
 
     def _wait_in_port(self) -> None:
-        self.port.flush()
+        self.flush()
         self._waiting = True
         self.lock.release()
         try:
@@ -226,6 +257,8 @@ class Pool:
             self._waiting = False
 
     def _be_idle(self) -> None:
+        if self._unflushed:
+            self.flush()
         if self._looking:
             self._idlers += 1
             self._idle.wait()

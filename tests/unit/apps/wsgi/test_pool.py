@@ -83,6 +83,17 @@ def test_slow_request_does_not_hold_up_the_fast(serving: Serve, gate: Gate) -> N
         slow.done()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_answers_leave_while_the_next_request_is_slow(serving: Serve, gate: Gate, threads: int) -> None:
+    port = serving(gate, threads=threads)
+    for i in range(10):
+        with port.changed:  # they come together
+            fast, slow = port.request(target="/fast"), port.request(target=f"/{i}")
+        fast.done()
+        gate.let(f"/{i}")
+        slow.done()
+
+
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_that_sleep_soundly_are_called(serving: Serve, gate: Gate, threads: int) -> None:
     port = serving(gate, threads=threads)
@@ -170,6 +181,8 @@ def test_ready_is_called_before_requests_are_taken() -> None:
         def take(self) -> Any:
             calls.append("take")
             return (4, 0, None) if len(calls) < 3 else None
+
+        def flush(self) -> None: ...
 
     options = AppOptions(name="test", module="test", threads=1)
     pool.serve(Port(), None, options, lambda: calls.append("ready"))  # type: ignore[arg-type] # all that is used
