@@ -139,7 +139,8 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     memcpy(at, peer, said.peer_len);
     at += said.peer_len;
     memcpy(at, local, said.local_len);
-    memcpy(at + said.local_len, body, body_len);
+    if (body_len > 0)
+        memcpy(at + said.local_len, body, body_len);
     tux_ring_commit(&link->requests, fixed + (uint32_t)body_len);
     link->dirty = true;
     return true;

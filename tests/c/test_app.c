@@ -1,0 +1,814 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests for applications, with processes that are played here: their ends of the rings, driven record by record. */
+#include "engine_client.h"
+
+#include <sys/eventfd.h>
+
+#include "app.h"
+#include "appwire.h"
+#include "core.h"
+
+#define MANY 3000u /* of records: more than one of the rings holds */
+
+/* A process: its end of one link. */
+struct process {
+    struct tux_ring requests, answers;
+    int wake_fd, event_fd, side_fd;
+    uint64_t files;
+    /* What was heard last. */
+    struct tux_app_record record;
+    struct tux_app_request_view request;
+    uint8_t bytes[TUX_APP_RING_BYTES];
+    uint32_t size;
+};
+
+struct stage {
+    struct kit kit;
+    struct tux_routes *routes;
+    struct client client;
+};
+
+static uint64_t last_serial;
+
+static void link_process(struct stage *s, struct process *process, uint32_t app)
+{
+    struct tux_ring requests, answers;
+    int sides[2];
+    memset(process, 0, sizeof *process);
+    MUST(tux_ring_create_bare(&requests, TUX_APP_RING_BYTES) == 0);
+    MUST(tux_ring_create_bare(&answers, TUX_APP_RING_BYTES) == 0);
+    MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) == 0);
+    process->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    process->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    process->side_fd = sides[1];
+    MUST(tux_ring_attach(&process->requests, dup(requests.memfd), -1, -1, TUX_APP_RING_BYTES) == 0);
+    MUST(tux_ring_attach(&process->answers, dup(answers.memfd), -1, -1, TUX_APP_RING_BYTES) == 0);
+    struct tux_app_link_config config = {.app = app,
+                                         .serial = ++last_serial,
+                                         .requests_fd = dup(requests.memfd),
+                                         .answers_fd = dup(answers.memfd),
+                                         .process_wake_fd = dup(process->event_fd),
+                                         .wake_fd = dup(process->wake_fd),
+                                         .side_fd = sides[0]};
+    tux_ring_close(&requests);
+    tux_ring_close(&answers);
+    uint64_t links = kit_stat(&s->kit, "app_links");
+    MUST(tux_engine_link_app(s->kit.engine, &config) == 0);
+    MUST(kit_becomes(&s->kit, "app_links", links + 1));
+}
+
+static void end_process(struct process *process)
+{
+    tux_ring_close(&process->requests);
+    tux_ring_close(&process->answers);
+    close(process->wake_fd);
+    close(process->event_fd);
+    if (process->side_fd >= 0)
+        close(process->side_fd);
+}
+
+static void kill_process(struct process *process)
+{
+    close(process->side_fd);
+    process->side_fd = -1;
+}
+
+/* The next record within the time limit. */
+static bool hear(struct process *process)
+{
+    const void *payload;
+    uint64_t until = kit_now_ms() + KIT_LIMIT_MS, count;
+    int result;
+    while ((result = tux_ring_read(&process->requests, &payload, &process->size)) == 0 && kit_now_ms() < until) {
+        struct pollfd fds = {.fd = process->event_fd, .events = POLLIN};
+        if (tux_ring_reader_sleep(&process->requests)) {
+            poll(&fds, 1, 100);
+            if (read(process->event_fd, &count, sizeof count) < 0) {
+                /* it was no wake-up */
+            }
+            tux_ring_reader_awake(&process->requests);
+        }
+    }
+    if (result != 1)
+        return false;
+    MUST(process->size >= sizeof process->record && process->size <= sizeof process->bytes);
+    memcpy(process->bytes, payload, process->size);
+    if (tux_ring_release_bare(&process->requests)) {
+        uint64_t one = 1;
+        MUST(write(process->wake_fd, &one, sizeof one) == sizeof one);
+    }
+    memcpy(&process->record, process->bytes, sizeof process->record);
+    if (process->record.kind == TUX_APP_REQUEST)
+        CHECK(tux_appwire_request(process->bytes, process->size, &process->request));
+    return true;
+}
+
+static bool hears(struct process *process, uint8_t kind)
+{
+    bool heard = hear(process);
+    CHECK_EQ(heard ? process->record.kind : 0, kind);
+    return heard && process->record.kind == kind;
+}
+
+static bool path_is(const struct process *process, const char *path)
+{
+    struct tux_span span = process->request.request.path;
+    return span.len == strlen(path) && memcmp(process->request.head + span.off, path, span.len) == 0;
+}
+
+static void utter(struct process *process, const void *record, size_t len, const void *rest, size_t rest_len)
+{
+    uint8_t *at;
+    uint64_t until = kit_now_ms() + KIT_LIMIT_MS, one = 1;
+    while ((at = tux_ring_reserve(&process->answers, (uint32_t)(len + rest_len))) == NULL) {
+        MUST(kit_now_ms() < until);
+        sched_yield();
+    }
+    memcpy(at, record, len);
+    if (rest_len > 0)
+        memcpy(at + len, rest, rest_len);
+    tux_ring_commit(&process->answers, (uint32_t)(len + rest_len));
+    if (tux_ring_take_wake(&process->answers))
+        MUST(write(process->wake_fd, &one, sizeof one) == sizeof one);
+}
+
+/* A record for the exchange that was heard of last. */
+static void say(struct process *process, uint8_t kind, uint8_t flags, uint32_t n, const void *body)
+{
+    struct tux_app_record record = {
+        .kind = kind, .flags = flags, .tag = process->record.tag, .serial = process->record.serial, .n = n};
+    utter(process, &record, sizeof record, body, body == NULL ? 0 : n);
+}
+
+static void answer(struct process *process, uint16_t status, int64_t length, const char *fields, const char *body,
+                   uint8_t flags)
+{
+    static uint8_t text[4096];
+    struct tux_app_answer head = {.record = {.kind = TUX_APP_ANSWER,
+                                             .flags = flags,
+                                             .status = status,
+                                             .tag = process->record.tag,
+                                             .serial = process->record.serial,
+                                             .n = (uint32_t)strlen(body)},
+                                  .length = length,
+                                  .fields_len = (uint32_t)strlen(fields)};
+    memcpy(text, fields, strlen(fields));
+    memcpy(text + strlen(fields), body, strlen(body));
+    utter(process, &head, sizeof head, text, strlen(fields) + strlen(body));
+}
+
+static void hello(struct process *process)
+{
+    answer(process, 200, 6, "Content-Type: text/plain\r\n", "hello\n", TUX_APP_END);
+}
+
+static void send_file(struct process *process, int fd, uint64_t offset, uint64_t length, bool with_fd)
+{
+    struct tux_app_file file = {.record = {.kind = TUX_APP_FILE,
+                                           .flags = TUX_APP_END,
+                                           .tag = process->record.tag,
+                                           .serial = process->record.serial},
+                                .offset = offset,
+                                .length = length,
+                                .number = ++process->files};
+    char byte = 0;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+    if (with_fd)
+        MUST(sendmsg(process->side_fd, &message, 0) == 1);
+    utter(process, &file, sizeof file, NULL, 0);
+}
+
+static void open_stage(struct stage *s, uint32_t queue, uint64_t queue_timeout_ms)
+{
+    static const struct tux_chain first = {.n_steps = 1, .steps = {{TUX_ORIGIN_APP, 0}}, .root = TUX_NO_ROUTE};
+    static const struct tux_chain second = {.n_steps = 1, .steps = {{TUX_ORIGIN_APP, 1}}, .root = TUX_NO_ROUTE};
+    static const struct tux_chain both = {
+        .n_steps = 2, .steps = {{TUX_ORIGIN_APP, 0}, {TUX_ORIGIN_PLANNER, 0}}, .root = TUX_NO_ROUTE};
+    struct tux_app_config config = {.queue = queue, .queue_timeout_ms = queue_timeout_ms};
+    kit_prepare(&s->kit);
+    s->routes = tux_routes_new();
+    MUST(s->routes != NULL && tux_routes_add_site(s->routes, "", 0) == 0);
+    MUST(tux_routes_add_route(s->routes, 0, "/", 1, 0, &first) == 0);
+    MUST(tux_routes_add_route(s->routes, 0, "/second", 7, 1, &second) == 0);
+    MUST(tux_routes_add_route(s->routes, 0, "/both", 5, 2, &both) == 0);
+    MUST(tux_routes_add_route(s->routes, 0, "/m", 2, 3, NULL) == 0);
+    s->kit.config.routes = s->routes;
+    kit_create(&s->kit);
+    CHECK_EQ(tux_engine_app(s->kit.engine, &config), 0);
+    CHECK_EQ(tux_engine_app(s->kit.engine, &config), 1);
+    MUST(pthread_create(&s->kit.engine_thread, NULL, kit_run, &s->kit) == 0);
+    client_connect(&s->client, &s->kit);
+}
+
+static void close_stage(struct stage *s)
+{
+    client_close(&s->client);
+    CHECK(kit_becomes(&s->kit, "connections", 0));
+    kit_end(&s->kit);
+    tux_routes_free(s->routes);
+}
+
+static struct stage s;
+static struct process p, q;
+static struct answer got;
+
+static void test_answers(void)
+{
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    client_get(&s.client, "/a?b=c");
+    CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/a") && p.record.flags == TUX_APP_END);
+    CHECK(p.request.request.peer_len == 9 && memcmp(p.request.peer, "127.0.0.1", 9) == 0);
+    CHECK(p.request.request.local_port == ntohs(s.kit.address.sin_port) && p.request.request.peer_port != 0);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    /* In pieces, without a length, after a hint, with a trailer. */
+    client_get(&s.client, "/chunked");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    struct tux_app_record inform = {
+        .kind = TUX_APP_INFORM, .status = 103, .tag = p.record.tag, .serial = p.record.serial};
+    utter(&p, &inform, sizeof inform, "Link: </a>\r\n", 12);
+    answer(&p, 201, -1, "Date: never\r\nServer: app\r\n", "one", TUX_APP_TRAILERS);
+    say(&p, TUX_APP_DATA, 0, 3, "two");
+    struct tux_app_record trailer = {.kind = TUX_APP_TRAILER, .tag = p.record.tag, .serial = p.record.serial};
+    utter(&p, &trailer, sizeof trailer, "X-End: yes\r\n", 12);
+    static const char end[] = "0\r\nX-End: yes\r\n\r\n";
+    while (memmem(s.client.buf, s.client.len, end, sizeof end - 1) == NULL && client_fill(&s.client)) {
+    }
+    s.client.buf[s.client.len] = 0;
+    CHECK(strstr((char *)s.client.buf, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\n"
+                                       "Date: never\r\nServer: app\r\nTransfer-Encoding: chunked\r\n\r\n") != NULL);
+    s.client.len = 0;
+    /* Not its own: the planner has it, or nobody. */
+    client_get(&s.client, "/both/x");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 404, 3, "", "no\n", TUX_APP_END);
+    CHECK_ANSWER(&s.client, 200, "GET /both/x\n");
+    client_get(&s.client, "/both/x");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    say(&p, TUX_APP_NEXT, 0, 0, NULL);
+    CHECK_ANSWER(&s.client, 200, "GET /both/x\n");
+    client_get(&s.client, "/alone");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    say(&p, TUX_APP_NEXT, 0, 0, NULL);
+    CHECK_ANSWER(&s.client, 404, "no\n");
+    client_get(&s.client, "/alone");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 404, 5, "", "mine\n", TUX_APP_END);
+    CHECK_ANSWER(&s.client, 404, "mine\n");
+    MUST(client_say(&s.client, "HEAD /head HTTP/1.1\r\nHost: kit\r\n\r\n"));
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 200, 77, "", "", TUX_APP_END);
+    client_read_as(&s.client, &got, true);
+    CHECK(got.status == 200 && got.length == 77);
+    client_get(&s.client, "/abort");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    say(&p, TUX_APP_ABORT, 0, 0, NULL);
+    CHECK_ANSWER(&s.client, 502, "no\n");
+    /* Static hits do not wait for anybody. */
+    client_get(&s.client, "/m/x");
+    CHECK_ANSWER(&s.client, 404, "absent\n");
+    close_stage(&s);
+    end_process(&p);
+}
+
+static void test_waiting(void)
+{
+    struct client others[3];
+    open_stage(&s, 2, 10000);
+    client_get(&s.client, "/first");
+    CHECK(kit_becomes(&s.kit, "relayed", 1));
+    for (int i = 0; i < 2; i++) {
+        client_connect(&others[i], &s.kit);
+        client_get(&others[i], i == 0 ? "/later" : "/over");
+        CHECK(kit_becomes(&s.kit, "relayed", 2u + (unsigned)i));
+    }
+    CHECK_ANSWER(&others[1], 503, "no\n"); /* two wait */
+    client_close(&others[1]);
+    client_abort(&others[0]); /* it waits no more */
+    CHECK(kit_becomes(&s.kit, "connections", 1));
+    client_connect(&others[0], &s.kit);
+    MUST(client_say(&others[0], "POST /again HTTP/1.1\r\nHost: kit\r\nContent-Length: 4\r\n\r\nbody"));
+    CHECK(kit_becomes(&s.kit, "relayed", 4));
+    link_process(&s, &p, 0);
+    CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/first"));
+    hello(&p);
+    CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/again"));
+    CHECK(p.record.n == 4 && memcmp(p.request.body, "body", 4) == 0 && p.record.flags == TUX_APP_END);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    CHECK_ANSWER(&others[0], 200, "hello\n");
+    client_close(&others[0]);
+    close_stage(&s);
+    end_process(&p);
+    /* Nobody comes. */
+    open_stage(&s, 2, 300);
+    client_get(&s.client, "/never");
+    CHECK_ANSWER(&s.client, 503, "no\n");
+    close_stage(&s);
+}
+
+static void test_choice(void)
+{
+    struct client others[4];
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    link_process(&s, &q, 0);
+    tux_app_tell_load(&p.answers, 5);
+    client_get(&s.client, "/q");
+    CHECK(hears(&q, TUX_APP_REQUEST));
+    hello(&q);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    tux_app_tell_load(&q.answers, 9);
+    client_get(&s.client, "/p");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    /* By what they were given, when they say nothing. */
+    tux_app_tell_load(&p.answers, 0);
+    tux_app_tell_load(&q.answers, 0);
+    for (int i = 0; i < 4; i++) {
+        client_connect(&others[i], &s.kit);
+        client_get(&others[i], "/x");
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(hears(i < 2 ? &p : &q, TUX_APP_REQUEST));
+        hello(i < 2 ? &p : &q);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_ANSWER(&others[i], 200, "hello\n");
+        client_close(&others[i]);
+    }
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+}
+
+static uint8_t stuff[8 * 1024 * 1024];
+
+/* Something comes, or has come: what does not come within this time is likely not to come. */
+static bool soon(const struct process *process)
+{
+    for (uint64_t until = kit_now_ms() + 50; kit_now_ms() < until; sched_yield())
+        if (tux_ring_waits(&process->requests))
+            return true;
+    return false;
+}
+
+static void *read_all(void *unused)
+{
+    client_read(&s.client, &got);
+    return unused;
+}
+
+static void test_bodies(void)
+{
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    /* Up: no more than the window comes, until it was used. */
+    MUST(client_say(&s.client, "POST /up HTTP/1.1\r\nHost: kit\r\nContent-Length: 1000000\r\n\r\n"));
+    CHECK(hears(&p, TUX_APP_REQUEST) && p.request.request.length == 1000000);
+    MUST(client_write(&s.client, stuff, 1000000));
+    uint64_t received = p.record.n, unused = p.record.n, sum = body_sum(p.request.body, p.record.n, 0);
+    while (received < 1000000 && hears(&p, TUX_APP_BODY)) {
+        sum += body_sum(p.bytes + sizeof p.record, p.record.n, received);
+        received += p.record.n;
+        unused += p.record.n;
+        CHECK(unused <= TUX_APP_WINDOW_BYTES);
+        CHECK_EQ(p.record.flags & TUX_APP_END, received == 1000000 ? TUX_APP_END : 0);
+        if (unused == TUX_APP_WINDOW_BYTES) {
+            say(&p, TUX_APP_CONSUMED, 0, (uint32_t)unused, NULL);
+            unused = 0;
+        }
+    }
+    CHECK(received == 1000000 && sum == body_sum(stuff, 1000000, 0));
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    /* Chunks of one byte fill no ring. */
+    MUST(client_say(&s.client, "POST /up HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    CHECK(hears(&p, TUX_APP_REQUEST) && p.request.request.length == -1 && p.record.flags == 0);
+    for (int i = 0; i < 20000; i++)
+        MUST(client_write(&s.client, "1\r\nx\r\n", 6));
+    MUST(client_say(&s.client, "0\r\n\r\n"));
+    for (received = 0; hears(&p, TUX_APP_BODY) && !(p.record.flags & TUX_APP_END);)
+        received += p.record.n;
+    CHECK_EQ(received, 20000);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    /* Down, to a client that is slow: the engine holds a bounded part. */
+    client_close(&s.client);
+    client_connect_with(&s.client, &s.kit, 65536);
+    client_get(&s.client, "/down");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 200, sizeof stuff, "", "", 0);
+    int64_t window = TUX_APP_WINDOW_BYTES;
+    size_t sent = 0;
+    pthread_t reader;
+    bool reads = false;
+    struct tux_app_record exchange = p.record;
+    while (sent < sizeof stuff) {
+        size_t n = window < 32768 ? (size_t)window : 32768;
+        n = n < sizeof stuff - sent ? n : sizeof stuff - sent;
+        if (n > 0) {
+            p.record = exchange;
+            say(&p, TUX_APP_DATA, sent + n == sizeof stuff ? TUX_APP_END : 0, (uint32_t)n, stuff + sent);
+            sent += n;
+            window -= (int64_t)n;
+        } else if (reads || soon(&p)) {
+            if (!hears(&p, TUX_APP_CREDIT))
+                break;
+            window += p.record.n;
+        } else if (kit_rests(&s.kit) && !tux_ring_waits(&p.requests)) {
+            CHECK(kit_stat(&s.kit, "held") < 512u * 1024u);
+            MUST(pthread_create(&reader, NULL, read_all, NULL) == 0);
+            reads = true;
+        }
+    }
+    CHECK(reads);
+    MUST(pthread_join(reader, NULL) == 0);
+    CHECK(got.whole && got.received == sizeof stuff && got.sum == body_sum(stuff, sizeof stuff, 0));
+    close_stage(&s);
+    end_process(&p);
+}
+
+static void test_files(void)
+{
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), pipes[2];
+    struct stat st;
+    MUST(fd >= 0 && fstat(fd, &st) == 0 && pipe(pipes) == 0);
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    for (int round = 0; round < 2; round++) {
+        client_get(&s.client, "/file");
+        CHECK(hears(&p, TUX_APP_REQUEST));
+        answer(&p, 200, 20000, "", "", 0);
+        send_file(&p, fd, 100, 20000, true);
+        client_read(&s.client, &got);
+        CHECK(got.whole && got.received == 20000);
+    }
+    /* Neither what could make the engine wait, nor what is not there. */
+    struct {
+        int fd;
+        uint64_t offset, length;
+    } rows[] = {{pipes[0], 0, 5}, {fd, (uint64_t)st.st_size, 5}, {fd, UINT64_MAX / 4, 5}};
+    for (size_t i = 0; i < 3; i++) {
+        client_get(&s.client, "/file");
+        CHECK(hears(&p, TUX_APP_REQUEST));
+        answer(&p, 200, 5, "", "", 0);
+        send_file(&p, rows[i].fd, rows[i].offset, rows[i].length, true);
+        client_read(&s.client, &got);
+        CHECK_ROW(!got.whole, "file");
+        CHECK(hears(&p, TUX_APP_GONE) && p.record.flags == TUX_APP_HARD);
+        client_close(&s.client);
+        client_connect(&s.client, &s.kit);
+    }
+    /* A record without its descriptor: from there on nothing could be told apart. */
+    client_get(&s.client, "/file");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 200, 5, "", "", 0);
+    send_file(&p, fd, 0, 5, false);
+    CHECK(kit_becomes(&s.kit, "app_links", 0));
+    close_stage(&s);
+    end_process(&p);
+    close(fd);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+static void test_clients_that_go(void)
+{
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    client_get(&s.client, "/a");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    MUST(shutdown(s.client.fd, SHUT_WR) == 0);
+    CHECK(hears(&p, TUX_APP_GONE) && p.record.flags == 0);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    client_close(&s.client);
+    client_connect(&s.client, &s.kit);
+    client_get(&s.client, "/b");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    struct tux_app_record gone = p.record;
+    client_abort(&s.client);
+    CHECK(hears(&p, TUX_APP_GONE) && p.record.flags == TUX_APP_HARD && p.record.serial == gone.serial);
+    client_connect(&s.client, &s.kit);
+    client_get(&s.client, "/c");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    struct tux_app_record now = p.record;
+    p.record = gone; /* too late, and in the same place */
+    answer(&p, 200, 4, "", "evil", TUX_APP_END);
+    p.record = now;
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    close_stage(&s);
+    end_process(&p);
+}
+
+static void test_upgrade(void)
+{
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    MUST(client_say(&s.client, "GET /ws HTTP/1.1\r\nHost: kit\r\nConnection: upgrade\r\nUpgrade: play\r\n\r\n"));
+    CHECK(hears(&p, TUX_APP_REQUEST) && (p.record.flags & TUX_APP_UPGRADES) != 0);
+    struct tux_app_record upgrade = {.kind = TUX_APP_UPGRADE, .tag = p.record.tag, .serial = p.record.serial};
+    utter(&p, &upgrade, sizeof upgrade, "Upgrade: play\r\n", 15);
+    client_read(&s.client, &got);
+    CHECK(got.status == 101 && has_field(&got, "Upgrade: play"));
+    MUST(client_say(&s.client, "ping"));
+    CHECK(hears(&p, TUX_APP_BODY) && p.record.n == 4);
+    say(&p, TUX_APP_DATA, 0, 4, "pong");
+    while (s.client.len < 4 && client_fill(&s.client)) {
+    }
+    CHECK(memcmp(s.client.buf, "pong", 4) == 0);
+    say(&p, TUX_APP_DATA, TUX_APP_END, 3, "bye");
+    s.client.len = 0;
+    while (client_fill(&s.client)) {
+    }
+    CHECK(s.client.len == 3 && memcmp(s.client.buf, "bye", 3) == 0);
+    close_stage(&s);
+    end_process(&p);
+}
+
+static void test_death(void)
+{
+    struct client other, third;
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    client_get(&s.client, "/had"); /* it had this one, had begun to answer that one, and did not see the third */
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    client_connect(&other, &s.kit);
+    client_get(&other, "/begun");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 200, 10, "", "begun", 0);
+    client_connect(&third, &s.kit);
+    client_get(&third, "/unseen");
+    CHECK(kit_becomes(&s.kit, "relayed", 3) && kit_rests(&s.kit));
+    kill_process(&p);
+    CHECK_ANSWER(&s.client, 502, "no\n");
+    client_read(&other, &got);
+    CHECK(got.status == 200 && !got.whole && got.received == 5);
+    CHECK(kit_becomes(&s.kit, "app_links", 0) && kit_stat(&s.kit, "app_lost") == 2);
+    link_process(&s, &q, 0);
+    CHECK(hears(&q, TUX_APP_REQUEST) && path_is(&q, "/unseen"));
+    hello(&q);
+    CHECK_ANSWER(&third, 200, "hello\n");
+    client_close(&other);
+    client_close(&third);
+    /* Its last words count. */
+    client_get(&s.client, "/last");
+    CHECK(hears(&q, TUX_APP_REQUEST));
+    hello(&q);
+    kill_process(&q);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    end_process(&p);
+    end_process(&q);
+    /* A child of it holds the socket open: the supervisor says that it is gone. */
+    link_process(&s, &p, 0);
+    client_get(&s.client, "/unlinked");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    MUST(tux_engine_unlink_app(s.kit.engine, 123456) == 0);
+    MUST(tux_engine_unlink_app(s.kit.engine, last_serial) == 0);
+    CHECK_ANSWER(&s.client, 502, "no\n");
+    close_stage(&s);
+    end_process(&p);
+}
+
+static void test_leaving(void)
+{
+    open_stage(&s, 10, 10000);
+    link_process(&s, &p, 0);
+    client_get(&s.client, "/a");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    struct tux_app_record exchange = p.record, leave = {.kind = TUX_APP_LEAVE};
+    utter(&p, &leave, sizeof leave, NULL, 0);
+    CHECK(hears(&p, TUX_APP_DRAIN));
+    struct client other;
+    client_connect(&other, &s.kit);
+    client_get(&other, "/b"); /* not to this one */
+    CHECK(kit_becomes(&s.kit, "relayed", 2) && kit_rests(&s.kit));
+    CHECK(!tux_ring_waits(&p.requests));
+    link_process(&s, &q, 0);
+    CHECK(hears(&q, TUX_APP_REQUEST) && path_is(&q, "/b"));
+    hello(&q);
+    p.record = exchange;
+    hello(&p);
+    CHECK_ANSWER(&other, 200, "hello\n");
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    client_close(&other);
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+}
+
+static void test_full_ring(void)
+{
+    static struct client clients[300];
+    open_stage(&s, 1000, 10000);
+    link_process(&s, &p, 0);
+    /* A process that takes nothing gets some, and the rest waits; what is said of those that go is not lost. */
+    for (size_t i = 0; i < 300; i++) {
+        client_connect(&clients[i], &s.kit);
+        client_get(&clients[i], "/x");
+    }
+    CHECK(kit_becomes(&s.kit, "relayed", 300) && kit_rests(&s.kit));
+    uint64_t unread = atomic_load(&p.requests.shared->written) - atomic_load(&p.requests.shared->read);
+    CHECK(unread > 16384 && unread < 20000);
+    link_process(&s, &q, 0);
+    for (size_t i = 0; i < 150; i++)
+        client_abort(&clients[i]);
+    CHECK(kit_becomes(&s.kit, "connections", 151));
+    unsigned requests = 0, gone = 0;
+    while (requests < gone + 1 || kit_stat(&s.kit, "connections") > 1) {
+        struct process *which = tux_ring_waits(&q.requests) ? &q : tux_ring_waits(&p.requests) ? &p : NULL;
+        if (which == NULL) {
+            sched_yield();
+            if (requests - gone == 150)
+                break;
+            continue;
+        }
+        MUST(hear(which));
+        if (which->record.kind == TUX_APP_REQUEST) {
+            requests++;
+            hello(which);
+        } else {
+            CHECK_EQ(which->record.kind, TUX_APP_GONE);
+            gone++;
+        }
+    }
+    CHECK_EQ(requests - gone, 150);
+    for (size_t i = 150; i < 300; i++) {
+        CHECK_ANSWER(&clients[i], 200, "hello\n");
+        client_close(&clients[i]);
+    }
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+}
+
+/* Whatever it writes, it harms itself alone: another process serves on, of this application and of another one. */
+static void test_hostile(void)
+{
+    struct tux_app_record r = {0};
+    struct tux_app_answer a = {0};
+    struct {
+        const char *what;
+        const void *bytes;
+        size_t len;
+        const char *rest;
+        bool ends_link;
+    } rows[] = {
+        {"empty", "", 0, "", true},
+        {"short", "\1\0\0\0", 4, "", true},
+        {"unknown", &(struct tux_app_record){.kind = 77}, sizeof r, "", true},
+        {"flags", &(struct tux_app_record){.kind = TUX_APP_DATA, .flags = 0x80}, sizeof r, "", true},
+        {"length", &(struct tux_app_record){.kind = TUX_APP_DATA, .n = 100}, sizeof r, "", true},
+        {"status", &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 100}}, sizeof a, "", true},
+        {"fields", &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .fields_len = 1u << 31},
+         sizeof a, "", true},
+        {"splitting",
+         &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .length = 0, .fields_len = 12},
+         sizeof a, "A: b\nC: d\r\n\r", true},
+        {"framing",
+         &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .length = 0, .fields_len = 19},
+         sizeof a, "Content-Length: 5\r\n", true},
+        {"connection",
+         &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .length = 0, .fields_len = 19},
+         sizeof a, "Connection: close\r\n", true},
+        {"100", &(struct tux_app_record){.kind = TUX_APP_INFORM, .status = 100}, sizeof r, "", true},
+        {"data first", &(struct tux_app_record){.kind = TUX_APP_DATA, .n = 3}, sizeof r, "abc", false},
+        {"trailers first", &(struct tux_app_record){.kind = TUX_APP_TRAILER}, sizeof r, "", false},
+        {"too much used", &(struct tux_app_record){.kind = TUX_APP_CONSUMED, .n = 1}, sizeof r, "", false},
+        {"much too much", &(struct tux_app_record){.kind = TUX_APP_CONSUMED, .n = UINT32_MAX}, sizeof r, "", false},
+        {"no upgrade", &(struct tux_app_record){.kind = TUX_APP_UPGRADE}, sizeof r, "Upgrade: x\r\n", false},
+    };
+    open_stage(&s, 10, 10000);
+    link_process(&s, &q, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint8_t bytes[128] = {0};
+        link_process(&s, &p, 0);
+        client_get(&s.client, "/x");
+        CHECK(hears(&p, TUX_APP_REQUEST));
+        memcpy(bytes, rows[i].bytes, rows[i].len);
+        if (rows[i].len >= sizeof r) {
+            memcpy(bytes + offsetof(struct tux_app_record, tag), &p.record.tag, 4);
+            memcpy(bytes + offsetof(struct tux_app_record, serial), &p.record.serial, 4);
+        }
+        utter(&p, bytes, rows[i].len, rows[i].rest, strlen(rows[i].rest));
+        client_read(&s.client, &got);
+        CHECK_ROW(got.status == 502, rows[i].what);
+        if (rows[i].ends_link)
+            CHECK_ROW(kit_becomes(&s.kit, "app_links", 1), rows[i].what);
+        else
+            CHECK_ROW(hears(&p, TUX_APP_GONE) && kit_stat(&s.kit, "app_links") == 2, rows[i].what);
+        client_get(&s.client, "/second");
+        CHECK(hears(&q, TUX_APP_REQUEST));
+        /* The other one's exchanges are not to be had. */
+        if (!rows[i].ends_link) {
+            p.record = q.record;
+            answer(&p, 200, 4, "", "evil", TUX_APP_END);
+            CHECK(kit_rests(&s.kit));
+        }
+        hello(&q);
+        CHECK_ANSWER(&s.client, 200, "hello\n");
+        end_process(&p);
+        CHECK(kit_becomes(&s.kit, "app_links", 1));
+    }
+    /* More than the window, and a second answer. */
+    for (int i = 0; i < 2; i++) {
+        link_process(&s, &p, 0);
+        client_close(&s.client);
+        client_connect_with(&s.client, &s.kit, 65536);
+        client_get(&s.client, "/x");
+        CHECK(hears(&p, TUX_APP_REQUEST));
+        struct tux_app_record exchange = p.record;
+        answer(&p, 200, 100000000, "", "", 0);
+        if (i == 0)
+            answer(&p, 200, 100000000, "", "", 0);
+        for (int n = 0; i == 1 && n < 1000; n++) {
+            p.record = exchange;
+            say(&p, TUX_APP_DATA, 0, 32768, stuff);
+        }
+        client_read(&s.client, &got);
+        CHECK(!got.whole && got.received < 4u * 1024u * 1024u);
+        end_process(&p);
+        CHECK(kit_becomes(&s.kit, "app_links", 1));
+    }
+    /* Nonsense in the ring's own words. */
+    link_process(&s, &p, 0);
+    client_close(&s.client);
+    client_connect(&s.client, &s.kit);
+    client_get(&s.client, "/x");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    atomic_store(&p.answers.shared->written, UINT64_MAX / 2);
+    uint64_t one = 1;
+    MUST(write(p.wake_fd, &one, sizeof one) == sizeof one);
+    CHECK_ANSWER(&s.client, 502, "no\n");
+    CHECK(kit_becomes(&s.kit, "app_links", 1));
+    end_process(&p);
+    /* A process makes the descriptor that it shares with the engine block, and fills it. */
+    link_process(&s, &p, 0);
+    uint64_t full = UINT64_MAX - 1;
+    MUST(fcntl(p.wake_fd, F_SETFL, 0) == 0 && write(p.wake_fd, &full, sizeof full) == sizeof full);
+    client_get(&s.client, "/second");
+    CHECK(hears(&q, TUX_APP_REQUEST));
+    hello(&q);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+}
+
+static void test_what_is_no_link(void)
+{
+    open_stage(&s, 10, 10000);
+    int fds[5];
+    for (int i = 0; i < 5; i++)
+        MUST((fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0);
+    struct tux_app_link_config config = {.app = 9,
+                                         .requests_fd = fds[0],
+                                         .answers_fd = fds[1],
+                                         .process_wake_fd = fds[2],
+                                         .wake_fd = fds[3],
+                                         .side_fd = fds[4]};
+    CHECK_EQ(tux_engine_link_app(s.kit.engine, &config), -ENOENT);
+    for (int i = 0; i < 5; i++)
+        CHECK(fcntl(fds[i], F_GETFD) < 0);
+    for (int i = 0; i < 5; i++)
+        MUST((fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0);
+    config.app = 0;
+    CHECK_EQ(tux_engine_link_app(s.kit.engine, &config), 0);
+    client_get(&s.client, "/m/x");
+    CHECK_ANSWER(&s.client, 404, "absent\n");
+    CHECK(kit_becomes(&s.kit, "app_links", 0));
+    close_stage(&s);
+}
+
+int main(void)
+{
+    for (size_t i = 0; i < sizeof stuff; i++)
+        stuff[i] = (uint8_t)(i * 7 + i / 251);
+    test_answers();
+    test_waiting();
+    test_choice();
+    test_bodies();
+    test_files();
+    test_clients_that_go();
+    test_upgrade();
+    test_death();
+    test_leaving();
+    test_full_ring();
+    test_hostile();
+    test_what_is_no_link();
+    return check_report();
+}
