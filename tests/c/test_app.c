@@ -2,191 +2,14 @@
 /* Requests for applications, with processes that are played here: their ends of the rings, driven record by record. */
 #include "engine_client.h"
 
-#include <sys/eventfd.h>
-
-#include "app.h"
-#include "appwire.h"
+#include "app_process.h"
 #include "core.h"
-
-#define MANY 3000u /* of records: more than one of the rings holds */
-
-/* A process: its end of one link. */
-struct process {
-    struct tux_ring requests, answers;
-    int wake_fd, event_fd, side_fd;
-    uint64_t files;
-    /* What was heard last. */
-    struct tux_app_record record;
-    struct tux_app_request_view request;
-    uint8_t bytes[TUX_APP_RING_BYTES];
-    uint32_t size;
-};
 
 struct stage {
     struct kit kit;
     struct tux_routes *routes;
     struct client client;
 };
-
-static uint64_t last_serial;
-
-static void link_process(struct stage *s, struct process *process, uint32_t app)
-{
-    struct tux_ring requests, answers;
-    int sides[2];
-    memset(process, 0, sizeof *process);
-    MUST(tux_ring_create_bare(&requests, TUX_APP_RING_BYTES) == 0);
-    MUST(tux_ring_create_bare(&answers, TUX_APP_RING_BYTES) == 0);
-    MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sides) == 0);
-    process->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    process->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    process->side_fd = sides[1];
-    MUST(tux_ring_attach(&process->requests, dup(requests.memfd), -1, -1, TUX_APP_RING_BYTES) == 0);
-    MUST(tux_ring_attach(&process->answers, dup(answers.memfd), -1, -1, TUX_APP_RING_BYTES) == 0);
-    struct tux_app_link_config config = {.app = app,
-                                         .serial = ++last_serial,
-                                         .requests_fd = dup(requests.memfd),
-                                         .answers_fd = dup(answers.memfd),
-                                         .process_wake_fd = dup(process->event_fd),
-                                         .wake_fd = dup(process->wake_fd),
-                                         .side_fd = sides[0]};
-    tux_ring_close(&requests);
-    tux_ring_close(&answers);
-    uint64_t links = kit_stat(&s->kit, "app_links");
-    MUST(tux_engine_link_app(s->kit.engine, &config) == 0);
-    MUST(kit_becomes(&s->kit, "app_links", links + 1));
-}
-
-static void end_process(struct process *process)
-{
-    tux_ring_close(&process->requests);
-    tux_ring_close(&process->answers);
-    close(process->wake_fd);
-    close(process->event_fd);
-    if (process->side_fd >= 0)
-        close(process->side_fd);
-}
-
-static void kill_process(struct process *process)
-{
-    close(process->side_fd);
-    process->side_fd = -1;
-}
-
-/* The next record within the time limit. */
-static bool hear(struct process *process)
-{
-    const void *payload;
-    uint64_t until = kit_now_ms() + KIT_LIMIT_MS, count;
-    int result;
-    while ((result = tux_ring_read(&process->requests, &payload, &process->size)) == 0 && kit_now_ms() < until) {
-        struct pollfd fds = {.fd = process->event_fd, .events = POLLIN};
-        if (tux_ring_reader_sleep(&process->requests)) {
-            poll(&fds, 1, 100);
-            if (read(process->event_fd, &count, sizeof count) < 0) {
-                /* it was no wake-up */
-            }
-            tux_ring_reader_awake(&process->requests);
-        }
-    }
-    if (result != 1)
-        return false;
-    MUST(process->size >= sizeof process->record && process->size <= sizeof process->bytes);
-    memcpy(process->bytes, payload, process->size);
-    if (tux_ring_release_bare(&process->requests)) {
-        uint64_t one = 1;
-        MUST(write(process->wake_fd, &one, sizeof one) == sizeof one);
-    }
-    memcpy(&process->record, process->bytes, sizeof process->record);
-    if (process->record.kind == TUX_APP_REQUEST)
-        CHECK(tux_appwire_request(process->bytes, process->size, &process->request));
-    return true;
-}
-
-static bool hears(struct process *process, uint8_t kind)
-{
-    bool heard = hear(process);
-    CHECK_EQ(heard ? process->record.kind : 0, kind);
-    return heard && process->record.kind == kind;
-}
-
-static bool path_is(const struct process *process, const char *path)
-{
-    struct tux_span span = process->request.request.path;
-    return span.len == strlen(path) && memcmp(process->request.head + span.off, path, span.len) == 0;
-}
-
-static void utter(struct process *process, const void *record, size_t len, const void *rest, size_t rest_len)
-{
-    uint8_t *at;
-    uint64_t until = kit_now_ms() + KIT_LIMIT_MS, one = 1;
-    while ((at = tux_ring_reserve(&process->answers, (uint32_t)(len + rest_len))) == NULL) {
-        MUST(kit_now_ms() < until);
-        sched_yield();
-    }
-    memcpy(at, record, len);
-    if (rest_len > 0)
-        memcpy(at + len, rest, rest_len);
-    tux_ring_commit(&process->answers, (uint32_t)(len + rest_len));
-    if (tux_ring_take_wake(&process->answers))
-        MUST(write(process->wake_fd, &one, sizeof one) == sizeof one);
-}
-
-/* A record for the exchange that was heard of last. */
-static void say(struct process *process, uint8_t kind, uint8_t flags, uint32_t n, const void *body)
-{
-    struct tux_app_record record = {
-        .kind = kind, .flags = flags, .tag = process->record.tag, .serial = process->record.serial, .n = n};
-    utter(process, &record, sizeof record, body, body == NULL ? 0 : n);
-}
-
-static void answer(struct process *process, uint16_t status, int64_t length, const char *fields, const char *body,
-                   uint8_t flags)
-{
-    static uint8_t text[4096];
-    struct tux_app_answer head = {.record = {.kind = TUX_APP_ANSWER,
-                                             .flags = flags,
-                                             .status = status,
-                                             .tag = process->record.tag,
-                                             .serial = process->record.serial,
-                                             .n = (uint32_t)strlen(body)},
-                                  .length = length,
-                                  .fields_len = (uint32_t)strlen(fields)};
-    memcpy(text, fields, strlen(fields));
-    memcpy(text + strlen(fields), body, strlen(body));
-    utter(process, &head, sizeof head, text, strlen(fields) + strlen(body));
-}
-
-static void hello(struct process *process)
-{
-    answer(process, 200, 6, "Content-Type: text/plain\r\n", "hello\n", TUX_APP_END);
-}
-
-static void send_file(struct process *process, int fd, uint64_t offset, uint64_t length, bool with_fd)
-{
-    struct tux_app_file file = {.record = {.kind = TUX_APP_FILE,
-                                           .flags = TUX_APP_END,
-                                           .tag = process->record.tag,
-                                           .serial = process->record.serial},
-                                .offset = offset,
-                                .length = length,
-                                .number = ++process->files};
-    char byte = 0;
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {&byte, 1};
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
-    control.head.cmsg_level = SOL_SOCKET;
-    control.head.cmsg_type = SCM_RIGHTS;
-    control.head.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
-    if (with_fd)
-        MUST(sendmsg(process->side_fd, &message, 0) == 1);
-    utter(process, &file, sizeof file, NULL, 0);
-}
 
 static void open_stage(struct stage *s, uint32_t queue, uint64_t queue_timeout_ms)
 {
@@ -225,7 +48,7 @@ static struct answer got;
 static void test_answers(void)
 {
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_get(&s.client, "/a?b=c");
     CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/a") && p.record.flags == TUX_APP_END);
     CHECK(p.request.request.peer_len == 9 && memcmp(p.request.peer, "127.0.0.1", 9) == 0);
@@ -300,7 +123,7 @@ static void test_waiting(void)
     client_connect(&others[0], &s.kit);
     MUST(client_say(&others[0], "POST /again HTTP/1.1\r\nHost: kit\r\nContent-Length: 4\r\n\r\nbody"));
     CHECK(kit_becomes(&s.kit, "relayed", 4));
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/first"));
     hello(&p);
     CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/again"));
@@ -322,8 +145,8 @@ static void test_choice(void)
 {
     struct client others[4];
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
-    link_process(&s, &q, 0);
+    link_process(&s.kit, &p, 0);
+    link_process(&s.kit, &q, 0);
     tux_app_tell_load(&p.answers, 5);
     client_get(&s.client, "/q");
     CHECK(hears(&q, TUX_APP_REQUEST));
@@ -374,7 +197,7 @@ static void *read_all(void *unused)
 static void test_bodies(void)
 {
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     /* Up: no more than the window comes, until it was used. */
     MUST(client_say(&s.client, "POST /up HTTP/1.1\r\nHost: kit\r\nContent-Length: 1000000\r\n\r\n"));
     CHECK(hears(&p, TUX_APP_REQUEST) && p.request.request.length == 1000000);
@@ -447,7 +270,7 @@ static void test_files(void)
     struct stat st;
     MUST(fd >= 0 && fstat(fd, &st) == 0 && pipe(pipes) == 0);
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     for (int round = 0; round < 2; round++) {
         client_get(&s.client, "/file");
         CHECK(hears(&p, TUX_APP_REQUEST));
@@ -488,7 +311,7 @@ static void test_files(void)
 static void test_clients_that_go(void)
 {
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_get(&s.client, "/a");
     CHECK(hears(&p, TUX_APP_REQUEST));
     MUST(shutdown(s.client.fd, SHUT_WR) == 0);
@@ -518,7 +341,7 @@ static void test_clients_that_go(void)
 static void test_upgrade(void)
 {
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     MUST(client_say(&s.client, "GET /ws HTTP/1.1\r\nHost: kit\r\nConnection: upgrade\r\nUpgrade: play\r\n\r\n"));
     CHECK(hears(&p, TUX_APP_REQUEST) && (p.record.flags & TUX_APP_UPGRADES) != 0);
     struct tux_app_record upgrade = {.kind = TUX_APP_UPGRADE, .tag = p.record.tag, .serial = p.record.serial};
@@ -544,7 +367,7 @@ static void test_death(void)
 {
     struct client other, third;
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_get(&s.client, "/had"); /* it had this one, had begun to answer that one, and did not see the third */
     CHECK(hears(&p, TUX_APP_REQUEST));
     client_connect(&other, &s.kit);
@@ -559,7 +382,7 @@ static void test_death(void)
     client_read(&other, &got);
     CHECK(got.status == 200 && !got.whole && got.received == 5);
     CHECK(kit_becomes(&s.kit, "app_links", 0) && kit_stat(&s.kit, "app_lost") == 2);
-    link_process(&s, &q, 0);
+    link_process(&s.kit, &q, 0);
     CHECK(hears(&q, TUX_APP_REQUEST) && path_is(&q, "/unseen"));
     hello(&q);
     CHECK_ANSWER(&third, 200, "hello\n");
@@ -574,7 +397,7 @@ static void test_death(void)
     end_process(&p);
     end_process(&q);
     /* A child of it holds the socket open: the supervisor says that it is gone. */
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_get(&s.client, "/unlinked");
     CHECK(hears(&p, TUX_APP_REQUEST));
     MUST(tux_engine_unlink_app(s.kit.engine, 123456) == 0);
@@ -587,7 +410,7 @@ static void test_death(void)
 static void test_leaving(void)
 {
     open_stage(&s, 10, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_get(&s.client, "/a");
     CHECK(hears(&p, TUX_APP_REQUEST));
     struct tux_app_record exchange = p.record, leave = {.kind = TUX_APP_LEAVE};
@@ -598,7 +421,7 @@ static void test_leaving(void)
     client_get(&other, "/b"); /* not to this one */
     CHECK(kit_becomes(&s.kit, "relayed", 2) && kit_rests(&s.kit));
     CHECK(!tux_ring_waits(&p.requests));
-    link_process(&s, &q, 0);
+    link_process(&s.kit, &q, 0);
     CHECK(hears(&q, TUX_APP_REQUEST) && path_is(&q, "/b"));
     hello(&q);
     p.record = exchange;
@@ -615,7 +438,7 @@ static void test_full_ring(void)
 {
     static struct client clients[300];
     open_stage(&s, 1000, 10000);
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     /* A process that takes nothing gets some, and the rest waits; what is said of those that go is not lost. */
     for (size_t i = 0; i < 300; i++) {
         client_connect(&clients[i], &s.kit);
@@ -624,7 +447,7 @@ static void test_full_ring(void)
     CHECK(kit_becomes(&s.kit, "relayed", 300) && kit_rests(&s.kit));
     uint64_t unread = atomic_load(&p.requests.shared->written) - atomic_load(&p.requests.shared->read);
     CHECK(unread > 16384 && unread < 20000);
-    link_process(&s, &q, 0);
+    link_process(&s.kit, &q, 0);
     for (size_t i = 0; i < 150; i++)
         client_abort(&clients[i]);
     CHECK(kit_becomes(&s.kit, "connections", 151));
@@ -693,10 +516,10 @@ static void test_hostile(void)
         {"no upgrade", &(struct tux_app_record){.kind = TUX_APP_UPGRADE}, sizeof r, "Upgrade: x\r\n", false},
     };
     open_stage(&s, 10, 10000);
-    link_process(&s, &q, 1);
+    link_process(&s.kit, &q, 1);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint8_t bytes[128] = {0};
-        link_process(&s, &p, 0);
+        link_process(&s.kit, &p, 0);
         client_get(&s.client, "/x");
         CHECK(hears(&p, TUX_APP_REQUEST));
         memcpy(bytes, rows[i].bytes, rows[i].len);
@@ -726,7 +549,7 @@ static void test_hostile(void)
     }
     /* More than the window, and a second answer. */
     for (int i = 0; i < 2; i++) {
-        link_process(&s, &p, 0);
+        link_process(&s.kit, &p, 0);
         client_close(&s.client);
         client_connect_with(&s.client, &s.kit, 65536);
         client_get(&s.client, "/x");
@@ -745,7 +568,7 @@ static void test_hostile(void)
         CHECK(kit_becomes(&s.kit, "app_links", 1));
     }
     /* Nonsense in the ring's own words. */
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     client_close(&s.client);
     client_connect(&s.client, &s.kit);
     client_get(&s.client, "/x");
@@ -757,7 +580,7 @@ static void test_hostile(void)
     CHECK(kit_becomes(&s.kit, "app_links", 1));
     end_process(&p);
     /* A process makes the descriptor that it shares with the engine block, and fills it. */
-    link_process(&s, &p, 0);
+    link_process(&s.kit, &p, 0);
     uint64_t full = UINT64_MAX - 1;
     MUST(fcntl(p.wake_fd, F_SETFL, 0) == 0 && write(p.wake_fd, &full, sizeof full) == sizeof full);
     client_get(&s.client, "/second");
