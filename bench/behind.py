@@ -125,6 +125,7 @@ APPS: Final[Mapping[str, tuple[str, str, bool]]] = {
     "flask": ("flask", "wsgi", True),
     "asgi": ("asgi", "asgi", False),
     "starlette": ("starlette", "asgi", True),
+    "ws": ("echo", "asgi", False),
     "file-wrapper": ("file_wrapper", "wsgi", False),
     "pathsend": ("pathsend", "asgi", False),
 }
@@ -145,7 +146,8 @@ def _granian(kind: str, where: Where) -> Line:
     name, interface, factory = APPS[kind]
     line = (
         *(sys.executable, "-m", "granian", "--interface", interface, "--host", where.address),
-        *("--port", str(where.port), "--workers", str(PROCESSES), "--http", "1", "--no-ws", "--no-log"),
+        *("--port", str(where.port), "--workers", str(PROCESSES), "--http", "1", "--no-log"),
+        "--ws" if kind == "ws" else "--no-ws",
         *(("--factory",) if factory else ()),
         *(("--loop", "uvloop") if interface == "asgi" else ()),
         f"bench.hello:{name}",

@@ -63,6 +63,13 @@ def head(path: str, extra: Sequence[str] = (), *, close: bool = False) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("ascii") + b"\r\n"
 
 
+UPGRADE: Final = (
+    f"GET /echo HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+).encode()
+"""Asks for a WebSocket, without compression."""
+
+
 def hot_path(size: int) -> str:
     """Path of the hot file of ``size`` bytes."""
     return f"/hot/page-{size}.html"
@@ -169,6 +176,8 @@ class Content:
         heads: list[bytes] = []
         name = scenario.name
         match scenario.requests:
+            case "upgrade":
+                heads = [UPGRADE]
             case "hello":
                 heads = [head("/hello")]
             case "file":
@@ -240,7 +249,7 @@ class Content:
             case "file" | "etag" | "misses":
                 assert scenario.size is not None
                 yield hot_path(scenario.size)
-            case "hello":
+            case "hello" | "upgrade":
                 pass
             case "mix":
                 yield from mix_paths()

@@ -29,6 +29,15 @@ async def asgi(scope: dict[str, Any], _receive: Callable[..., Any], send: Callab
     await send({"type": "http.response.body", "body": HELLO})
 
 
+async def echo(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """ASGI, a WebSocket that says what it hears."""
+    assert scope["type"] == "websocket"
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
 def hog(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """WSGI that keeps its process busy: /sleep waits, /burn computes, for HOG_S each."""
     if environ["PATH_INFO"] == "/burn":

@@ -42,10 +42,15 @@ _COLUMNS: Final = {
     "misses": (
         ("p99 us of hits, alone", "p99_us", 0),
         ("p99 us of hits, among misses", "p99_mixed_us", 0),
-        ("p99 us, beside the application", "p99_beside_us", 0),
         ("p50 us of misses", "p50_miss_us", 0),
         ("p99 us of misses", "p99_miss_us", 0),
         ("CPU us, machine, among misses", "machine_us", 1),
+    ),
+    "echo": (*_SPEED[:4], ("p50 us", "p50_us", 0), ("p99 us", "p99_us", 0)),
+    "beside": (
+        ("p99 us, without", "p99_us", 0),
+        ("p99 us, beside the application", "p99_beside_us", 0),
+        ("CPU us, server", "cpu_us", 1),
     ),
     "foreign": (
         ("ns a packet, both programs", "foreign_ns", 0),

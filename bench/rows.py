@@ -55,6 +55,7 @@ class Bench:
     content: Content
     meter: Meter
     floor: Path
+    wsload: Path
     soak: Path
     bpffs: str  # a mounted bpffs of our own; "": there is none
     results: Results
@@ -82,6 +83,8 @@ def measure(bench: Bench, scenario: Scenario) -> Row:
             _idle(bench, scenario, row)
         case "beside":
             _beside(bench, scenario, row)
+        case "echo":
+            _echo(bench, scenario, row)
         case "misses":
             with netns.place(scenario.link) as place:
                 _misses(bench, scenario, row, place)
@@ -333,6 +336,22 @@ def _flood(bench: Bench, scenario: Scenario, row: Row) -> None:
                     "cpu_after_us": after["cpu_us"],
                 }
                 _note(row, server.name, number, figures)
+
+
+def _echo(bench: Bench, scenario: Scenario, row: Row) -> None:
+    """All servers at once, measured in turn, by the load generator for WebSockets."""
+    meter = Meter(bench.wsload)
+    row.notes.append("A text of 32 bytes each way; no compression; the load generator has one thread.")
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(_started(bench, scenario, name, FIRST_PORT + number))
+            for number, name in enumerate(_wanted(bench, scenario))
+        }
+        for number in range(row.rounds):
+            for name, server in servers.items():
+                load = _load_of(bench, scenario, server, "")
+                meter.run(replace(load, seconds=REWARM_S if number else WARM_S), server.pid)
+                _note(row, name, number, meter.run(load, server.pid))
 
 
 def _beside(bench: Bench, scenario: Scenario, row: Row) -> None:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         network = netns.configure()
         bpffs = netns.mount_bpffs(CACHE / "bpffs")
         peers.raise_descriptor_limit()
-        load, floor, soaker = (_compile(name) for name in ("load", "floor", "soak"))
+        load, floor, wsload, soaker = (_compile(name) for name in ("load", "floor", "wsload", "soak"))
         versions = _versions(settings)
     except (OSError, FetchError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         environment, versions={**results.environment.versions, **environment.versions}
     )
     revision = _revision()
-    bench = Bench(settings, Content(CACHE), Meter(load), floor, soaker, bpffs, results, set())
+    bench = Bench(settings, Content(CACHE), Meter(load), floor, wsload, soaker, bpffs, results, set())
     why_not = tier.missing(bpffs)
     for scenario in SCENARIOS:
         if not _is_chosen(parsed, scenario):

@@ -20,15 +20,15 @@ LOGGED: Final = (FLOOR, "tux-log", TIER, "nginx-log", "nginx-nosendfile-log", FL
 
 Sense = Literal["at least", "at most"]
 Kind = Literal[
-    "throughput", "cold", "flood", "idle", "rate", "cpu", "misses", "sizes", "miss-ratio", "foreign", "beside"
-]
+    "throughput", "cold", "flood", "idle", "rate", "cpu", "misses", "sizes", "miss-ratio", "foreign", "beside", "echo",
+]  # fmt: skip
 Metric = Literal[
     "rate", "cpu_us", "machine_us", "soaked_us", "p99_us", "p99_flood_us", "cpu_after_us", "memory_bytes",
     "p99_mixed_us", "p99_beside_us", "p50_miss_us", "foreign_ns",
 ]  # fmt: skip
 Reference = Literal["floor", "nginx", "best peer", "limit", "tux", "tux-log", "own p99_us", "own cpu_us"]
 FORWARDERS: Final = ("nginx-forward", "h2o-forward", "lighttpd-forward")
-Requests = Literal["file", "hello", "mix", "etag", "ranges", "cold", "set", "misses"]
+Requests = Literal["file", "hello", "upgrade", "mix", "etag", "ranges", "cold", "set", "misses"]
 Link = Literal["lo", "lo-65536", "veth"]  # netns.py: a loopback of MTU 1500, one of MTU 65536, a pair of MTU 1500
 
 
@@ -118,6 +118,14 @@ def _hello(kind: str, title: str, judges: tuple[str, ...], others: tuple[str, ..
     target = Target(text, "rate", "at least", 1.0, "best peer", subject, rivals)
     servers = (FLOOR, subject, *rivals, *(f"{name}-{kind}" for name in others), FLOOR_AGAIN)
     return Scenario(f"{kind}-hello", title, "hello", (target,), servers=servers, size=HELLO_SIZE)
+
+
+def _echo() -> Scenario:
+    """A row of WebSocket connections that send a text and wait for its echo."""
+    target = Target("1.0 x uvicorn", "rate", "at least", 1.0, "best peer", "tux-ws", ("uvicorn-ws",))
+    servers = ("tux-ws", "uvicorn-ws", "granian-ws")
+    title = "WebSocket echo, 64 connections"
+    return Scenario("websocket-echo", title, "upgrade", (target,), kind="echo", servers=servers)
 
 
 def _from_app(kind: str, title: str) -> Scenario:
@@ -214,6 +222,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _hello("flask", "Flask hello, 2 processes", ("granian",), ("fastpysgi", "gunicorn")),
     _hello("asgi", "ASGI hello, 2 processes", ("granian", "uvicorn"), ("fastpysgi",)),
     _hello("starlette", "Starlette hello, 2 processes", ("granian", "uvicorn"), ("fastpysgi",)),
+    _echo(),
     _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
     _from_app("pathsend", "100 KiB by http.response.pathsend"),
     _beside("beside-sleep", "hits beside an application that sleeps", "p99 within 1.25 x of that without"),

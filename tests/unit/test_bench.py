@@ -49,13 +49,19 @@ def test_every_promised_row_is_a_scenario_with_targets() -> None:
         "ranges", "cold", "flood", "idle", "fixed-rate", "access-log",
         "kernel-hot-1k-lo", "kernel-hot-1k-lo-1500", "kernel-hot-10k-lo", "kernel-hot-10k-lo-1500",
         "forward-1k", "forward-100k", "forward-10m", "wsgi-hello", "flask-hello", "asgi-hello", "starlette-hello",
-        "file-wrapper", "pathsend", "beside-sleep", "beside-burn",
+        "file-wrapper", "pathsend", "beside-sleep", "beside-burn", "websocket-echo",
         "kernel-hot-1k-veth", "kernel-cpu-1k", "kernel-misses", "kernel-close-1k", "kernel-foreign",
     }  # fmt: skip
     tables = {"kernel-sizes", "kernel-miss-ratio"}  # they show where the tier does not pay, and promise nothing
     assert {scenario.name for scenario in SCENARIOS} == promised | tables
     assert {scenario.name for scenario in SCENARIOS if not scenario.targets} == tables
     assert len(SCENARIOS) == len(promised | tables)
+
+
+def test_every_row_can_be_shown() -> None:
+    rows = {scenario.name: make_row(tux=[1.0, 2.0, 3.0]) for scenario in SCENARIOS}
+    page = render.results_page(Results(ENVIRONMENT, rows))
+    assert all(scenario.title in page for scenario in SCENARIOS)
 
 
 def test_servers_that_a_target_needs_are_measured_in_its_scenario() -> None:
