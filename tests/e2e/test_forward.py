@@ -326,6 +326,39 @@ def test_options_of_fields(forward: Forward) -> None:
         assert (b"\r\nUpgrade: websocket\r\n" in received) == upgrade
 
 
+# ---- Routes.
+
+
+def test_escaped_slashes_do_not_pass_by_a_route(site: Path) -> None:
+    """Whether a server takes "%2F" for a slash is its business, unless another route would then be meant."""
+    config = site / "routes.toml"
+    with Backend() as public, Backend() as other:
+        config.write_text(
+            f'[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n[[site]]\nforward = "{other.url}"\n'
+            f'[[site.route]]\npath = "/public"\nforward = "{public.url}"\n'
+            f'[[site.route]]\npath = "/admin"\nforward = "{other.url}"\n'
+        )
+        with tux.Server(config=config) as server, Client(server) as client:
+            for path, status in (
+                ("/public/a", 200),
+                ("/public/a%2Fb", 200),
+                ("/public/a%2f..%2fb", 200),
+                ("/public/x/../../admin/a", 200),
+                ("/public/..%2fadmin/a", 404),
+                ("/public%2F..%2fadmin%2fa", 404),
+                ("/public%2fa", 404),
+                ("/admin%2Fa", 404),
+                ("/x%2Fa", 200),
+                ("/..%2fx", 404),
+            ):
+                response = client.ask(path)
+                assert response.status == status, path
+                if status == 200:
+                    assert response.body.startswith(f"GET {path} HTTP/1.1\r\n".encode())
+            stop(server)
+        assert public.accepted == 1
+
+
 # ---- The server around it.
 
 

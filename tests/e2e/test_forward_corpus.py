@@ -5,6 +5,7 @@ more, no byte less; and what the front refuses never gets there."""
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import zlib
 from collections.abc import Iterator
@@ -58,7 +59,9 @@ def is_forwarded(head: dict[str, Any]) -> bool:
     path that has no meaning, or leads above the root."""
     if head["method"] in ("CONNECT", "TRACE") or head["expect_other"] or origin_form(head) == "*":
         return False
-    return decode_path(head["path"].encode("latin-1")) != 400  # 404: no file can have that name, a server's page may
+    # Escaped slashes are the server's business, as long as they lead above no root.
+    path = re.sub("%2f", "/", head["path"], flags=re.IGNORECASE).encode("latin-1")
+    return decode_path(path) != 400
 
 
 def complete(data: bytes, *, begun: bool = False) -> list[Message]:

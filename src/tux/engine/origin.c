@@ -28,6 +28,18 @@ static bool is_absent(struct tux_engine *engine, const struct tux_chain *chain, 
     return true;
 }
 
+/* Whoever takes "%2F" for a slash must come to the same route, or "/public/..%2Fadmin" would pass by the route of /admin. */
+static bool leads_to(const struct tux_engine *engine, const struct tux_exchange *exchange, uint32_t route)
+{
+    const struct tux_head *head = &engine->head;
+    const uint8_t *bytes = exchange->head;
+    const struct tux_chain *chain;
+    uint8_t path[TUX_MAX_HEAD_BYTES];
+    size_t len = 0;
+    return tux_path_decode_slashes(bytes + head->path.off, head->path.len, path, &len) == 0 &&
+           tux_routes_match(engine->config.routes, bytes + head->host.off, head->host.len, path, len, &chain) == route;
+}
+
 void tux_origin_choose(struct tux_engine *engine, struct tux_exchange *exchange, bool declined)
 {
     const struct tux_head *head = &engine->head;
@@ -38,7 +50,10 @@ void tux_origin_choose(struct tux_engine *engine, struct tux_exchange *exchange,
     if (engine->config.routes == NULL || !tux_routes_mixed(engine->config.routes) ||
         tux_path_decode(bytes + head->path.off, head->path.len, path, &len, &odd) != 0)
         return; /* "*" and authority-form, too: the planner knows */
-    tux_routes_match(engine->config.routes, bytes + head->host.off, head->host.len, path, len, &exchange->chain);
+    uint32_t route =
+        tux_routes_match(engine->config.routes, bytes + head->host.off, head->host.len, path, len, &exchange->chain);
+    if (odd && !leads_to(engine, exchange, route))
+        exchange->chain = NULL; /* the planner answers with 404 */
     if (exchange->chain == NULL)
         return;
     for (uint32_t i = 0; i + 1 < exchange->chain->n_steps; i++) {

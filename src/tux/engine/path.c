@@ -11,8 +11,10 @@ static int hex_value(uint8_t c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decoding, once. Returns 0 or a status. */
-static uint16_t unescape(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, bool *kept_slash)
+enum slash { SLASH_REFUSED, SLASH_KEPT, SLASH_DECODED }; /* what becomes of "%2F" */
+
+/* Percent-decoding, once. Returns 0 or a status. *seen: there was a "%2F". */
+static uint16_t unescape(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, enum slash slash, bool *seen)
 {
     size_t n = 0;
     uint16_t status = 0;
@@ -25,12 +27,12 @@ static uint16_t unescape(const uint8_t *path, size_t len, uint8_t *out, size_t *
                 return status != 0 ? status : 400;
             c = (uint8_t)(high << 4 | low);
             i += 2;
-            if (c == '/' && kept_slash != NULL) {
-                *kept_slash = true;
+            *seen = *seen || c == '/';
+            if (c == '/' && slash == SLASH_KEPT) {
                 out[n++] = '%';
                 out[n++] = path[i - 1];
                 c = path[i];
-            } else if (c == '/' && status == 0) {
+            } else if (c == '/' && slash == SLASH_REFUSED && status == 0) {
                 status = 404; /* what comes first is what is said */
             }
         }
@@ -70,13 +72,12 @@ static bool normalise(uint8_t *path, size_t *len)
     return true;
 }
 
-uint16_t tux_path_decode(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, bool *kept_slash)
+static uint16_t decode(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, enum slash slash, bool *seen)
 {
-    if (kept_slash != NULL)
-        *kept_slash = false;
+    *seen = false;
     if (len == 0 || path[0] != '/')
         return 400;
-    uint16_t status = unescape(path, len, out, out_len, kept_slash);
+    uint16_t status = unescape(path, len, out, out_len, slash, seen);
     if (status != 0)
         return status;
     if (memchr(out, 0, *out_len) != NULL)
@@ -85,4 +86,19 @@ uint16_t tux_path_decode(const uint8_t *path, size_t len, uint8_t *out, size_t *
     for (size_t i = 0; plain && i + 1 < *out_len; i++)
         plain = out[i] != '/' || (out[i + 1] != '/' && out[i + 1] != '.');
     return plain || normalise(out, out_len) ? 0 : 400;
+}
+
+uint16_t tux_path_decode(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, bool *kept_slash)
+{
+    bool seen;
+    uint16_t status = decode(path, len, out, out_len, kept_slash != NULL ? SLASH_KEPT : SLASH_REFUSED, &seen);
+    if (kept_slash != NULL)
+        *kept_slash = seen;
+    return status;
+}
+
+uint16_t tux_path_decode_slashes(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len)
+{
+    bool seen;
+    return decode(path, len, out, out_len, SLASH_DECODED, &seen);
 }

@@ -14,4 +14,7 @@
  * it is, and *kept_slash says so: for routes to others, who may give it a meaning. */
 uint16_t tux_path_decode(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len, bool *kept_slash);
 
+/* The same as a server reads it to which "%2F" is a slash like any other. */
+uint16_t tux_path_decode_slashes(const uint8_t *path, size_t len, uint8_t *out, size_t *out_len);
+
 #endif
