@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 import tux
+from tests.corpus.reader import PATIENCE
+from tests.e2e.client import Client
 from tests.e2e.dynamic import Ask, asking
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -92,3 +95,27 @@ def test_flask(run: Run) -> None:
     assert ask("GET", "/votes.csv").body == b"Adelie,0\nGentoo,2\nChinstrap,0\n"
     assert ask("POST", "/vote", b"choice=x", content_type="application/x-www-form-urlencoded").status == 400
     assert ask("GET", "/poll.py").status == 404
+
+
+def test_fastapi(run: Run) -> None:
+    server = run("fastapi/board.py")
+    ask = asking(server)
+    assert b"Notice board" in ask("GET", "/").body
+    assert ask("GET", "/board.js").status == 200
+    assert ask("GET", "/board.py").status == 404
+    assert ask("GET", "/api/notes").json() == []
+    with connect(f"ws{server.url.removeprefix('http')}/api/live", open_timeout=PATIENCE) as socket:
+        posted = ask("POST", "/api/notes", b'{"text": "one"}', content_type="application/json")
+        assert (posted.status, posted.json()["number"]) == (201, 1)
+        assert '"text":"one"' in str(socket.recv(PATIENCE))
+        socket.send("two")
+        assert '"text":"two"' in str(socket.recv(PATIENCE))
+    assert [note["text"] for note in ask("GET", "/api/notes").json()] == ["one", "two"]
+    assert ask("POST", "/api/notes", b"{}", content_type="application/json").status == 422
+    with Client(server) as client:
+        client.sock.sendall(b"GET /api/events?after=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = b""
+        while b"id: 2\ndata: " not in received:
+            data = client.sock.recv(65536)
+            assert data
+            received += data

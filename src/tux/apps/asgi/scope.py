@@ -1,4 +1,4 @@
-"""What ASGI applications are told about a request: the scope (ASGI 3, HTTP & WebSocket 2.5)."""
+"""What ASGI applications are told about a request: the scope (ASGI 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
 VERSION: Final = "3.0"
-SPEC_VERSION: Final = "2.5"
+HTTP_SPEC_VERSION: Final = "2.3"
+"""We do what 2.5 asks for. But Starlette takes 2.4 as leave not to watch for a client's departure while it streams: a
+stream of events that is silent would go on for ever, one for each client that was ever there."""
+WEBSOCKET_SPEC_VERSION: Final = "2.5"
 LIFESPAN_VERSION: Final = "2.0"
 
 _VERSIONS: Final = ("1.0", "1.1")
@@ -53,7 +56,7 @@ class Scopes:
                 raw_path = self._raw_prefix + raw_path
         return {
             "type": "http",
-            "asgi": {"version": VERSION, "spec_version": SPEC_VERSION},
+            "asgi": {"version": VERSION, "spec_version": HTTP_SPEC_VERSION},
             "http_version": _VERSIONS[request.minor],
             "method": request.method,
             "scheme": request.scheme,
@@ -77,6 +80,7 @@ class Scopes:
         scope = self.http(request)
         del scope["method"]
         scope["type"] = "websocket"
+        scope["asgi"]["spec_version"] = WEBSOCKET_SPEC_VERSION
         scope["scheme"] = "wss" if request.scheme == "https" else "ws"
         scope["subprotocols"] = subprotocols
         scope["extensions"] = {"websocket.http.response": {}}

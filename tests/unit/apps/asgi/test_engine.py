@@ -219,14 +219,14 @@ def test_starlette(live: Serve, tmp_path: Path) -> None:
         assert get(connection, "/none")[0].status == 404
 
 
-@pytest.mark.parametrize("target", ["/events", "/poll"])
+@pytest.mark.parametrize("target", ["/events", "/silence", "/poll"])
 def test_a_client_that_goes_away(live: Serve, tmp_path: Path, target: str) -> None:
     stopped = Stopped()
     connection = live(starlette(tmp_path, stopped)).connection()
     connection.request("GET", target)
-    if target == "/events":
+    if target != "/poll":
         answer = connection.getresponse()
-        assert answer.read(9) == b"data: 0\n\n"
+        assert answer.read(3)
         answer.close()
     connection.close()
     assert stopped.wait(PATIENCE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.unit.apps.asgi.conftest import PATIENCE_S, Running, Serve
 from tests.unit.apps.asgi.test_websocket import HEADERS, connect, frames_of, opened
 from tests.unit.apps.asgi.ws_client import TEXT, close, frame
 from tests.unit.apps.fakes import Answer
+from tux.apps.asgi.scope import Application, Receive, Scope, Send
 
 BOUNDARY = "b0undary"
 
@@ -68,7 +69,7 @@ class Stopped(threading.Event):
     """Set when the client was seen to be gone."""
 
 
-def starlette(path: Path, stopped: threading.Event, middleware: list[Middleware] | None = None) -> Starlette:
+def starlette(path: Path, stopped: threading.Event, middleware: Sequence[Middleware] = ()) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         yield {"greeting": "Hello"}
@@ -82,19 +83,22 @@ def starlette(path: Path, stopped: threading.Event, middleware: list[Middleware]
 
     async def events(request: StarletteRequest) -> Response:
         async def stream() -> AsyncIterator[str]:
-            try:
-                for n in range(10_000_000):
-                    yield f"data: {n}\n\n"
-                    await asyncio.sleep(0.001)
-            finally:
-                stopped.set()
+            for n in range(10_000_000):
+                yield f"data: {n}\n\n"
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def silence(request: StarletteRequest) -> Response:
+        async def stream() -> AsyncIterator[str]:
+            yield ": nothing follows\n\n"
+            await asyncio.get_running_loop().create_future()
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def poll(request: StarletteRequest) -> Response:
         while not await request.is_disconnected():
             await asyncio.sleep(0.001)
-        stopped.set()
         return PlainTextResponse("nobody reads this")
 
     async def socket(ws: WebSocket) -> None:
@@ -109,18 +113,32 @@ def starlette(path: Path, stopped: threading.Event, middleware: list[Middleware]
     async def denied(ws: WebSocket) -> None:
         await ws.send_denial_response(PlainTextResponse("who are you?", status_code=401))
 
+    class Watched:
+        """Tells when a call has ended that lasts until the client leaves."""
+
+        def __init__(self, app: Application) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if scope.get("path") in {"/events", "/silence", "/poll"}:
+                    stopped.set()
+
     return Starlette(
         routes=[
             Mount("/sub", routes=[Route("/hello/{name}", hello)], name="sub"),
             Route("/hello/{name}", hello, name="hello"),
             Route("/file", file),
             Route("/events", events),
+            Route("/silence", silence),
             Route("/poll", poll),
             WebSocketRoute("/ws", socket),
             WebSocketRoute("/denied", denied),
         ],
         lifespan=lifespan,
-        middleware=middleware,
+        middleware=[Middleware(Watched), *middleware],
     )
 
 
@@ -158,21 +176,31 @@ def test_files_of_starlette_are_sent_by_path(serve: Serve, file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "middleware"),
-    [("/events", False), ("/events", True), ("/poll", False)],  # is_disconnected() never says so below a middleware
+    [
+        ("/events", False),
+        ("/events", True),
+        ("/silence", False),
+        ("/silence", True),
+        ("/poll", False),  # below a middleware is_disconnected() never says so
+    ],
 )
-def test_starlette_sees_that_the_client_is_gone(serve: Serve, file: Path, target: str, middleware: bool) -> None:
+def test_starlette_sees_that_the_client_is_gone(
+    serve: Serve, file: Path, target: str, middleware: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def dispatch(request: StarletteRequest, call_next: Any) -> Response:
         response: Response = await call_next(request)
         return response
 
     stopped = Stopped()
-    around = [Middleware(BaseHTTPMiddleware, dispatch=dispatch), Middleware(GZipMiddleware)] if middleware else None
+    around = [Middleware(BaseHTTPMiddleware, dispatch=dispatch), Middleware(GZipMiddleware)] if middleware else []
     server = serve(starlette(file, stopped, around))
     answer = server.request("GET", target)
-    if target == "/events":
-        answer.until("len(self.pieces) > 3")
+    if target != "/poll":
+        answer.until("len(self.pieces) > 3" if target == "/events" else "self.pieces")
     server.port.hang_up(answer)
     assert stopped.wait(PATIENCE_S)
+    server.end()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_websockets_of_starlette(serve: Serve, file: Path) -> None:

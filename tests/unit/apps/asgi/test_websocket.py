@@ -103,6 +103,7 @@ def test_the_scope_and_the_handshake(serve: Serve) -> None:
     ]
     assert app.scope["type"] == "websocket"
     assert app.scope["scheme"] == "ws"
+    assert app.scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
     assert app.scope["subprotocols"] == ["chat.1", "chat.2", "x"]
     assert app.scope["extensions"] == {"websocket.http.response": {}}
     assert (app.scope["path"], app.scope["query_string"]) == ("/ws", b"a=1")
