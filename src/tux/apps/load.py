@@ -297,8 +297,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _failed(what: str, error: BaseException) -> LoadError:
-    summary = "".join(traceback.format_exception_only(error)).strip().rpartition("\n")[2]
-    return LoadError(f"{what}: {summary}", "".join(_trimmed(error).format()))
+    kind = type(error).__qualname__
+    reason = str(error).strip().partition("\n")[0]
+    return LoadError(f"{what}: {kind}: {reason}" if reason else f"{what}: {kind}", "".join(_trimmed(error).format()))
 
 
 def _trimmed(error: BaseException) -> traceback.TracebackException:

@@ -175,6 +175,15 @@ def test_module_that_does_not_find_itself_is_not_missing(write: Write) -> None:
     assert "importing shop14 failed: ModuleNotFoundError: no" in error_of("shop14", folder).message
 
 
+def test_the_first_line_of_an_error_is_its_summary(write: Write) -> None:
+    folder = write(shop17="class Odd(Exception): ...\nraise Odd('one\\ntwo')\n")
+    error = error_of("shop17", folder)
+    assert error.message.endswith("importing shop17 failed: Odd: one")
+    assert error.trace.endswith("shop17.Odd: one\ntwo\n")
+    folder = write(shop19="raise RuntimeError\n")
+    assert error_of("shop19", folder).message.endswith("importing shop19 failed: RuntimeError")
+
+
 def test_syntax_errors_show_the_line(write: Write) -> None:
     error = error_of("shop15", write(shop15="def f(:\n"))
     assert "importing shop15 failed: SyntaxError: invalid syntax" in error.message
