@@ -2,7 +2,6 @@
 /* Requests for applications: which process gets them, and how they wait for one. */
 #include "apps.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -28,8 +27,8 @@ static struct tux_apprequest *request_of(const struct tux_conn *conn)
 
 /* -- the record of a request ------------------------------------------------------------------------------------ */
 
-/* Where the client came in. */
-static void name_local(const struct tux_conn *conn, char *text, uint8_t *len, uint16_t *port)
+/* Where the connection came in: asked once. A path of a unix socket is left in `text`, and its length is returned. */
+static uint8_t find_local(struct tux_conn *conn, char *text)
 {
     union {
         struct sockaddr any;
@@ -38,11 +37,13 @@ static void name_local(const struct tux_conn *conn, char *text, uint8_t *len, ui
         struct sockaddr_un un;
     } name = {.any = {.sa_family = AF_UNSPEC}};
     socklen_t name_len = sizeof name;
-    *len = 0;
-    *port = 0;
     if (getsockname(conn->fd, &name.any, &name_len) < 0)
-        return;
-    if (name.any.sa_family == AF_UNIX) {
+        return 0;
+    if (name.any.sa_family == AF_INET) {
+        tux_address_set(&conn->local, &name.in.sin_addr, 4, ntohs(name.in.sin_port));
+    } else if (name.any.sa_family == AF_INET6) {
+        tux_address_set(&conn->local, &name.in6.sin6_addr, 16, ntohs(name.in6.sin6_port));
+    } else if (name.any.sa_family == AF_UNIX) {
         size_t before = offsetof(struct sockaddr_un, sun_path);
         size_t n = name_len > before ? name_len - before : 0;
         if (n > 0 && name.un.sun_path[0] != 0)
@@ -50,20 +51,30 @@ static void name_local(const struct tux_conn *conn, char *text, uint8_t *len, ui
         memcpy(text, name.un.sun_path, n);
         if (n > 0 && text[0] == 0)
             text[0] = '@'; /* an abstract name, as ss(8) writes it */
-        *len = (uint8_t)n;
-        return;
+        return (uint8_t)n;
     }
-    if (name.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &name.in.sin_addr, text, INET6_ADDRSTRLEN);
-        *port = ntohs(name.in.sin_port);
-    } else if (IN6_IS_ADDR_V4MAPPED(&name.in6.sin6_addr)) {
-        inet_ntop(AF_INET, &name.in6.sin6_addr.s6_addr[12], text, INET6_ADDRSTRLEN);
-        *port = ntohs(name.in6.sin6_port);
-    } else {
-        inet_ntop(AF_INET6, &name.in6.sin6_addr, text, INET6_ADDRSTRLEN);
-        *port = ntohs(name.in6.sin6_port);
+    return 0;
+}
+
+static uint8_t name_local(struct tux_conn *conn, char *text)
+{
+    if (conn->local.kind == TUX_ADDRESS_NONE) {
+        uint8_t len = find_local(conn, text);
+        if (len > 0)
+            return len;
     }
-    *len = (uint8_t)strlen(text);
+    return tux_address_format(&conn->local, text);
+}
+
+/* Mostly the peer, whose text is there. */
+static uint8_t name_client(const struct tux_conn *conn, const struct tux_client *client, char *text)
+{
+    if (client->address.kind == TUX_ADDRESS_UNIX)
+        return 0;
+    if (memcmp(&client->address, &conn->address, sizeof client->address) != 0)
+        return tux_address_format(&client->address, text);
+    memcpy(text, conn->peer, conn->peer_len);
+    return conn->peer_len;
 }
 
 static bool lies_in(struct tux_span part, struct tux_span whole)
@@ -91,7 +102,7 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     struct tux_conn *conn = request->conn;
     struct tux_exchange *exchange = conn->exchange;
     const struct tux_head *head = &engine->head;
-    char local[MAX_SOCKET_NAME_BYTES + 1], peer[TUX_ADDRESS_TEXT_BYTES];
+    char local[MAX_SOCKET_NAME_BYTES + 1], peer[TUX_MAX_PEER_BYTES];
     struct tux_app_field fields[TUX_MAX_FIELDS];
     struct tux_client client;
     tux_conn_client(engine, conn, exchange->head, head, &client);
@@ -107,10 +118,11 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
         .host = head->host,
         .listener = conn->listener->index,
         .peer_port = client.address.port,
-        .peer_len = client.address.kind == TUX_ADDRESS_UNIX ? 0 : tux_address_format(&client.address, peer),
+        .peer_len = name_client(conn, &client, peer),
+        .local_len = name_local(conn, local),
         .minor = head->minor,
     };
-    name_local(conn, local, &said.local_len, &said.local_port);
+    said.local_port = conn->local.port;
     uint32_t fixed = tux_appwire_request_bytes(&said);
     uint8_t *at = tux_ring_reserve(&link->requests, fixed + FIRST_BODY_BYTES);
     if (at == NULL)

@@ -128,6 +128,7 @@ struct tux_conn {
     struct tux_conn *next; /* in engine->ready or engine->graveyard */
     struct tux_timer timer;
     struct tux_address address; /* of the peer */
+    struct tux_address local;   /* where it came in; NONE until an application wants to know */
     char peer[TUX_MAX_PEER_BYTES]; /* ... and its text */
 };
 
