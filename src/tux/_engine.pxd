@@ -201,6 +201,8 @@ cdef extern from "app.h" nogil:
     struct tux_app_config:
         uint32_t queue
         uint64_t queue_timeout_ms
+        bint accel
+        int64_t sendfile_root
     struct tux_app_link_config:
         uint32_t app
         uint64_t serial
@@ -230,6 +232,8 @@ cdef extern from "upstream.h" nogil:
         bint upgrade
         bint forwarded
         uint8_t proxy_protocol
+        bint accel
+        int64_t sendfile_root
         uint32_t keepalive
         uint32_t connections
         uint32_t queue
@@ -342,6 +346,7 @@ cdef extern from "wire.h" nogil:
         TUX_ASK_HAS_QUERY
         TUX_ASK_HAS_BODY
         TUX_ASK_EXPECT_OTHER
+        TUX_ASK_INTERNAL
         TUX_MAX_CHECKS
         TUX_MAX_REPLY_HEAD
         TUX_MAX_REPLY_BODY
@@ -358,6 +363,7 @@ cdef extern from "wire.h" nogil:
         uint32_t flags
         uint32_t head_len
         uint32_t n_fields
+        uint32_t root
         uint8_t minor
         uint8_t peer_len
         char *peer

@@ -103,6 +103,7 @@ class Ask:
     has_body: bool  # Content-Length over 0, or chunked
     expect_other: bool  # an expectation other than 100-continue
     peer: str  # address of the client, "unix:" for unix sockets
+    root: int | None  # a backend wants a file to be sent: below the root of this number; -1: where the site says
 
 @final
 class Port:
@@ -168,9 +169,10 @@ class Engine:
         their connections begin with a header of that protocol. Before run(). ValueError: one of them is none of these,
         or there are too many."""
 
-    def app(self, *, queue: int, queue_timeout_ms: int) -> int:
+    def app(self, *, queue: int, queue_timeout_ms: int, accel: bool = True, sendfile_root: int = -1) -> int:
         """Before run: an application, of which `queue` requests wait at most `queue_timeout_ms` while no process is
-        ready; its number."""
+        ready; its number. accel: X-Accel-Redirect in its answers is honoured; so is X-Sendfile below the root of the
+        number sendfile_root (-1: it is not)."""
 
     def link_app(
         self,
@@ -199,6 +201,8 @@ class Engine:
         upgrade: bool = True,
         forwarded: bool = False,
         proxy_protocol: int = 0,
+        accel: bool = True,
+        sendfile_root: int = -1,
         keepalive: int = 64,
         connections: int = 0,
         queue: int = 1024,

@@ -288,6 +288,7 @@ cdef class Ask:
     cdef readonly str method, target, path, query, host, peer
     cdef readonly int minor, listener
     cdef readonly dict fields
+    cdef readonly object root
     cdef readonly bint signed, plain_range, has_body, expect_other
 
     def __repr__(self):
@@ -313,6 +314,8 @@ cdef Ask _ask_of(const tux_ask_view *view):
     ask.plain_range = (record.flags & TUX_ASK_PLAIN_RANGE) != 0
     ask.has_body = (record.flags & TUX_ASK_HAS_BODY) != 0
     ask.expect_other = (record.flags & TUX_ASK_EXPECT_OTHER) != 0
+    if record.flags & TUX_ASK_INTERNAL:
+        ask.root = -1 if record.root == TUX_NO_ROUTE else record.root
     ask.fields = {}
     for i in range(record.n_fields):
         field = &view.fields[i]
@@ -565,9 +568,9 @@ cdef class Engine:
         self._open()
         _set_trust(self.engine, networks, proxy_protocol)
 
-    def app(self, *, uint32_t queue, uint64_t queue_timeout_ms):
+    def app(self, *, uint32_t queue, uint64_t queue_timeout_ms, bint accel=True, int64_t sendfile_root=-1):
         self._open()
-        return _add_app(self.engine, queue, queue_timeout_ms)
+        return _add_app(self.engine, queue, queue_timeout_ms, accel, sendfile_root)
 
     def link_app(self, uint32_t app, uint64_t serial, *descriptors):
         self._open()

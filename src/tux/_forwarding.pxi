@@ -228,6 +228,10 @@ cdef int _set_upstream_option(tux_upstream_config *config, str name, value) exce
         config.forwarded = value
     elif name == "proxy_protocol":
         config.proxy_protocol = value
+    elif name == "accel":
+        config.accel = value
+    elif name == "sendfile_root":
+        config.sendfile_root = value
     elif name == "keepalive":
         config.keepalive = value
     elif name == "connections":

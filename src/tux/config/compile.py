@@ -104,6 +104,9 @@ def compile_config(config: Config) -> Compiled:
             )
             chains.append(steps)
             rules.append(rule)
+    for folder in (*(app.sendfile_root for _, app in apps), *(upstream.sendfile_root for _, upstream in upstreams)):
+        if folder is not None:
+            root_index(folder)
     return Compiled(
         listen=tuple(listen.parse(text) for text in config.server.listen),
         roots=tuple(roots),

@@ -67,7 +67,14 @@ def join(base: str, path: str) -> str:
 def absolute(config: Config, base: str) -> Config:
     """The configuration with its paths made absolute: relative ones start at the folder `base`. Applications that sites
     and routes name by MODULE:ATTRIBUTE get their table, since they have a path, too."""
-    apps = {name: msgspec.structs.replace(app, dir=join(base, app.dir)) for name, app in config.app.items()}
+
+    def folder(path: str | None) -> str | None:
+        return None if path is None else join(base, path)
+
+    apps = {
+        name: msgspec.structs.replace(app, dir=join(base, app.dir), sendfile_root=folder(app.sendfile_root))
+        for name, app in config.app.items()
+    }
 
     def unix(address: str) -> str:
         return "unix:" + join(base, address.removeprefix("unix:")) if address.startswith("unix:") else address
@@ -91,7 +98,8 @@ def absolute(config: Config, base: str) -> Config:
         return msgspec.structs.replace(old, root=root, forward=forward, route=tuple(route(r) for r in old.route))
 
     def upstream(old: Upstream) -> Upstream:
-        return msgspec.structs.replace(old, servers=tuple(unix(server) for server in old.servers))
+        servers = tuple(unix(server) for server in old.servers)
+        return msgspec.structs.replace(old, servers=servers, sendfile_root=folder(old.sendfile_root))
 
     def server(old: Server) -> Server:
         log = old.access_log

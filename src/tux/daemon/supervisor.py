@@ -46,7 +46,7 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     check_alone()
     server = config.server
     compiled = compile_config(config)
-    groups = upstreams.resolve(compiled.upstreams)
+    groups = upstreams.resolve(compiled.upstreams, compiled.roots)
     workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
     privileges.check_roots([os.fsdecode(root) for root in compiled.roots], account)
@@ -156,7 +156,12 @@ def _make_engine(
     engine.trust(compiled.trusted, compiled.proxy_protocol)
     upstreams.add_to(engine, groups)
     for _, app in compiled.apps:
-        engine.app(queue=app.queue, queue_timeout_ms=round(app.queue_timeout * 1000))
+        engine.app(
+            queue=app.queue,
+            queue_timeout_ms=round(app.queue_timeout * 1000),
+            accel=app.accel,
+            sendfile_root=upstreams.root_number(compiled.roots, app.sendfile_root),
+        )
     return engine
 
 

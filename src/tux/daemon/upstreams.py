@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -47,9 +47,14 @@ class Group:
     options: dict[str, int | str]
 
 
-def resolve(upstreams: Iterable[tuple[str, Upstream]]) -> tuple[Group, ...]:
-    """Look up the names of servers, once and for all. StartError: one has no address."""
-    return tuple(_group(name, upstream) for name, upstream in upstreams)
+def resolve(upstreams: Iterable[tuple[str, Upstream]], roots: Sequence[bytes] = ()) -> tuple[Group, ...]:
+    """Look up the names of servers, once and for all, and their roots. StartError: one has no address."""
+    return tuple(_group(name, upstream, roots) for name, upstream in upstreams)
+
+
+def root_number(roots: Sequence[bytes], path: str | None) -> int:
+    """Of a folder among the roots; -1: none is set."""
+    return -1 if path is None else roots.index(os.fsencode(path))
 
 
 def add_to(engine: Engine, groups: Iterable[Group]) -> None:
@@ -88,7 +93,7 @@ class Reporter:
                         logger.warning('upstream "%s", %s: %s (%s)', group.name, address, text, times)
 
 
-def _group(name: str, upstream: Upstream) -> Group:
+def _group(name: str, upstream: Upstream, roots: Sequence[bytes]) -> Group:
     weights = upstream.weights or (1,) * len(upstream.servers)
     servers = [
         (address, authority, weight)
@@ -99,8 +104,9 @@ def _group(name: str, upstream: Upstream) -> Group:
     for key, value in msgspec.structs.asdict(upstream).items():
         if key.endswith("_timeout"):
             options[f"{key}_ms"] = round(value * 1000)
-        elif key not in ("servers", "weights"):
+        elif key not in ("servers", "weights", "sendfile_root"):
             options[key] = value
+    options["sendfile_root"] = root_number(roots, upstream.sendfile_root)
     return Group(name, tuple(servers), options)
 
 

@@ -556,6 +556,8 @@ void tux_apps_commands(struct tux_engine *engine)
 
 int tux_engine_app(struct tux_engine *engine, const struct tux_app_config *config)
 {
+    if (config->sendfile_root >= (int64_t)engine->config.n_roots)
+        return -EINVAL;
     if (engine->apps == NULL) {
         struct tux_apps *apps = calloc(1, sizeof *apps);
         if (apps == NULL)

@@ -14,6 +14,8 @@ struct tux_timer;
 struct tux_app_config {
     uint32_t queue;            /* requests that wait while no process is ready; over it: 503 */
     uint64_t queue_timeout_ms; /* after so long: 503 */
+    bool accel;                /* X-Accel-Redirect in its answers is honoured */
+    int64_t sendfile_root;     /* number of the root below which X-Sendfile is; -1: it is not */
 };
 
 /* Before run: one more application. Its number, counted from 0, or -errno. */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "accel.h"
 #include "relay.h"
 
 static struct tux_apprequest *find(struct tux_applink *link, const struct tux_app_record *record)
@@ -82,7 +83,19 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
                                   .has_date = view->has_date,
                                   .has_server = view->has_server,
                                   .trailers = (view->record.flags & TUX_APP_TRAILERS) != 0};
-    tux_relay_answer(engine, conn, &head);
+    if (tux_accel_mentioned(head.fields, head.fields_len)) {
+        const struct tux_app_config *config = &request->app->config;
+        struct tux_accel_rules rules = {
+            .redirect = config->accel,
+            .sendfile_root = config->sendfile_root < 0 ? TUX_NO_ROUTE : (uint32_t)config->sendfile_root};
+        bool over = request->over;
+        request->over = (view->record.flags & TUX_APP_END) != 0 && tux_accel_applies(&rules, head.fields, head.fields_len);
+        if (tux_accel_answer(engine, conn, &rules, &head))
+            return;
+        request->over = over;
+    } else {
+        tux_relay_answer(engine, conn, &head);
+    }
     if (view->record.n > 0)
         tux_relay_data(engine, conn, view->body, view->record.n);
     if (view->record.flags & TUX_APP_END) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Exchanges: requests that wait, for Python's reply or for the helper thread. */
+#include "accel.h"
 #include "core.h"
 #include "kernel.h"
 #include "origin.h"
@@ -63,16 +64,17 @@ void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn)
 
 /* -- asks ------------------------------------------------------------------------------------------------------- */
 
-static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head)
+static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head, const uint8_t *bytes,
+                      uint32_t flags, uint32_t root)
 {
-    struct tux_exchange *exchange = conn->exchange;
     size_t size = sizeof(struct tux_ask_record) + head->n_fields * sizeof(struct tux_head_field) + head->length;
     struct tux_ask_record *record = tux_ring_reserve(&engine->asks, (uint32_t)size);
     if (record == NULL)
         return false;
-    uint32_t flags = 0;
-    flags |= head->is_signed ? TUX_ASK_SIGNED : 0;
-    flags |= head->range.kind != TUX_RANGE_NONE ? TUX_ASK_PLAIN_RANGE : 0;
+    if ((flags & TUX_ASK_INTERNAL) == 0) {
+        flags |= head->is_signed ? TUX_ASK_SIGNED : 0;
+        flags |= head->range.kind != TUX_RANGE_NONE ? TUX_ASK_PLAIN_RANGE : 0;
+    }
     flags |= head->has_query ? TUX_ASK_HAS_QUERY : 0;
     flags |= head->chunked || head->content_length > 0 ? TUX_ASK_HAS_BODY : 0;
     flags |= head->expect_other ? TUX_ASK_EXPECT_OTHER : 0;
@@ -81,6 +83,7 @@ static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const st
                                       .flags = flags,
                                       .head_len = head->length,
                                       .n_fields = head->n_fields,
+                                      .root = root,
                                       .minor = head->minor,
                                       .peer_len = conn->peer_len,
                                       .method = head->method_name,
@@ -91,7 +94,7 @@ static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const st
     memcpy(record->peer, conn->peer, conn->peer_len);
     uint8_t *at = (uint8_t *)(record + 1);
     memcpy(at, head->fields, head->n_fields * sizeof(struct tux_head_field));
-    memcpy(at + head->n_fields * sizeof(struct tux_head_field), exchange->head, head->length);
+    memcpy(at + head->n_fields * sizeof(struct tux_head_field), bytes, head->length);
     tux_ring_commit(&engine->asks, (uint32_t)size);
     tux_ring_wake(&engine->asks);
     return true;
@@ -107,13 +110,23 @@ enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn)
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
     bool scanned = tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
                                  context, head) == TUX_DONE;
-    if (scanned && write_ask(engine, conn, head)) {
+    if (scanned && write_ask(engine, conn, head, exchange->head, 0, TUX_NO_ROUTE)) {
         tux_count(&engine->stats.asks, 1);
         return TUX_STEP_WAIT;
     }
     tux_count(&engine->stats.ring_full, 1);
     exchange->tier = 'e';
     return tux_answer_exchange(engine, conn, tux_answer_canned(engine, 503));
+}
+
+bool tux_ask_file(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, uint32_t root)
+{
+    if (!write_ask(engine, conn, &engine->head, bytes, TUX_ASK_INTERNAL, root)) {
+        tux_count(&engine->stats.ring_full, 1);
+        return false;
+    }
+    tux_count(&engine->stats.asks, 1);
+    return true;
 }
 
 /* -- replies ---------------------------------------------------------------------------------------------------- */
@@ -186,12 +199,19 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
 {
     const struct tux_reply_record *record = &view->record;
     struct tux_conn *conn = tux_conn_by_id(engine, record->id);
-    bool waits = conn != NULL && conn->state == TUX_CONN_WAIT && conn->exchange != NULL;
+    bool named = conn != NULL && tux_accel_waits(conn);
+    bool waits = named || (conn != NULL && conn->state == TUX_CONN_WAIT && conn->exchange != NULL);
     uint64_t asked_ms = waits ? conn->exchange->asked_ms : engine->now_ms;
     struct tux_plan *plan = sound ? plan_of(engine, view, asked_ms) : NULL;
     tux_count(&engine->stats.replies, 1);
     if (!waits) {
         tux_count(&engine->stats.stale_replies, 1);
+        if (plan != NULL)
+            tux_plan_unref(plan);
+        return;
+    }
+    if (named) {
+        tux_accel_reply(engine, conn, plan);
         if (plan != NULL)
             tux_plan_unref(plan);
         return;

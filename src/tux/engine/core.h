@@ -257,6 +257,9 @@ struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn
 void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn);
 /* The exchange is complete: look again or ask. Sets state WAIT, or answers 503 when the ring is full. */
 enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
+/* Ask about a file that a backend has named, by a request of its own, of which engine->head is the scan. root: where it is, or
+ * TUX_NO_ROUTE: where the site says. False: there is no room. */
+bool tux_ask_file(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, uint32_t root);
 bool tux_ask_check(struct tux_engine *engine, struct tux_plan *plan); /* by the helper thread; false: no memory */
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
 void tux_ask_replies(struct tux_engine *engine); /* take all replies */

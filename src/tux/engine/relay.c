@@ -245,6 +245,15 @@ void tux_relay_fail(struct tux_engine *engine, struct tux_conn *conn, uint16_t s
     touch(engine, conn);
 }
 
+void tux_relay_replace(struct tux_engine *engine, struct tux_conn *conn, const struct tux_backend *backend, void *peer)
+{
+    struct tux_relay *relay = relay_of(conn);
+    release(engine, conn, false);
+    relay->backend = backend;
+    relay->peer = peer;
+    touch(engine, conn);
+}
+
 void tux_relay_upgrade(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *fields, size_t fields_len)
 {
     struct tux_relay *relay = relay_of(conn);

@@ -95,6 +95,8 @@ void tux_relay_upgrade(struct tux_engine *engine, struct tux_conn *conn, const u
 /* Before the head: the next step of the chain is to answer. The backend is released. False: there is none, or the body
  * has been touched; then nothing happened. */
 bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn);
+/* Before the head: another backend answers; the one so far is released. */
+void tux_relay_replace(struct tux_engine *engine, struct tux_conn *conn, const struct tux_backend *backend, void *peer);
 /* There is room for the request's body (again). */
 void tux_relay_take_body(struct tux_engine *engine, struct tux_conn *conn);
 /* Bytes of the answer that may be given now. After 0, drained() says when there is room. */

@@ -34,6 +34,8 @@ struct tux_upstream_config {
     bool forwarded;                 /* add Forwarded, beside X-Forwarded-For and its like */
     uint8_t proxy_protocol;         /* begin each connection with a header of this version, which names the client: such a
                                        connection is used once. 0: none */
+    bool accel;                     /* X-Accel-Redirect in its answers is honoured */
+    int64_t sendfile_root;          /* number of the root below which X-Sendfile is; -1: it is not */
     uint32_t keepalive;             /* idle connections kept to each server; 0: none is used twice */
     uint32_t connections;           /* in use to each server at a time; 0: no bound */
     uint32_t queue;                 /* requests that wait for such a connection; over it: 503 */

@@ -56,6 +56,8 @@ void tux_upstream_defaults(struct tux_upstream_config *config)
 {
     *config = (struct tux_upstream_config){
         .upgrade = true,
+        .accel = true,
+        .sendfile_root = -1,
         .keepalive = 64,
         .queue = 1024,
         .retries = 1,
@@ -161,6 +163,8 @@ static struct tux_upgroup *new_group(const struct tux_upstream_config *config)
     group->timer.kind = TUX_TIMER_UPSTREAM_QUEUE;
     group->rules.underscores = config->underscores;
     group->rules.upgrade = config->upgrade;
+    group->accel.redirect = config->accel;
+    group->accel.sendfile_root = config->sendfile_root < 0 ? TUX_NO_ROUTE : (uint32_t)config->sendfile_root;
     group->rules.forwarded = config->forwarded;
     group->host_of_server = config->host != NULL && config->host[0] == 0;
     if (config->host != NULL) {
@@ -181,7 +185,7 @@ static struct tux_upgroup *new_group(const struct tux_upstream_config *config)
 
 int tux_engine_upstream(struct tux_engine *engine, const struct tux_upstream_config *config)
 {
-    if (!is_sound(config))
+    if (!is_sound(config) || config->sendfile_root >= (int64_t)engine->config.n_roots)
         return -EINVAL;
     if (engine->upstreams == NULL) {
         if ((engine->upstreams = calloc(1, sizeof *engine->upstreams)) == NULL)

@@ -167,8 +167,25 @@ static bool inform(struct tux_engine *engine, struct tux_upconn *up, uint8_t *bu
     return up->call == call;
 }
 
+/* A head that names a file. Its connection is not needed any more, unless the file does not count. */
+static void answer_with_file(struct tux_engine *engine, struct tux_upconn *up, const struct tux_relay_head *head, bool surplus)
+{
+    struct tux_conn *conn = up->call->conn;
+    const struct tux_accel_rules *rules = &up->group->accel;
+    bool over = up->framing == TUX_FRAMING_NONE || (up->framing == TUX_FRAMING_LENGTH && up->left == 0);
+    if (over && tux_accel_applies(rules, head->fields, head->fields_len)) {
+        bool reusable = is_reusable(up, surplus);
+        tux_upconn_detach(engine, up);
+        if (reusable)
+            tux_uppool_put(engine, up);
+        else
+            tux_upconn_close(engine, up);
+    }
+    tux_accel_answer(engine, conn, rules, head);
+}
+
 /* The final head. */
-static bool answer(struct tux_engine *engine, struct tux_upconn *up, uint8_t *buf)
+static bool answer(struct tux_engine *engine, struct tux_upconn *up, uint8_t *buf, bool surplus)
 {
     const struct tux_response *response = &engine->upstreams->response;
     struct tux_upcall *call = up->call;
@@ -189,8 +206,12 @@ static bool answer(struct tux_engine *engine, struct tux_upconn *up, uint8_t *bu
     tux_upserver_worked(up->server);
     if (response->framing == TUX_FRAMING_LENGTH || (response->framing == TUX_FRAMING_NONE && response->has_length))
         head.length = (int64_t)response->content_length;
+    uint32_t named = response->seen & (1u << TUX_RESPONSE_X_ACCEL_REDIRECT | 1u << TUX_RESPONSE_X_SENDFILE);
     head.fields = fields_of(buf, response, &head.fields_len);
-    tux_relay_answer(engine, call->conn, &head);
+    if (named == 0)
+        tux_relay_answer(engine, call->conn, &head);
+    else
+        answer_with_file(engine, up, &head, surplus);
     return up->call == call;
 }
 
@@ -210,7 +231,7 @@ bool tux_upconn_feed(struct tux_engine *engine, struct tux_upconn *up, uint8_t *
             return true;
         }
         size_t head_len = response->length;
-        if (!(response->status < 200 ? inform(engine, up, buf) : answer(engine, up, buf)))
+        if (!(response->status < 200 ? inform(engine, up, buf) : answer(engine, up, buf, len > head_len)))
             return false;
         buf += head_len;
         len -= head_len;

@@ -5,6 +5,7 @@
 #ifndef TUX_UPSTREAMS_H
 #define TUX_UPSTREAMS_H
 
+#include "accel.h"
 #include "chunked.h"
 #include "core.h"
 #include "forward.h"
@@ -35,6 +36,7 @@ struct tux_upserver {
 struct tux_upgroup {
     struct tux_upstream_config config; /* servers and host in it are not used */
     struct tux_forward_rules rules;
+    struct tux_accel_rules accel;
     bool host_of_server;
     bool wanted; /* a connection may have become free: look at the queue in this turn */
     struct tux_upserver *servers;

@@ -21,6 +21,7 @@
 #define TUX_ASK_HAS_QUERY 4u
 #define TUX_ASK_HAS_BODY 8u
 #define TUX_ASK_EXPECT_OTHER 16u
+#define TUX_ASK_INTERNAL 32u /* a backend wants the file to be sent, not a client */
 
 /* An ask: this, then n_fields of struct tux_head_field, then head_len bytes of the head that all spans point into. */
 struct tux_ask_record {
@@ -29,6 +30,7 @@ struct tux_ask_record {
     uint32_t flags;
     uint32_t head_len;
     uint32_t n_fields;
+    uint32_t root; /* INTERNAL: the file is below this one; TUX_NO_ROUTE: where the site says */
     uint8_t minor;
     uint8_t peer_len;
     char peer[TUX_MAX_PEER_BYTES];

@@ -28,6 +28,8 @@ class Asked(Request, Protocol):
 
     @property
     def id(self) -> int: ...
+    @property
+    def root(self) -> int | None: ...
 
 
 class AskPort(Protocol):
@@ -87,6 +89,14 @@ class Planner:
             StaticPlanner(rule, roots, own=own, notices=self._notices, **more) if isinstance(rule, StaticRule) else rule
             for rule in rules
         ]
+        self._sendfile: dict[int, StaticPlanner] = {}
+        """By root: for files that backends name by their paths in the file system."""
+
+        def make_sendfile(root: int) -> StaticPlanner:
+            rule = StaticRule(root=root, index=(), precompressed=False)
+            return StaticPlanner(rule, roots, own=own, notices=self._notices, **more)
+
+        self._make_sendfile = make_sendfile
         self._alive = True
 
     def run(self, stop_fd: int) -> None:
@@ -116,17 +126,18 @@ class Planner:
             served += 1
         return served
 
-    def decide(self, request: Request) -> Plan:
-        """The plan for a request. Never raises an exception of a plan's making: the answer to a bug is 500."""
+    def decide(self, request: Request, root: int | None = None) -> Plan:
+        """The plan for a request. root: see `tux._engine.Ask`. Never raises an exception of a plan's making: the answer
+        to a bug is 500."""
         view = View(request, self._covered, self._clock)
         try:
-            return self._plan(view)
+            return self._plan(view, root)
         except Exception as error:  # noqa: BLE001 (the planner outlives every request)
             self._report(error)
             view.forget()
             return error_plan(view, 500)
 
-    def _plan(self, view: View) -> Plan:
+    def _plan(self, view: View, root: int | None) -> Plan:
         if view.path == "*":
             return method_plan(view) if view.method == "OPTIONS" else error_plan(view, 400)
         if view.method == "CONNECT":  # its target is no path
@@ -135,16 +146,20 @@ class Planner:
             path = decode_path(view.path)
         except TargetError as error:
             return error_plan(view, error.status)
+        if root is not None and root >= 0:
+            if root not in self._sendfile:
+                self._sendfile[root] = self._make_sendfile(root)
+            return self._sendfile[root].plan(view, path)
         number = self._table.match(view.host, path)
         if number < 0:
             return error_plan(view, 404)
         route = self._routes[number]
         if isinstance(route, StaticPlanner):
-            return route.plan(view, path)
+            return route.plan(view, path, inside=root is not None)
         return error_plan(view, 404 if isinstance(route, NotFoundRule) else 403)
 
     def _serve(self, ask: Asked) -> None:
-        plan = self.decide(ask)
+        plan = self.decide(ask, ask.root)
         try:
             self._alive = self._port.reply(
                 ask.id,

@@ -62,6 +62,8 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
     cache_control: tuple[CacheRule, ...] = ()
     headers: tuple[HeaderRule, ...] = ()
+    internal: bool = False
+    """Not for clients: only for what backends answer with X-Accel-Redirect."""
     falls_through: bool = False
     """Something else is tried for what is not there: the plan is then `TUX_PLAN_NEXT` and not 404."""
 

@@ -84,6 +84,7 @@ class StaticPlanner:
         self._dotfiles = rule.dotfiles
         self._precompressed = rule.precompressed
         self._falls_through = rule.falls_through
+        self._internal = rule.internal
         self._shapes = Shapes(rule)
         self._roots = roots
         self._own = own
@@ -93,9 +94,12 @@ class StaticPlanner:
         self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, rule.index), default=0) - _MAX_SUFFIX_BYTES
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
-    def plan(self, view: View, path: bytes) -> Plan:
-        """The answer to a request for `path`, the decoded and normalised path of its target."""
+    def plan(self, view: View, path: bytes, *, inside: bool = False) -> Plan:
+        """The answer to a request for `path`, the decoded and normalised path of its target. inside: it is a backend
+        that wants the file to be sent."""
         view.publish = True  # which statuses the kernel tier takes, the engine knows
+        if self._internal and not inside:
+            return self._absent(view)
         if view.expect_other:
             return error_plan(view, 417)
         if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):

@@ -35,6 +35,7 @@ class Ask:
     expect_other: bool = False
     peer: str = "192.0.2.1"
     id: int = 1
+    root: int | None = None
 
     @property
     def path(self) -> str:

@@ -40,6 +40,13 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     forward: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
     tries: Annotated[tuple[schema.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
+    internal: Annotated[
+        bool,
+        Doc(
+            """Not for clients: the files are sent only when an application or a forwarded server answers with
+            `X-Accel-Redirect: PATH`, for those it lets have them."""
+        ),
+    ] = False
     index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
     dotfiles: Annotated[schema.Dotfiles | None, Doc("In place of the site's.")] = None
@@ -98,6 +105,8 @@ def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
         for key in ("index", "precompressed", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
+        if route.internal:
+            yield Problem((*place, "internal"), "is about files, but this route has none: it has no root")
     yield from check_tries(route, place)
     yield from check_shared(route.index or (), route.cache_control, route.headers, place)
 
@@ -119,6 +128,7 @@ def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) 
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
+        internal=route.internal,
         falls_through=steps[-1] != "static",
     )
 
