@@ -140,6 +140,19 @@ def test_environ_of_odd_requests(plain: tux.Server) -> None:
     assert "HTTP_PROXY" not in found
 
 
+def test_environ_behind_proxies_and_by_a_unix_socket(site: Path) -> None:
+    options = {"app": "plain", "app_dir": SITES, "app_interface": "wsgi"}
+    with tux.Server(**options, args=["--trusted", "127.0.0.1"]) as server:  # type: ignore[arg-type]
+        found = environ(asking(server)("GET", "/environ", x_forwarded_for="192.0.2.1", x_forwarded_proto="https"))
+        assert (found["REMOTE_ADDR"], found["wsgi.url_scheme"]) == ("192.0.2.1", "https")
+        assert found["HTTPS"] == "on"
+    socket_path = site / "wsgi.sock"
+    with tux.Server(**options, listen=f"unix:{socket_path}") as server, Connection(server) as client:  # type: ignore[arg-type]
+        found = environ(client.ask("/environ", x_forwarded_for="192.0.2.1", x_forwarded_proto="https"))
+        assert (found["REMOTE_ADDR"], found["REMOTE_PORT"], found["wsgi.url_scheme"]) == ("", "", "http")
+        assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("localhost", "80")
+
+
 def test_chunked_body_that_is_short_has_a_length(plain: tux.Server) -> None:
     found = environ(asking(plain)("POST", "/environ", b"abcde", chunked=True))
     assert "HTTP_TRANSFER_ENCODING" not in found
