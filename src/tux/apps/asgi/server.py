@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import importlib
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
 
@@ -221,7 +220,7 @@ class Server:
         if key in self._exchanges:
             self._lingering.add(self._exchanges[key])
         self._exchanges[key] = exchange
-        exchange.task = _start(exchange.run(), self.loop)
+        exchange.task = asyncio.Task(exchange.run(), loop=self.loop)
 
     def _refuse(self, request: Request, error: HandshakeError) -> None:
         body = error.reason.encode()
@@ -265,15 +264,3 @@ class Server:
 
 def _where(request: Request) -> str:
     return quoted(request.path.decode("latin-1"))
-
-
-if sys.version_info >= (3, 12):
-
-    def _start(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-        """It runs at once, up to where it waits."""
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _start(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop)

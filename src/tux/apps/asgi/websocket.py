@@ -61,6 +61,8 @@ class WebSocketExchange:
         self._messages: deque[Message] = deque([{"type": "websocket.connect"}])
         self._backlog = 0
         """Bytes of them."""
+        self._is_paused = False
+        """There may be more frames to be read, when the application has taken messages."""
         self._uncredited = 0
         """Bytes from the client that it does not know to be taken."""
         self._end: Message | None = None
@@ -89,20 +91,23 @@ class WebSocketExchange:
     async def run(self) -> None:
         """Call the application, and end what it has not ended."""
         try:
-            result: object = await self._server.application(self._scope, self.receive, self.send)
+            await self._call()
+            # The task lasts until the client has answered the close frame, so that a drain waits for it.
+            while self._state is _State.CLOSING:
+                await wait(self._server.loop, self._readers)
+        finally:
+            self._cancel_timers()
+            self._server.ended(self)
+
+    async def _call(self) -> None:
+        try:
+            result = await self._server.application(self._scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the client gets an end and the log a line)
             self._fail(error)
         else:
             if result is not None:
                 self._server.complain(self._request, f"returned {type(result).__name__}; expected None")
             self._abandon()
-        # The task lasts until the client has answered the close frame, so that a drain waits for it.
-        try:
-            while self._state is _State.CLOSING:
-                await wait(self._server.loop, self._readers)
-        finally:
-            self._cancel_timers()
-            self._server.ended(self)
 
     async def receive(self) -> Message:
         while True:
@@ -110,7 +115,7 @@ class WebSocketExchange:
                 message = self._messages.popleft()
                 if message["type"] == "websocket.receive":
                     self._backlog -= _size(message)
-                    if self._backlog < BACKLOG_BYTES:
+                    if self._is_paused and self._backlog < BACKLOG_BYTES:
                         self._pump()
                 return message
             if self._end is not None:
@@ -202,6 +207,8 @@ class WebSocketExchange:
             self.on_body(self._request.body, end=False)
         if options.ws_ping_interval:
             self._set_ping_timer(options.ws_ping_interval)
+        if self._eof:  # since before it was accepted
+            self._pump()
         if self._server.is_draining:
             self.on_drain()
 
@@ -287,7 +294,7 @@ class WebSocketExchange:
             return
         if self._state is _State.OPEN:
             self._close(ws_frames.NORMAL, "")
-        elif self._state in {_State.CONNECTING, _State.DENYING}:
+        elif self._state is _State.CONNECTING or self._state is _State.DENYING:
             self._server.complain(self._request, "returned without an answer to the handshake")
             self._abort_or_refuse(500, b"Internal Server Error")
 
@@ -317,7 +324,10 @@ class WebSocketExchange:
             return
         before = len(self._messages)
         try:
-            while self._backlog < BACKLOG_BYTES and self._state in {_State.OPEN, _State.CLOSING}:
+            while self._state is _State.OPEN or self._state is _State.CLOSING:
+                self._is_paused = self._backlog >= BACKLOG_BYTES
+                if self._is_paused:
+                    break
                 received = frames.take()
                 if received is None:
                     self._credit()

@@ -323,6 +323,23 @@ def test_a_client_that_leaves_without_a_word(serve: Serve, hard: bool) -> None:
         answer.done()
 
 
+def test_a_client_that_has_ended_before_the_handshake_is_answered(serve: Serve) -> None:
+    go = threading.Event()
+    app = App(then=listen)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        while not go.is_set():
+            await asyncio.sleep(0.001)
+        await app(scope, receive, send)
+
+    server = serve(slow, lifespan="off")
+    answer = connect(server)
+    server.port.hang_up(answer, hard=False)
+    go.set()
+    assert app.until(2)[1]["code"] == 1006
+    answer.done()
+
+
 def test_the_end_is_told_again_and_again(serve: Serve) -> None:
     async def insist(receive: Receive, send: Send) -> None:
         for _ in range(3):
