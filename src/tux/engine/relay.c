@@ -371,6 +371,10 @@ static enum tux_step pump(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_exchange *exchange = conn->exchange;
     struct tux_relay *relay = exchange->relay;
+    /* Of chunks, what follows the last of them may be the next head's, which bounds what can be put aside. */
+    bool pure = relay->tunnel || !exchange->chunked;
+    uint8_t *buf = pure ? engine->copy : engine->recv;
+    size_t most = pure ? TUX_COPY_BYTES : TUX_RECV_BYTES;
     for (unsigned i = 0; i < ROUNDS && !relay->body_end && relay->backend != NULL; i++) {
         size_t room = relay->backend->room(engine, conn);
         if (room == 0 || relay->backend == NULL)
@@ -382,8 +386,8 @@ static enum tux_step pump(struct tux_engine *engine, struct tux_conn *conn)
                 flush(engine, conn, NULL, 0);
             }
         }
-        if (room > TUX_RECV_BYTES)
-            room = TUX_RECV_BYTES;
+        if (room > most)
+            room = most;
         enum tux_outcome outcome;
         if (conn->held_len > 0) {
             size_t len = conn->held_len < room ? conn->held_len : room;
@@ -397,7 +401,7 @@ static enum tux_step pump(struct tux_engine *engine, struct tux_conn *conn)
             size_t want = room;
             if (!exchange->chunked && !relay->tunnel && exchange->body_left < want)
                 want = (size_t)exchange->body_left;
-            ssize_t n = tux_conn_receive(conn, engine->recv, want, 0);
+            ssize_t n = tux_conn_receive(conn, buf, want, 0);
             if (n == -1)
                 return TUX_STEP_WAIT;
             if (n == 0 && relay->tunnel) {
@@ -408,10 +412,9 @@ static enum tux_step pump(struct tux_engine *engine, struct tux_conn *conn)
             if (n <= 0)
                 return TUX_STEP_CLOSE;
             conn->readable = conn->readable || (size_t)n == want;
-            /* The backend may read into engine->recv itself: what it does not get is put aside first. */
-            size_t used = pass(engine, conn, engine->recv, (size_t)n, &outcome);
+            size_t used = pass(engine, conn, buf, (size_t)n, &outcome);
             if (outcome != TUX_MALFORMED && used < (size_t)n &&
-                !tux_conn_hold(engine, conn, engine->recv + used, (size_t)n - used, 0))
+                !tux_conn_hold(engine, conn, buf + used, (size_t)n - used, 0))
                 return TUX_STEP_CLOSE;
         }
         if (outcome == TUX_MALFORMED) {
