@@ -79,6 +79,11 @@ async def app(scope, receive, send):
         LEAK.append(b"x" * 2_000_000)
         await start()
         await body(str(os.getpid()).encode())
+    elif path == "/umask":
+        mask = os.umask(0)
+        os.umask(mask)
+        await start()
+        await body(str(mask).encode())
     elif path == "/abort":
         await start((b"content-length", b"100"))
         await body(b"begun", True)
@@ -231,6 +236,15 @@ def test_an_answer_that_was_begun_is_cut(start: Start) -> None:
         connection.ask("/abort")
     with Connection(server) as connection:
         assert connection.ask("/").status == 200  # by the next process
+
+
+def test_files_of_an_application_are_for_others_to_read(start: Start) -> None:
+    """As the umask says that the server was started with."""
+    mask = os.umask(0)
+    os.umask(mask)
+    server = start()
+    with Connection(server) as connection:
+        assert int(connection.ask("/umask").body) == mask
 
 
 class Load:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import logging
 import os
@@ -34,7 +35,9 @@ def main(seat: AppSeat, *, account: Account) -> int:
     options = seat.options
     close_all_but({seat.control.fileno(), seat.epoll_fd})
     privileges.raise_descriptor_limit()
+    mask = os.umask(0o077)
     privileges.become(account)
+    os.umask(mask)  # unlike a worker it may write files, for others to read
     if not privileges.die_with_parent(seat.supervisor):
         return 0
     port = Port(seat.epoll_fd, seat.control)
@@ -50,6 +53,7 @@ def main(seat: AppSeat, *, account: Account) -> int:
         os.chdir(options.dir)
         loaded = load(options.module, app_dir=options.dir, factory=options.factory, interface=options.interface)
         serve = _interface(loaded.interface)
+        gc.freeze()  # what was loaded stays: no collection needs to look at it
         requests = options.max_requests and options.max_requests + random.randint(0, options.max_requests_jitter)
         port.limits(requests, options.max_memory, functools.partial(_say, seat.control, control.RETIRE))
         serve(port, loaded.application, options, ready=functools.partial(_say, seat.control, control.READY))
