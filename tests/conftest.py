@@ -40,7 +40,7 @@ def pytest_report_header() -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what exercises the extension: everything in these folders, unless it is marked ``slow``."""
-    folders = [Path(__file__).parent / name for name in ("corpus", "e2e", "unit/planner", "unit/daemon")]
+    folders = [Path(__file__).parent / name for name in ("corpus", "e2e", "unit/apps", "unit/planner", "unit/daemon")]
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("slow"):
             item.add_marker("sanitize")
