@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import http.client
 import json
@@ -19,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import tux
 from tests.corpus.reader import PATIENCE
-from tests.e2e.client import address_of, put, stop, until
+from tests.e2e.client import Client, address_of, put, stop, until
 from tux.errors import StartError
 
 STARLETTE = """
@@ -89,6 +90,10 @@ async def events(request):
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
+async def fail(request):
+    raise ZeroDivisionError("by what?")
+
+
 async def slow(request):
     (HERE / "slow").touch()
     await asyncio.sleep(0.5)
@@ -122,7 +127,7 @@ app = Starlette(
     routes=[
         Route("/hello/{name}", hello), Route("/pid", pid), Route("/upload", upload, methods=["POST"]),
         Route("/length", length, methods=["POST"]), Route("/large", large), Route("/file", file),
-        Route("/later", later), Route("/events", events), Route("/slow", slow),
+        Route("/later", later), Route("/events", events), Route("/slow", slow), Route("/fail", fail),
         WebSocketRoute("/ws", socket), WebSocketRoute("/denied", denied),
     ],
     lifespan=lifespan,
@@ -153,6 +158,20 @@ async def hello(name):
 async def socket():
     while True:
         await websocket.send(await websocket.receive())
+"""
+
+SCOPE = """
+async def app(scope, receive, send):
+    told = repr({name: scope[name] for name in (
+        "type", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "client", "server",
+        "headers",
+    ) if name in scope}).encode()
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": told})
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": told})
 """
 
 DJANGO = """
@@ -191,6 +210,7 @@ def folder(site: Path) -> Path:
     """A folder with applications, which may write there, and files."""
     folder = site / "apps"
     put(folder / "star.py", STARLETTE)
+    put(folder / "scop.py", SCOPE)
     put(folder / "qua.py", QUART)
     put(folder / "djan.py", DJANGO)
     put(folder / "large.bin", os.urandom(3_000_000))
@@ -356,6 +376,17 @@ def test_a_lifespan_that_fails(folder: Path) -> None:
     assert "ConnectionError: no database" in text or "could not start" in text
 
 
+def test_errors_of_the_application_are_in_the_error_log(folder: Path) -> None:
+    with tux.Server(app="star:app", app_dir=folder) as server:
+        assert ask(server, "/fail")[0].status == 500
+        assert ask(server, "/hello/you")[1] == b"Hello you"
+        assert server.stop() == 0
+        said = server.stderr_text()
+    assert "tux: error: app app: GET /fail: the application failed\nTraceback" in said
+    assert "asgi/http.py" not in said
+    assert "ZeroDivisionError: by what?" in said
+
+
 def test_a_message_over_the_limit(folder: Path) -> None:
     with serving(folder, "star:app", ws_max_size=1000) as server, websocket(server) as client:
         client.send("x" * 1001)
@@ -363,6 +394,43 @@ def test_a_message_over_the_limit(folder: Path) -> None:
             client.recv(PATIENCE)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
+
+
+# The scope
+
+
+def test_the_scope_behind_a_trusted_proxy(folder: Path) -> None:
+    with tux.Server(app="scop:app", app_dir=folder, args=["--trusted", "127.0.0.1"]) as server:
+        fields = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        scope = ast.literal_eval(ask(server, "/caf%C3%A9%2Fb?q=%41", **fields)[1].decode())
+        assert (scope["client"][0], scope["scheme"]) == ("203.0.113.7", "https")
+        assert (scope["path"], scope["raw_path"]) == ("/caf\u00e9/b", b"/caf%C3%A9%2Fb")
+        assert (scope["query_string"], scope["method"], scope["http_version"]) == (b"q=%41", "GET", "1.1")
+        assert tuple(scope["server"]) == address(server)
+        with websocket(server, additional_headers=fields) as client:
+            scope = ast.literal_eval(bytes(client.recv(PATIENCE)).decode())  # type: ignore[arg-type]
+        assert (scope["type"], scope["scheme"], scope["client"][0]) == ("websocket", "wss", "203.0.113.7")
+        stop(server)
+
+
+def test_the_scope_of_who_is_not_trusted(folder: Path) -> None:
+    with serving(folder, "scop:app", root_path="/shop") as server:
+        fields = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        scope = ast.literal_eval(ask(server, "/a", **fields)[1].decode())
+        assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
+        assert (scope["root_path"], scope["path"]) == ("/shop", "/shop/a")
+
+
+def test_the_scope_by_a_unix_socket(folder: Path) -> None:
+    path = folder / "asgi.sock"
+    with tux.Server(app="scop:app", app_dir=folder, listen=f"unix:{path}") as server, Client(server) as client:
+        client.sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        received = b""
+        while data := client.sock.recv(65536):
+            received += data
+        scope = ast.literal_eval(received.partition(b"\r\n\r\n")[2].decode())
+        assert (scope["client"], scope["http_version"]) == (None, "1.0")
+        assert scope["server"][1] is None
 
 
 # Others

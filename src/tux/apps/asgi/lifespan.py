@@ -10,7 +10,6 @@ from typing import Any, Final
 from tux.apps.asgi.scope import LIFESPAN_VERSION, VERSION, Application, Message
 from tux.apps.load import LoadError
 from tux.config.app import Lifespan as Mode
-from tux.errors import quoted
 
 logger = logging.getLogger("tux.app")
 
@@ -44,13 +43,13 @@ class Lifespan:
         except Exception as error:
             self._task = None
             if self._mode == "auto" and not isinstance(error, LifespanError):
-                logger.debug("application %s knows no lifespan: %r", self._name, error)
+                logger.debug("app %s: it knows no lifespan: %r", self._name, error)
                 return
             raise self._failed(error) from error
         if answer is None:  # it returned without a word
             self._task = None
             if self._mode == "on":
-                raise LoadError(f"application {quoted(self._name)}: its lifespan ended before its start was complete")
+                raise LoadError("its lifespan ended before its start was complete")
 
     async def shutdown(self) -> None:
         """Tell the application that all requests have ended, and wait until it has tidied up. Errors go to the log."""
@@ -61,9 +60,9 @@ class Lifespan:
             await self._task
         except Exception as error:
             if isinstance(error, LifespanError):
-                logger.error("application %s: its shutdown failed: %s", self._name, error)
+                logger.error("app %s: its shutdown failed: %s", self._name, error)
             else:
-                logger.exception("application %s: its shutdown failed", self._name)
+                logger.exception("app %s: its shutdown failed", self._name)
 
     async def _ask(self, event: str) -> Message | None:
         """Its answer; None: it returned without one. Whatever it raises instead is raised here."""
@@ -102,7 +101,7 @@ class Lifespan:
             self._answer.set_result(message)
 
     def _failed(self, error: Exception) -> LoadError:
-        what = f"application {quoted(self._name)}: its start failed"
+        what = "its start failed"
         if isinstance(error, LifespanError):
             text = str(error).strip()
             last = text.rpartition("\n")[2]

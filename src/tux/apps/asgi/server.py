@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import importlib
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
 
@@ -20,10 +21,11 @@ from tux.apps.asgi.lifespan import Lifespan
 from tux.apps.asgi.scope import Application, Scopes
 from tux.apps.options import AppOptions
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Port, Request
-from tux.errors import quoted
 
 logger = logging.getLogger("tux.app")
 
+_OURS: Final = os.path.dirname(__file__)
+"""Frames of files in here say nothing to the application's author."""
 EVENTS_PER_TURN: Final = 256
 """Events that are taken before the tasks get their turn; the rest follows after them."""
 CANCEL_SECONDS: Final = 2.0
@@ -134,7 +136,7 @@ class Server:
     async def _end_all(self) -> None:
         self.is_ending = True
         left = [*self._exchanges.values(), *self._lingering]
-        logger.warning("application %s: %d requests did not end within their grace", self.options.name, len(left))
+        logger.warning("app %s: %d requests did not end within their grace", self.options.name, len(left))
         for exchange in left:
             exchange.task.cancel()
         await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
@@ -253,14 +255,15 @@ class Server:
 
     def report(self, request: Request, error: BaseException) -> None:
         """The application failed."""
-        logger.error(
-            "application %s failed at %s %s", self.options.name, request.method, _where(request), exc_info=error
-        )
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            trace = trace.tb_next
+        self._log(request, "the application failed", (type(error), error, trace))
 
     def complain(self, request: Request, what: str) -> None:
         """The application does not keep to the specification."""
-        logger.error("application %s %s, at %s %s", self.options.name, what, request.method, _where(request))
+        self._log(request, f"the application {what}", None)
 
-
-def _where(request: Request) -> str:
-    return quoted(request.path.decode("latin-1"))
+    def _log(self, request: Request, what: str, error: Any) -> None:
+        target = request.target.decode("ascii", "backslashreplace")
+        logger.error("app %s: %s %s: %s", self.options.name, request.method, target, what, exc_info=error)

@@ -107,19 +107,19 @@ def test_the_application_says_that_it_failed(serve: Serve, mode: str) -> None:
     """Starlette's message is a whole traceback."""
     trace = 'Traceback (most recent call last):\n  File "shop.py", line 3\nConnectionError: no database\n'
     error = failed(serve(App({"type": "lifespan.startup.failed", "message": trace}), lifespan=mode))
-    assert error.message == 'application "shop": its start failed: ConnectionError: no database'
+    assert error.message == "its start failed: ConnectionError: no database"
     assert error.trace == trace
 
 
 @pytest.mark.parametrize(("message", "text"), [({"message": "no database"}, ": no database"), ({}, "")])
 def test_the_application_says_that_it_failed_in_a_word(serve: Serve, message: dict[str, Any], text: str) -> None:
     error = failed(serve(App({"type": "lifespan.startup.failed", **message})))
-    assert (error.message, error.trace) == (f'application "shop": its start failed{text}', "")
+    assert (error.message, error.trace) == (f"its start failed{text}", "")
 
 
 def test_an_exception_at_the_start_with_on(serve: Serve) -> None:
     error = failed(serve(App(ValueError("no lifespan here")), lifespan="on"))
-    assert error.message == 'application "shop": its start failed: ValueError: no lifespan here'
+    assert error.message == "its start failed: ValueError: no lifespan here"
     assert "Traceback" in error.trace
     assert "raise answer" in error.trace
 

@@ -433,7 +433,7 @@ def test_an_application_that_fails(serve: Serve, caplog: pytest.LogCaptureFixtur
     assert frames_of(answer) == [(0x88, b"\x03\xf3")]
     server.port.hang_up(answer)
     server.end()
-    assert "application shop failed" in caplog.text
+    assert "the application failed" in caplog.text
 
 
 @pytest.mark.parametrize("answers", [True, False])
