@@ -16,7 +16,7 @@ struct play {
     bool ended, limited; /* the body; it is taken in pieces */
 };
 
-static _Atomic int releases, completes, plays, half_closes;
+static _Atomic int releases, completes, plays, half_closes, bodies;
 
 static struct play *play_of(struct tux_conn *conn)
 {
@@ -161,6 +161,7 @@ static size_t room(struct tux_engine *engine, struct tux_conn *conn)
 static void body(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *data, size_t len, bool end)
 {
     struct play *play = play_of(conn);
+    bodies++;
     if (strcmp(play->path, "/upgrade") == 0) {
         tux_relay_data(engine, conn, data, len);
         if (end)
@@ -227,12 +228,13 @@ struct stage {
 
 static void open_stage(struct stage *stage, uint64_t stall_ms, kit_decide *decide)
 {
-    releases = completes = plays = half_closes = 0;
+    releases = completes = plays = half_closes = bodies = 0;
     kit_prepare(&stage->kit);
     stage->routes = routes_of();
     stage->kit.config.routes = stage->routes;
     stage->kit.config.limits.body_bytes = 2000000;
     stage->kit.config.limits.drain_bytes = 1000;
+    stage->kit.config.limits.held_bytes = 2 * 1024 * 1024;
     if (decide != NULL)
         stage->kit.decide = decide;
     if (stall_ms > 0)
@@ -398,6 +400,52 @@ static void test_large(void)
         client_drop(&s.client, s.client.len > 16 ? s.client.len - 16 : 0);
     }
     CHECK(last && got + s.client.len > sizeof stuff);
+    close_stage(&s);
+}
+
+/* Many clients that take nothing: together they hold what they may and no more, and each answer comes whole in the end. */
+static void test_many_slow(void)
+{
+    enum { CLIENTS = 12 };
+    static struct stage s;
+    static struct client clients[CLIENTS];
+    static struct answer answer;
+    open_stage(&s, 0, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        client_connect_with(&clients[i], &s.kit, 4096);
+        client_get(&clients[i], "/large");
+        CHECK(kit_becomes(&s.kit, "relayed", 1u + (unsigned)i));
+    }
+    CHECK(kit_rests(&s.kit) && kit_stat(&s.kit, "held") <= s.kit.config.limits.held_bytes);
+    client_get(&s.client, "/length");
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    for (int i = 0; i < CLIENTS; i++) {
+        client_read(&clients[i], &answer);
+        CHECK(answer.whole && answer.received == sizeof stuff && answer.sum == body_sum(stuff, sizeof stuff, 0));
+        client_close(&clients[i]);
+    }
+    CHECK(kit_becomes(&s.kit, "held", 0));
+    close_stage(&s);
+}
+
+/* Chunks of one byte each: the backend is not called, nor anything sent, for each of them. */
+static void test_tiny_chunks(void)
+{
+    static struct stage s;
+    static char request[16384];
+    char want[64];
+    open_stage(&s, 0, NULL);
+    int len = snprintf(request, sizeof request, "POST /echo HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n");
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < 2000; i++) {
+        len += snprintf(request + len, sizeof request - (size_t)len, "1\r\n%c\r\n", (char)('a' + i % 26));
+        sum += body_sum((const uint8_t *)&request[len - 3], 1, i);
+    }
+    snprintf(request + len, sizeof request - (size_t)len, "0\r\n\r\n");
+    snprintf(want, sizeof want, "2000 %llu\n", (unsigned long long)sum);
+    MUST(client_say(&s.client, request));
+    CHECK_ANSWER(&s.client, 200, want);
+    CHECK(bodies <= 20); /* one for each piece that the network made of it */
     close_stage(&s);
 }
 
@@ -572,6 +620,8 @@ int main(void)
     test_chunked_text();
     test_bodies();
     test_large();
+    test_many_slow();
+    test_tiny_chunks();
     test_broken();
     test_tunnel();
     test_misuse();

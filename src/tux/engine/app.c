@@ -373,8 +373,10 @@ static void release(struct tux_engine *engine, struct tux_conn *conn, bool compl
     if (request->link == NULL) {
         dequeue(engine, request);
     } else {
-        if (!complete && !request->over && !request->link->dead)
+        if (!complete && !request->over && !request->link->dead) {
+            request->over = true; /* should the link end over this, no other process gets it */
             tux_applink_say(engine, request->link, request, TUX_APP_GONE, TUX_APP_HARD, 0);
+        }
         tux_applink_remove(request->link, request);
         engine->apps->dispatch = true;
     }

@@ -26,9 +26,37 @@ void tux_applink_wake(struct tux_applink *link)
     }
 }
 
-bool tux_applink_await(struct tux_applink *link, uint32_t size)
+static void want_no_room(struct tux_applink *link, struct tux_apprequest *request)
+{
+    if (!request->waits_for_room)
+        return;
+    request->waits_for_room = false;
+    if (request->next != NULL)
+        request->next->prev = request->prev;
+    if (request->prev != NULL)
+        request->prev->next = request->next;
+    else
+        link->want_room = request->next;
+    request->next = request->prev = NULL;
+}
+
+/* Those that wait for room look again. */
+static void offer_room(struct tux_engine *engine, struct tux_applink *link)
+{
+    while (link->want_room != NULL) { /* ends: each is taken out, and comes back only when the connection runs */
+        struct tux_apprequest *request = link->want_room;
+        want_no_room(link, request);
+        tux_relay_take_body(engine, request->conn);
+    }
+}
+
+/* Have the process say when there is room for a record of `size`; false: there is now. Then it will say nothing, also to
+ * those that have waited for longer: they are told here. */
+static bool await(struct tux_engine *engine, struct tux_applink *link, uint32_t size)
 {
     link->awaits = tux_ring_writer_sleep(&link->requests, size);
+    if (!link->awaits)
+        offer_room(engine, link);
     return link->awaits;
 }
 
@@ -44,7 +72,7 @@ static bool put(struct tux_applink *link, const struct tux_app_record *record)
 }
 
 /* Write what waits; true: nothing waits any more. */
-static bool put_pending(struct tux_applink *link)
+static bool put_pending(struct tux_engine *engine, struct tux_applink *link)
 {
     do { /* ends: each round either writes something or waits */
         while (link->pending != NULL && put(link, &link->pending->record)) {
@@ -56,7 +84,7 @@ static bool put_pending(struct tux_applink *link)
             link->pending_tail = &link->pending;
             return true;
         }
-    } while (!tux_applink_await(link, sizeof(struct tux_app_record)));
+    } while (!await(engine, link, sizeof(struct tux_app_record)));
     return false;
 }
 
@@ -78,21 +106,7 @@ void tux_applink_say(struct tux_engine *engine, struct tux_applink *link, const 
     pending->record = record;
     *link->pending_tail = pending;
     link->pending_tail = &pending->next;
-    put_pending(link);
-}
-
-static void want_no_room(struct tux_applink *link, struct tux_apprequest *request)
-{
-    if (!request->waits_for_room)
-        return;
-    request->waits_for_room = false;
-    if (request->next != NULL)
-        request->next->prev = request->prev;
-    if (request->prev != NULL)
-        request->prev->next = request->next;
-    else
-        link->want_room = request->next;
-    request->next = request->prev = NULL;
+    put_pending(engine, link);
 }
 
 void tux_applink_want_room(struct tux_engine *engine, struct tux_applink *link, struct tux_apprequest *request)
@@ -105,10 +119,8 @@ void tux_applink_want_room(struct tux_engine *engine, struct tux_applink *link, 
             request->next->prev = request;
         link->want_room = request;
     }
-    if (link->pending == NULL && !tux_applink_await(link, TUX_APP_RING_BYTES / 2)) {
-        want_no_room(link, request); /* it has come in this moment */
-        tux_relay_take_body(engine, request->conn);
-    }
+    if (link->pending == NULL)
+        await(engine, link, TUX_APP_RING_BYTES / 2);
 }
 
 void tux_applink_room(struct tux_engine *engine, struct tux_applink *link)
@@ -116,27 +128,21 @@ void tux_applink_room(struct tux_engine *engine, struct tux_applink *link)
     if (!link->awaits)
         return;
     link->awaits = false;
-    if (!put_pending(link))
+    if (!put_pending(engine, link))
         return;
-    struct tux_apprequest *list = link->want_room;
-    while (list != NULL) { /* ends: each is taken out, and comes back only when the connection runs */
-        struct tux_apprequest *request = list;
-        list = request->next;
-        want_no_room(link, request);
-        tux_relay_take_body(engine, request->conn);
-    }
+    offer_room(engine, link);
     engine->apps->dispatch = true;
 }
 
 /* -- exchanges -------------------------------------------------------------------------------------------------- */
 
-bool tux_applink_is_ready(const struct tux_engine *engine, struct tux_applink *link)
+bool tux_applink_is_ready(struct tux_engine *engine, struct tux_applink *link)
 {
     bool draining = atomic_load_explicit(&engine->drain_deadline_ms, memory_order_relaxed) != UINT64_MAX;
     if (link->dead || link->drained || (link->leaving && !draining) || link->pending != NULL)
         return false;
     return tux_ring_reserve(&link->requests, TUX_APP_RING_BYTES - TUX_APP_UNREAD_BYTES) != NULL ||
-           !tux_applink_await(link, TUX_APP_RING_BYTES - TUX_APP_UNREAD_BYTES);
+           !await(engine, link, TUX_APP_RING_BYTES - TUX_APP_UNREAD_BYTES);
 }
 
 static bool more_tags(struct tux_applink *link)

@@ -208,8 +208,11 @@ static bool handle(struct tux_engine *engine, struct tux_applink *link, const st
         else
             violated(engine, request);
         break;
-    case TUX_APP_INFORM:
-        tux_relay_inform(engine, conn, view->record.status, view->fields, view->fields_len);
+    case TUX_APP_INFORM: /* no window bounds these */
+        if (request->informed++ < TUX_MAX_INFORMATIONAL)
+            tux_relay_inform(engine, conn, view->record.status, view->fields, view->fields_len);
+        else
+            violated(engine, request);
         break;
     case TUX_APP_UPGRADE:
         if (relay->answered)

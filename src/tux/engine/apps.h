@@ -30,6 +30,7 @@ struct tux_apprequest {
     bool waits_for_room;  /* it is in the link's list */
     bool with_body;       /* part of the request's body is in its record */
     bool over;            /* the process knows that it is over */
+    uint8_t informed;     /* number of 1xx answers */
 };
 
 /* A control record for which there was no room. */
@@ -105,15 +106,13 @@ void tux_applink_open(struct tux_engine *engine, const struct tux_app_link_confi
 /* All its exchanges end; freed at the end of the turn. */
 void tux_applink_kill(struct tux_engine *engine, struct tux_applink *link);
 void tux_applink_bury(struct tux_engine *engine, struct tux_app *app);
-bool tux_applink_is_ready(const struct tux_engine *engine, struct tux_applink *link);
+bool tux_applink_is_ready(struct tux_engine *engine, struct tux_applink *link);
 /* A tag for the request; false: none is left. */
 bool tux_applink_add(struct tux_applink *link, struct tux_apprequest *request);
 void tux_applink_remove(struct tux_applink *link, struct tux_apprequest *request);
 /* A record without content, now or as soon as there is room. request NULL: it names no exchange. */
 void tux_applink_say(struct tux_engine *engine, struct tux_applink *link, const struct tux_apprequest *request,
                      uint8_t kind, uint8_t flags, uint32_t n);
-/* Have the process say when there is room for a record of `size`; false: there is now. */
-bool tux_applink_await(struct tux_applink *link, uint32_t size);
 void tux_applink_want_room(struct tux_engine *engine, struct tux_applink *link, struct tux_apprequest *request);
 /* There may be room in the ring again. */
 void tux_applink_room(struct tux_engine *engine, struct tux_applink *link);

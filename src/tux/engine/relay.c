@@ -14,6 +14,8 @@
 #include "reason.h"
 
 #define ROUNDS 4u /* of one connection, before others get their turn */
+#define SHARES 4u /* of what is left of the memory for held bytes, one relay takes no more than such a part */
+#define LEAST_BYTES 4096u /* ... but has room for so much, when it holds nothing */
 
 static struct tux_relay *relay_of(const struct tux_conn *conn)
 {
@@ -289,12 +291,24 @@ void tux_relay_take_body(struct tux_engine *engine, struct tux_conn *conn)
         touch(engine, conn);
 }
 
+/* How much one relay may hold: less, when all connections together come near their bound, so that clients which take
+ * nothing slow down each other and never make answers fail. */
+static size_t share(const struct tux_engine *engine)
+{
+    uint64_t held = atomic_load_explicit(&engine->stats.held, memory_order_relaxed);
+    uint64_t bound = engine->config.limits.held_bytes / 4u * 3u; /* the rest is for heads, and what does not ask for room */
+    uint64_t part = held < bound ? (bound - held) / SHARES : 0;
+    return part < TUX_RELAY_BUFFER_BYTES ? (size_t)part : TUX_RELAY_BUFFER_BYTES;
+}
+
 size_t tux_relay_room(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_relay *relay = relay_of(conn);
-    (void)engine;
-    if (relay->out.bytes < TUX_RELAY_BUFFER_BYTES && relay->out.file_bytes == 0)
-        return TUX_RELAY_BUFFER_BYTES - relay->out.bytes;
+    size_t most = share(engine);
+    if (most < LEAST_BYTES && tux_outq_empty(&relay->out))
+        most = LEAST_BYTES; /* nothing of its own would wake it up later */
+    if (relay->out.bytes < most && relay->out.file_bytes == 0)
+        return most - relay->out.bytes;
     relay->starved = true;
     return 0;
 }
@@ -321,8 +335,8 @@ void tux_relay_body_now(struct tux_engine *engine, struct tux_conn *conn, size_t
 
 /* -- the request's body ----------------------------------------------------------------------------------------- */
 
-/* Pass on buf[0..len), of the body or, in a tunnel, as it is. Returns the bytes that belong to it. */
-static size_t pass(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *buf, size_t len,
+/* Pass on buf[0..len), of the body or, in a tunnel, as it is. Returns the bytes that belong to it; they are overwritten. */
+static size_t pass(struct tux_engine *engine, struct tux_conn *conn, uint8_t *buf, size_t len,
                    enum tux_outcome *outcome)
 {
     struct tux_exchange *exchange = conn->exchange;
@@ -342,27 +356,32 @@ static size_t pass(struct tux_engine *engine, struct tux_conn *conn, const uint8
         relay->backend->body(engine, conn, buf, n, relay->body_end);
         return n;
     }
-    size_t pos = 0;
-    do { /* ends: every round eats something */
+    /* All data of the buffer in one piece, however many chunks it came in: chunks of one byte must not cost a call each. */
+    uint8_t *first = NULL;
+    size_t pos = 0, data_len = 0;
+    while (*outcome == TUX_MORE && pos < len) { /* ends: every round eats something */
         size_t consumed = 0;
         struct tux_span data = {0, 0};
         *outcome = tux_chunked_decode(&exchange->decoder, buf + pos, len - pos, &consumed, &data);
-        if (*outcome != TUX_MALFORMED) {
-            exchange->body_read += data.len;
-            if (exchange->body_read > engine->config.limits.body_bytes)
-                *outcome = TUX_MALFORMED;
-        }
         if (*outcome == TUX_MALFORMED)
             return pos;
-        relay->body_end = *outcome == TUX_DONE;
-        if (data.len > 0 || relay->body_end) {
-            relay->touched = true;
-            relay->backend->body(engine, conn, buf + pos + data.off, data.len, relay->body_end);
-        }
+        if (data.len > 0 && first == NULL)
+            first = buf + pos + data.off;
+        else if (data.len > 0)
+            memmove(first + data_len, buf + pos + data.off, data.len);
+        data_len += data.len;
         pos += consumed;
-        if (consumed == 0)
-            break;
-    } while (*outcome == TUX_MORE && pos < len && relay->backend != NULL);
+    }
+    exchange->body_read += data_len;
+    if (exchange->body_read > engine->config.limits.body_bytes) {
+        *outcome = TUX_MALFORMED;
+        return pos;
+    }
+    relay->body_end = *outcome == TUX_DONE;
+    if (data_len > 0 || relay->body_end) {
+        relay->touched = true;
+        relay->backend->body(engine, conn, first, data_len, relay->body_end);
+    }
     return pos;
 }
 
@@ -549,6 +568,7 @@ enum tux_step tux_relay_step(struct tux_engine *engine, struct tux_conn *conn)
             bool unread = !relay->body_end;
             tux_relay_free(engine, conn);
             tux_origin_next(conn->exchange); /* true: tux_relay_next has looked */
+            conn->exchange->tier = 'p'; /* or that of the next backend */
             conn->exchange->body_unread = unread && tux_origin_is_planner(conn->exchange);
             return tux_origin_begin(engine, conn);
         }
@@ -583,7 +603,7 @@ enum tux_step tux_relay_expired(struct tux_engine *engine, struct tux_conn *conn
     struct tux_relay *relay = relay_of(conn);
     relay->timed = false;
     tux_count(&engine->stats.timeouts, 1);
-    if (!relay->answered) {
+    if (!relay->answered && !is_torn(relay)) {
         release(engine, conn, false);
         return refuse(engine, conn, 408);
     }

@@ -157,7 +157,9 @@ static void set_timer(struct tux_engine *engine, struct tux_upconn *up)
     else if (up->out != NULL)
         wait_ms = config->send_timeout_ms;
     else if (up->state == TUX_UP_HEAD)
-        wait_ms = call->waits_continue ? TUX_CONTINUE_MS : call->body_done ? config->first_byte_timeout_ms : 0;
+        wait_ms = call->waits_continue             ? TUX_CONTINUE_MS
+                  : call->body_done || up->broken ? config->first_byte_timeout_ms
+                                                  : 0;
     else if (!up->paused)
         wait_ms = config->idle_timeout_ms;
     if (wait_ms > 0)
@@ -265,6 +267,7 @@ static void break_off(struct tux_engine *engine, struct tux_upconn *up)
 {
     up->broken = up->readable = true;
     drop_out(engine, up);
+    set_timer(engine, up);
     tux_upconn_defer(engine, up);
 }
 
