@@ -252,6 +252,7 @@ cdef extern from "upstream.h" nogil:
     enum:
         TUX_UPFAIL_COUNT
     const char *const tux_upstream_failure_names[1]
+    void tux_upstream_health(tux_engine *engine, uint32_t group, uint32_t server, bint healthy)
     int tux_upstream_failures(const tux_engine *engine, uint32_t group, uint32_t server, uint64_t *counts)
 
 

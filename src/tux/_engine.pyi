@@ -223,6 +223,9 @@ class Engine:
     def upstream_failures(self, group: int, server: int) -> tuple[dict[str, int], int]:
         """How often a server of a group failed since the start, by reason (TUX_UPSTREAM_FAILURES), and the errno of the
         last failure "connect". The numbers must be those of a server that was added."""
+    def upstream_health(self, group: int, server: int, /, *, healthy: bool) -> None:
+        """From any thread: what a check of the server has found. One that is not healthy gets no requests. The numbers
+        must be those of a server that was added."""
     def kernel(
         self,
         *,

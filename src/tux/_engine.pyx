@@ -588,6 +588,10 @@ cdef class Engine:
         self._open()
         return _upstream_failures(self.engine, group, server)
 
+    def upstream_health(self, uint32_t group, uint32_t server, /, *, bint healthy):
+        self._open()
+        tux_upstream_health(self.engine, group, server, healthy)
+
     def kernel(self, *, int slots_fd, int cells_fd, int message_fd, bytes secret not None, listeners, uint32_t hits,
                uint32_t max_answer_bytes):
         cdef tux_kernel_config config

@@ -28,6 +28,7 @@ MAX_TRUSTED = 1024
 """Addresses and networks, as TUX_MAX_NETWORKS of the engine."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_TARGET = re.compile(r"/[!-\"$-~]*", re.ASCII)
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
 
 
@@ -112,6 +113,11 @@ def _upstreams(config: Config) -> Iterator[Problem]:
         for i, weight in enumerate(upstream.weights):
             if not 1 <= weight <= MAX_WEIGHT:
                 yield Problem((*place, "weights", i), f"expected 1 to {MAX_WEIGHT}, got {weight}")
+        if upstream.health_path is not None and not _TARGET.fullmatch(upstream.health_path):
+            yield Problem((*place, "health_path"), f"expected /PATH as in a URL, got {shown(upstream.health_path)}")
+        for i, status in enumerate(upstream.health_status):
+            if not 200 <= status <= 599:
+                yield Problem((*place, "health_status", i), f"expected 200 to 599, got {status}")
         if not _HOST_VALUE.fullmatch(upstream.host):
             yield Problem((*place, "host"), f"expected keep, server, or HOST[:PORT], got {shown(upstream.host)}")
 

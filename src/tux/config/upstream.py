@@ -144,4 +144,23 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=1000,
         ),
     ] = 1
+    health_path: Annotated[
+        str | None,
+        Doc(
+            """Check the servers: each worker asks each of them for this path (`/health`) at the start and from time to
+            time. One that does not answer as it should gets no requests until a check succeeds; when all are out, the
+            answer is 503. Not set: no checks.""",
+            min_length=1,
+        ),
+    ] = None
+    health_interval: Annotated[
+        float, Doc("From one check of a server to the next.", ge=0.01, le=MAX_SECONDS, unit="seconds")
+    ] = 5.0
+    health_timeout: Annotated[
+        float, Doc("For a check; over it the server does not work.", ge=0.001, le=MAX_SECONDS, unit="seconds")
+    ] = 2.0
+    health_status: Annotated[
+        tuple[int, ...],
+        Doc("Statuses of a check's answer that mean that the server works. Empty: 200 to 399."),
+    ] = ()
     fail_timeout: Annotated[float, Doc("See `max_fails`.", ge=0.001, le=MAX_SECONDS, unit="seconds")] = 10.0

@@ -38,6 +38,20 @@ logger = logging.getLogger("tux.forward")
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How the servers of a group are checked."""
+
+    path: str
+    interval: float
+    """Seconds from the end of a check to the begin of the next."""
+    timeout: float
+    """Seconds."""
+    statuses: tuple[int, ...] = ()
+    """Of answers that mean that a server works; empty: 200 to 399."""
+    proxy_protocol: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """One upstream as the engine takes it."""
 
@@ -45,6 +59,8 @@ class Group:
     servers: tuple[tuple[str, str, int], ...]
     """Address, name for Host, weight. A name in the configuration that has several addresses is several servers."""
     options: dict[str, int | str]
+    health: Health | None = None
+    """None: the servers are not checked."""
 
 
 def resolve(upstreams: Iterable[tuple[str, Upstream]], roots: Sequence[bytes] = ()) -> tuple[Group, ...]:
@@ -102,12 +118,23 @@ def _group(name: str, upstream: Upstream, roots: Sequence[bytes]) -> Group:
     ]
     options: dict[str, int | str] = {}
     for key, value in msgspec.structs.asdict(upstream).items():
+        if key.startswith("health_"):
+            continue
         if key.endswith("_timeout"):
             options[f"{key}_ms"] = round(value * 1000)
         elif key not in ("servers", "weights", "sendfile_root"):
             options[key] = value
     options["sendfile_root"] = root_number(roots, upstream.sendfile_root)
-    return Group(name, tuple(servers), options)
+    health = None
+    if upstream.health_path is not None:
+        health = Health(
+            upstream.health_path,
+            upstream.health_interval,
+            upstream.health_timeout,
+            upstream.health_status,
+            upstream.proxy_protocol,
+        )
+    return Group(name, tuple(servers), options, health)
 
 
 def _addresses(name: str, server: str) -> list[tuple[str, str]]:

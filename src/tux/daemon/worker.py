@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from tux.daemon import control, privileges, seccomp, upstreams
+from tux.daemon import control, health, privileges, seccomp, upstreams
 from tux.daemon.listeners import Listeners
 from tux.daemon.privileges import Account
 from tux.errors import StartError
@@ -85,6 +85,7 @@ class EngineLike(Protocol):
     ) -> None: ...
     def unlink_app(self, serial: int, /) -> None: ...
     def upstream_failures(self, group: int, server: int, /) -> tuple[dict[str, int], int]: ...
+    def upstream_health(self, group: int, server: int, /, *, healthy: bool) -> None: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
@@ -191,7 +192,8 @@ def serve(seat: Seat, job: Job) -> int:
     if seat.log_fd >= 0:
         own.add(_identity(seat.log_fd))
     planner = job.make_planner(engine, own)
-    return _run(seat, engine, planner, _Watcher(seat, engine, job, own))
+    checks = health.Checks(engine, job.groups, talks=seat.index == 0)
+    return _run(seat, engine, planner, checks, _Watcher(seat, engine, job, own))
 
 
 def _refuse_system_calls(index: int) -> None:
@@ -203,12 +205,13 @@ def _refuse_system_calls(index: int) -> None:
             logger.warning("workers may make any system call: %s", error)
 
 
-def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, watcher: _Watcher) -> int:
+def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, checks: health.Checks, watcher: _Watcher) -> int:
     runner = _EngineThread(engine)
     # Threads inherit the mask, in which everything is blocked: signals come to the main thread only, and no system call
     # of the engine is ever interrupted.
     runner.start()
     watcher.start()
+    checks.start()
     signal.signal(signal.SIGTERM, only_wake)
     signal.set_wakeup_fd(watcher.wakeup.fileno(), warn_on_full_buffer=False)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -223,6 +226,7 @@ def _run(seat: Seat, engine: EngineLike, planner: PlannerLike, watcher: _Watcher
         engine.drain(FAILED_PLANNER_GRACE_MS)
         code = FAILED
     runner.join()
+    checks.stop()
     watcher.end()
     if runner.error is not None:
         logger.error("the engine failed: %s", runner.error)

@@ -46,15 +46,26 @@ void tux_upserver_worked(struct tux_upserver *server)
     server->down_until_ms = 0;
 }
 
+void tux_upstream_health(struct tux_engine *engine, uint32_t group, uint32_t server, bool healthy)
+{
+    atomic_store_explicit(&engine->upstreams->groups[group]->servers[server].unhealthy, !healthy, memory_order_relaxed);
+}
+
+static bool is_healthy(const struct tux_upserver *server)
+{
+    return !atomic_load_explicit(&server->unhealthy, memory_order_relaxed);
+}
+
 /* -- balancing --------------------------------------------------------------------------------------------------- */
 
-/* May this server have the call now? `any`: also one that failed lately. */
+/* May this server have the call now? `any`: also one that failed lately; but never one of which a check says that it does not
+ * work. */
 static bool is_candidate(const struct tux_engine *engine, const struct tux_upgroup *group,
                          const struct tux_upcall *call, const struct tux_upserver *server, bool any)
 {
-    if (call->tried >> server->index & 1u)
+    if ((call->tried >> server->index & 1u) != 0 || !is_healthy(server))
         return false;
-    if (!any && (server->unhealthy || engine->now_ms < server->down_until_ms))
+    if (!any && engine->now_ms < server->down_until_ms)
         return false;
     return group->config.connections == 0 || server->busy < group->config.connections;
 }
@@ -93,7 +104,7 @@ static struct tux_upserver *choose(struct tux_engine *engine, struct tux_upgroup
     return best;
 }
 
-/* NULL: none can have it now. If all are out, they are tried all the same: a wrong guess must not take a site down. */
+/* NULL: none can have it now. If all have failed lately, they are tried all the same: a wrong guess must not take a site down. */
 static struct tux_upserver *pick(struct tux_engine *engine, struct tux_upgroup *group, const struct tux_upcall *call)
 {
     struct tux_upserver *server = choose(engine, group, call, false);
@@ -111,6 +122,15 @@ static bool has_candidate(const struct tux_engine *engine, const struct tux_upgr
 static bool all_tried(const struct tux_upgroup *group, const struct tux_upcall *call)
 {
     return (uint32_t)__builtin_popcountll(call->tried) == group->config.n_servers;
+}
+
+/* Is there nobody whom it could wait for? */
+static bool all_out(const struct tux_upgroup *group, const struct tux_upcall *call)
+{
+    for (uint32_t i = 0; i < group->config.n_servers; i++)
+        if ((call->tried >> i & 1u) == 0 && is_healthy(&group->servers[i]))
+            return false;
+    return true;
 }
 
 /* -- calls ------------------------------------------------------------------------------------------------------- */
@@ -195,7 +215,7 @@ static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
     for (uint32_t i = 0; i <= 2 * TUX_MAX_UPSTREAM_SERVERS; i++) { /* each round takes a connection away, or a server */
         struct tux_upserver *server = pick(engine, group, call);
         if (server == NULL)
-            return all_tried(group, call) ? 502 : enqueue(engine, call);
+            return all_tried(group, call) ? 502 : all_out(group, call) ? 503 : enqueue(engine, call);
         size_t len = 0;
         uint16_t status = write_head(engine, call, server, &len);
         if (status != 0)

@@ -77,6 +77,8 @@ enum tux_upstream_failure {
     TUX_UPFAIL_COUNT,
 };
 
+/* From any thread: what a check of the server has found. One that is not healthy gets no requests. */
+void tux_upstream_health(struct tux_engine *engine, uint32_t group, uint32_t server, bool healthy);
 /* From any thread: how often the server failed since the start, by enum tux_upstream_failure; returns the errno of its last
  * failure of the kind `connect`. */
 extern const char *const tux_upstream_failure_names[TUX_UPFAIL_COUNT];

@@ -26,7 +26,7 @@ struct tux_upserver {
     uint32_t busy;  /* connections with a call */
     uint32_t n_idle;
     struct tux_upconn *idle_newest, *idle_oldest;
-    bool unhealthy; /* says whoever checks actively */
+    _Atomic bool unhealthy; /* says whoever checks actively */
     uint32_t fails;
     uint64_t fails_since_ms, down_until_ms;
     _Atomic uint64_t failures[TUX_UPFAIL_COUNT]; /* since the start, for the log */

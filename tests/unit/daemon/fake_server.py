@@ -62,6 +62,7 @@ class FakeEngine:
         os.close(slots_fd)
         os.close(cells_fd)
 
+    def upstream_health(self, group: int, server: int, /, *, healthy: bool) -> None: ...
     def upstream_failures(self, group: int, server: int) -> tuple[dict[str, int], int]:
         raise AssertionError("no upstream is configured")
 
