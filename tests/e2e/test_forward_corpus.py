@@ -38,6 +38,29 @@ class Message:
     target: str
     host: str
     body: bytes
+    fields: dict[str, str]
+    """Those that are for the server behind as they are: by their names in lower case, values joined with ", "."""
+
+
+_NOT_PASSED_ON = """
+    connection content-length expect forwarded host http2-settings keep-alive proxy proxy-authenticate
+    proxy-authorization proxy-connection te trailer transfer-encoding upgrade x-forwarded-for x-forwarded-host
+    x-forwarded-proto
+"""
+NOT_PASSED_ON = frozenset(_NOT_PASSED_ON.split())
+"""Fields for one hop, and those that are written anew."""
+
+
+def passed_on(fields: list[tuple[str, str]]) -> dict[str, str]:
+    """What must arrive of these: not what Connection names, and no names with an underscore."""
+    named = {
+        option.strip().lower() for name, value in fields if name.lower() == "connection" for option in value.split(",")
+    }
+    joined: dict[str, list[str]] = {}
+    for name, value in fields:
+        if name.lower() not in NOT_PASSED_ON | named and "_" not in name:
+            joined.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(values) for name, values in joined.items()}
 
 
 def validator(kind: str, path: str) -> str:
@@ -86,7 +109,8 @@ def complete(data: bytes, *, begun: bool = False) -> list[Message]:
             if used or head["chunked"] or head["method"] == "CONNECT":
                 break  # refused before what follows was read: the connection ends
         else:
-            found.append(Message(head["method"], origin_form(head), head["host"] or NO_HOST, body))
+            host = head["host"] or NO_HOST
+            found.append(Message(head["method"], origin_form(head), host, body, passed_on(head["fields"])))
         if not whole or not head["keep_alive"]:
             break
         data = rest[used:]
@@ -130,7 +154,8 @@ def front(site: Path) -> Iterator[Front]:
             method, target, version = head.line.split(" ")
             assert version == "HTTP/1.1"
             host = head.fields["host"]
-            seen.append(Message(method, target, NO_HOST if host == backend.authority else host, body))
+            host = NO_HOST if host == backend.authority else host
+            seen.append(Message(method, target, host, body, passed_on(list(head.fields.items()))))
             peer.send(b"HTTP/1.1 204 No Content\r\nX-Number: %d\r\n\r\n" % len(seen))
 
     with Backend(record) as backend:
@@ -146,6 +171,7 @@ def test_the_model() -> None:
     assert len(accepted) > 200
     assert {message.method for message in accepted} >= {"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE"}
     assert sum(bool(message.body) for message in accepted) > 20
+    assert sum(bool(message.fields) for message in accepted) > 50
 
 
 def finals(data: bytes) -> list[dict[str, Any]]:
