@@ -82,7 +82,7 @@ INLINE int find_answer(struct __sk_buff *skb, const struct packet *p, const stru
         return 0;
     }
     /* The first request of a connection is the engine's. So the stack is known to be ready, the path has carried an
-     * answer, and a connection that is used once costs no more than it would without us. */
+     * answer, and the engine spends nothing on a connection that is used once. */
     if (conn->out_next == conn->iss) {
         count->pass_first++;
         return 0;
