@@ -399,6 +399,7 @@ static void test_death(void)
     CHECK_ANSWER(&s.client, 200, "hello\n");
     end_process(&p);
     end_process(&q);
+    CHECK(kit_becomes(&s.kit, "app_links", 0));
     /* A child of it holds the socket open: the supervisor says that it is gone. */
     link_process(&s.kit, &p, 0);
     client_get(&s.client, "/unlinked");
