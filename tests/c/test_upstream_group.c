@@ -326,6 +326,38 @@ static void test_queue(void)
     kit_end();
 }
 
+/* While requests wait, a check says that the server does not work; and later, when nothing is under way, that it does. */
+static void test_queue_and_checks(void)
+{
+    struct ask *asks[2];
+    kit_prepare();
+    kit.config.connections = 1;
+    kit_start();
+    asks[0] = ask_get(0);
+    asks[1] = ask_get(1);
+    int server = server_accept(0);
+    server_read(server);
+    tux_upstream_health(kit.engine, 0, 0, false);
+    server_write(server, OK5);
+    TOLD("0: 200 OK [5] ;0: data hello;0: end;");
+    CHECK(server_has_nothing(server));
+    struct ask *later = ask_as(2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK_EQ(later->status, 0); /* it waits as well, behind the other */
+    tux_upstream_health(kit.engine, 0, 0, true);
+    kit_turn();
+    CHECK(!server_has_nothing(server));
+    server_read(server);
+    server_write(server, OK5);
+    TOLD("1: 200 OK [5] ;1: data hello;1: end;");
+    server_read(server);
+    server_write(server, OK5);
+    TOLD("2: 200 OK [5] ;2: data hello;2: end;");
+    ask_free(later);
+    leave(2, asks, (int[]){-1, -1});
+    close(server);
+    kit_end();
+}
+
 static void test_pool_bounds(void)
 {
     struct ask *asks[4];
@@ -444,6 +476,7 @@ int main(void)
     test_stale_connections();
     test_max_fails();
     test_queue();
+    test_queue_and_checks();
     test_pool_bounds();
     test_full_backlog();
     test_hosts();

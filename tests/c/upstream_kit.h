@@ -169,6 +169,7 @@ static inline void kit_start(void)
     MUST((kit.engine = calloc(1, sizeof *kit.engine)) != NULL);
     struct tux_engine *engine = kit.engine;
     MUST((engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) >= 0);
+    engine->wake_fd = -1; /* kit_turn waits for nothing */
     engine->config.limits.held_bytes = TUX_HELD_BYTES;
     engine->head_limits = (struct tux_head_limits){TUX_MAX_TARGET_BYTES, TUX_MAX_HEAD_BYTES, TUX_MAX_FIELDS};
     engine->now_ms = 1000000;

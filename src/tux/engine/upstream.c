@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* -- passive health ---------------------------------------------------------------------------------------------- */
 
@@ -48,7 +49,16 @@ void tux_upserver_worked(struct tux_upserver *server)
 
 void tux_upstream_health(struct tux_engine *engine, uint32_t group, uint32_t server, bool healthy)
 {
-    atomic_store_explicit(&engine->upstreams->groups[group]->servers[server].unhealthy, !healthy, memory_order_relaxed);
+    struct tux_upgroup *of = engine->upstreams->groups[group];
+    uint64_t one = 1;
+    bool was = !atomic_exchange_explicit(&of->servers[server].unhealthy, !healthy, memory_order_relaxed);
+    if (was || !healthy)
+        return;
+    /* Those that wait would wait for the end of a request, of which there may be none. */
+    atomic_store_explicit(&of->recovered, true, memory_order_release);
+    if (write(engine->wake_fd, &one, sizeof one) < 0) {
+        /* Only when it is readable already. */
+    }
 }
 
 static bool is_healthy(const struct tux_upserver *server)
@@ -421,7 +431,8 @@ bool tux_upstream_turn(struct tux_engine *engine)
         }
     }
     for (uint32_t i = 0; i < all->n_groups; i++)
-        if (all->groups[i]->wanted)
+        if (all->groups[i]->wanted ||
+            (all->groups[i]->queue != NULL && atomic_exchange_explicit(&all->groups[i]->recovered, false, memory_order_acquire)))
             serve_queue(engine, all->groups[i]);
     while (all->graveyard != NULL) {
         struct tux_upconn *up = all->graveyard;

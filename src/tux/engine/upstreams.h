@@ -39,6 +39,7 @@ struct tux_upgroup {
     struct tux_accel_rules accel;
     bool host_of_server;
     bool wanted; /* a connection may have become free: look at the queue in this turn */
+    _Atomic bool recovered; /* ... or a server works again, as a check says */
     struct tux_upserver *servers;
     struct tux_upcall *queue, **queue_tail;
     uint32_t n_queued;
