@@ -66,7 +66,8 @@ class Port:
 
     def __init__(self, epoll_fd: int, control: socket | None = None) -> None:
         """epoll_fd: of `wake_pair`. control: where the supervisor hands over links (b"LINK", the serial number as "<I",
-        and the four descriptors of `attach`) and asks to leave (b"DRAIN", or its end). Both are the port's from here
+        and the four descriptors of `attach`) and asks to leave (b"DRAIN", or its end); it is told
+        of links that end (b"LOST" and the number). Both are the port's from here
         on."""
 
     def attach(self, serial: int, requests_fd: int, answers_fd: int, wake_fd: int, side_fd: int) -> None:

@@ -413,6 +413,11 @@ cdef class Port:
                 self.events.append((3, self._key(link, tag, link.slots[tag].serial), True))
                 link.close_slot(tag)
         self.events.append((5, link.index, None))
+        if self.control is not None:
+            try:
+                self.control.send(b"LOST" + struct.pack("<I", link.serial))
+            except OSError:
+                pass  # the supervisor is gone, which is told elsewhere
         link.end()
         self._check_drained()
         return 0

@@ -24,6 +24,7 @@ from tests.e2e.dynamic import Connection
 
 APP = """
 import asyncio
+import ctypes
 import hashlib
 import os
 
@@ -79,6 +80,12 @@ async def app(scope, receive, send):
         LEAK.append(b"x" * 2_000_000)
         await start()
         await body(str(os.getpid()).encode())
+    elif path == "/scribble":
+        for line in open("/proc/self/maps"):
+            if "tux-ring" in line:
+                ctypes.memset(int(line.split("-")[0], 16), 0xFF, 128)
+        await start()
+        await body(b"scribbled")
     elif path == "/umask":
         mask = os.umask(0)
         os.umask(mask)
@@ -238,6 +245,20 @@ def test_an_answer_that_was_begun_is_cut(start: Start) -> None:
         assert connection.ask("/").status == 200  # by the next process
 
 
+def test_a_process_that_ruins_its_rings_is_replaced(start: Start) -> None:
+    """Whatever it writes there, workers live on."""
+    server = start()
+    workers = set(server.worker_pids())
+    with Connection(server) as connection:
+        pid = int(connection.ask("/").body)
+        workers.discard(pid)
+        assert connection.ask("/scribble").status in {200, 502}  # the answer may have left before it is noticed
+        assert connection.ask("/file.txt").body == b"a file\n"
+        until(lambda: connection.ask("/").body != str(pid).encode(), "another process answers")
+    until(lambda: f"process {pid} wrote nonsense" in server.stderr_text(), "the supervisor knows")
+    assert workers <= set(server.worker_pids())
+
+
 def test_files_of_an_application_are_for_others_to_read(start: Start) -> None:
     """As the umask says that the server was started with."""
     mask = os.umask(0)
@@ -332,7 +353,7 @@ def test_killed_processes_cost_what_they_had(start: Start) -> None:
 def test_killed_workers_cost_their_connections_only(start: Start) -> None:
     server = start(workers=2)
     with Load(server, "/") as load:
-        load.goes_on()
+        until(lambda: len(load.pids) == 2, "both processes answer")
         apps = {int(pid) for pid in load.pids}
         for _ in range(3):
             worker = next(pid for pid in server.worker_pids() if pid not in apps)

@@ -41,6 +41,9 @@ LIVED_SECONDS: Final = 1.0
 """A process that was ready for so long is replaced at once; others have to wait, longer each time."""
 FIRST_DELAY_SECONDS: Final = 0.2
 LAST_DELAY_SECONDS: Final = 10.0
+LOST_SECONDS: Final = 1.0
+"""A process says when a link has ended. That is news if the worker at the other end lives on: it has ended the link, as
+nonsense came by it. That the worker ended, too, is known well within this time."""
 
 logger = logging.getLogger("tux.supervisor")
 
@@ -82,6 +85,10 @@ class _Process:
     replaces: _Process | None = None
     links: dict[int, _Link] = field(default_factory=dict)
     """By their serial numbers."""
+    lost: dict[int, float] = field(default_factory=dict)
+    """Links that have ended, and when it is to be looked whether their workers have, too."""
+    leave_by: float | None = None
+    """It was asked to leave, and is killed at this time."""
 
 
 @dataclass
@@ -161,6 +168,10 @@ class Apps:
         """When `tick` is to be called, in seconds of the monotonic clock; None: not until something happens."""
         times = [place.again_at for place in self._places.values() if place.again_at is not None]
         times += [at for at in (self._stalls_at, self._kill_at) if at is not None]
+        for process in self._processes:
+            times += process.lost.values()
+            if process.leave_by is not None:
+                times.append(process.leave_by)
         return min(times) if times else None
 
     def tick(self) -> None:
@@ -173,6 +184,8 @@ class Apps:
         if self._stalls_at is not None and self._stalls_at <= now:
             self._stalls_at = now + STALL_CHECK_SECONDS
             self._kill_stalled(now)
+        self._kill_broken(now)
+        self._kill_late(now)
         if self._kill_at is not None and self._kill_at <= now:
             self._kill_at = None
             logger.warning("%d processes of applications did not finish in time and are killed", len(self._processes))
@@ -257,6 +270,10 @@ class Apps:
         while message := control.receive(sender.control):
             if message == control.READY and sender.state is State.STARTING:
                 self._on_ready(sender)
+            elif message.startswith(control.LOST) and not self._stopping:
+                serial = struct.unpack("<I", message.removeprefix(control.LOST))[0]
+                if serial in sender.links:
+                    sender.lost[serial] = time.monotonic() + LOST_SECONDS
             elif message == control.RETIRE and sender.state is State.READY and not self._stopping:
                 self._replace(sender)
         if message == b"" and sender.control in self._selector.get_map():
@@ -289,6 +306,26 @@ class Apps:
         if not any(process.replaces is old for process in self._processes):
             self._try_to_start(old.app, old.place, old)
 
+    def _kill_broken(self, now: float) -> None:
+        """Processes which a worker that lives has no link with any more: they would serve the others only."""
+        for process in self._processes:
+            for serial in [serial for serial, at in process.lost.items() if at <= now]:
+                del process.lost[serial]
+                if serial in process.links:
+                    name = self.options[process.app].name
+                    logger.error("app %s: process %d wrote nonsense to a worker and is killed", name, process.pid)
+                    process.lost.clear()
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
+
+    def _kill_late(self, now: float) -> None:
+        for process in self._processes:
+            if process.leave_by is not None and process.leave_by <= now:
+                process.leave_by = None
+                name = self.options[process.app].name
+                logger.warning("app %s: process %d did not finish in time and is killed", name, process.pid)
+                os.kill(process.pid, signal.SIGKILL)
+
     def reload(self) -> None:
         """Replace all processes, each when its replacement is ready. What cannot be loaded leaves the old one there."""
         for process in [process for process in self._processes if process.state is State.READY]:
@@ -298,6 +335,8 @@ class Apps:
         if process.state is not State.LEAVING:
             process.state = State.LEAVING
             control.send(process.control, control.LEAVE)
+            if not self._stopping:  # else all have one time
+                process.leave_by = time.monotonic() + self.options[process.app].grace + KILL_MARGIN_SECONDS
 
     def _on_end(self, ended: _Process) -> None:
         if ended not in self._processes:

@@ -8,6 +8,7 @@ supervisor to worker   LOG + descriptor   the access log was reopened
                        UNLINK + number    that process is gone
 app to supervisor      READY              the application has started
                        RETIRE             the process wants to be replaced
+                       LOST + number      a link has ended, from the other end
 supervisor to app      LINK + number      descriptors of a link with a worker
                        LEAVE              take no more requests, finish those at work, and end
 either                 end of file        the other one is gone, however it ended
@@ -24,6 +25,7 @@ LOG = b"log"
 LINK = b"LINK"
 UNLINK = b"UNLINK"
 RETIRE = b"retire"
+LOST = b"LOST"
 LEAVE = b"DRAIN"
 
 MESSAGE_BYTES = 4096

@@ -154,7 +154,7 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     if (body_len > 0)
         memcpy(at + said.local_len, body, body_len);
     tux_ring_commit(&link->requests, fixed + (uint32_t)body_len);
-    link->dirty = true;
+    tux_applink_touch(link);
     return true;
 }
 
@@ -349,7 +349,7 @@ static void body(struct tux_engine *engine, struct tux_conn *conn, const uint8_t
         memcpy(at + sizeof record, data, len);
     tux_ring_commit(&link->requests, (uint32_t)(sizeof record + len));
     request->to_process -= (int64_t)len;
-    link->dirty = true;
+    tux_applink_touch(link);
 }
 
 static void drained(struct tux_engine *engine, struct tux_conn *conn)
@@ -403,6 +403,7 @@ void tux_apps_event(struct tux_engine *engine, struct tux_source *source, uint32
         return;
     if (!from->side) {
         link->asleep = false;
+        engine->apps->stirred = true;
         tux_applink_room(engine, link);
     } else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         tux_applink_read(engine, link); /* its last words */
@@ -414,7 +415,7 @@ void tux_apps_event(struct tux_engine *engine, struct tux_source *source, uint32
 void tux_apps_read(struct tux_engine *engine)
 {
     struct tux_apps *apps = engine->apps;
-    for (uint32_t i = 0; i < apps->n; i++)
+    for (uint32_t i = 0; apps->stirred && i < apps->n; i++)
         for (struct tux_applink *link = apps->apps[i]->links; link != NULL; link = link->next)
             if (!link->asleep && !link->dead && tux_ring_waits(&link->answers))
                 tux_applink_read(engine, link);
@@ -443,6 +444,9 @@ bool tux_apps_turn(struct tux_engine *engine)
             if (apps->apps[i]->queue != NULL)
                 dispatch(engine, apps->apps[i]);
     }
+    if (!apps->stirred)
+        return apps->dispatch;
+    apps->stirred = false;
     for (uint32_t i = 0; i < apps->n; i++) {
         struct tux_app *app = apps->apps[i];
         bool dead = false;
@@ -459,6 +463,7 @@ bool tux_apps_turn(struct tux_engine *engine)
             if (!link->asleep)
                 link->asleep = tux_ring_reader_sleep(&link->answers);
             busy = busy || !link->asleep;
+            apps->stirred = apps->stirred || !link->asleep || link->dirty || (link->leaving && !link->drained);
         }
         if (dead)
             tux_applink_bury(engine, app);

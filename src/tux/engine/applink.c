@@ -67,7 +67,7 @@ static bool put(struct tux_applink *link, const struct tux_app_record *record)
         return false;
     memcpy(at, record, sizeof *record);
     tux_ring_commit(&link->requests, sizeof *record);
-    link->dirty = true;
+    tux_applink_touch(link);
     return true;
 }
 
@@ -210,6 +210,7 @@ void tux_applink_open(struct tux_engine *engine, const struct tux_app_link_confi
     *link = (struct tux_applink){
         .wake_source = {.source = {.kind = TUX_SOURCE_APP}, .link = link},
         .side_source = {.source = {.kind = TUX_SOURCE_APP}, .side = true, .link = link},
+        .apps = engine->apps,
         .app = app,
         .number = config->serial,
         .requests = {.memfd = -1},
@@ -227,6 +228,7 @@ void tux_applink_open(struct tux_engine *engine, const struct tux_app_link_confi
         close(config->answers_fd);
     link->next = app->links;
     app->links = link;
+    engine->apps->stirred = true;
     tux_count(&engine->stats.app_links, 1);
     if (!ok || !ok_too || !watch(engine, link->wake_fd, EPOLLIN, &link->wake_source) ||
         !watch(engine, link->side_fd, EPOLLRDHUP, &link->side_source)) {
@@ -241,6 +243,7 @@ void tux_applink_kill(struct tux_engine *engine, struct tux_applink *link)
     if (link->dead)
         return;
     link->dead = true;
+    engine->apps->stirred = true;
     tux_uncount(&engine->stats.app_links, 1);
     uint64_t read = link->requests.shared == NULL
                         ? 0

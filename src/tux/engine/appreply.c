@@ -186,6 +186,7 @@ static bool handle(struct tux_engine *engine, struct tux_applink *link, const st
 {
     if (view->record.kind == TUX_APP_LEAVE) {
         link->leaving = true;
+        engine->apps->stirred = true;
         return true;
     }
     if (view->record.kind == TUX_APP_FILE)
@@ -252,7 +253,7 @@ void tux_applink_read(struct tux_engine *engine, struct tux_applink *link)
             break;
         }
     if (tux_ring_release_bare(&link->answers))
-        link->dirty = true;
+        tux_applink_touch(link);
     if (result < 0)
         tux_applink_kill(engine, link);
 }

@@ -48,6 +48,7 @@ struct tux_appsource {
 
 struct tux_applink {
     struct tux_appsource wake_source, side_source;
+    struct tux_apps *apps;
     struct tux_app *app;
     struct tux_applink *next; /* of the application */
     uint64_t number;
@@ -92,6 +93,7 @@ struct tux_apps {
     uint64_t drain_since_ms; /* 0: the engine serves */
     struct tux_timer late;   /* ... and when it may be told to the processes */
     bool dispatch;           /* something in a queue may find a process now */
+    bool stirred;            /* some link is awake, dirty, leaving or dead: there is something to do in each turn */
     uint8_t scratch[TUX_MAX_APP_FIELDS_BYTES];
 };
 
@@ -117,6 +119,12 @@ void tux_applink_want_room(struct tux_engine *engine, struct tux_applink *link, 
 /* There may be room in the ring again. */
 void tux_applink_room(struct tux_engine *engine, struct tux_applink *link);
 void tux_applink_wake(struct tux_applink *link);
+/* A record was written: wake the process at the end of the turn. */
+static inline void tux_applink_touch(struct tux_applink *link)
+{
+    link->dirty = true;
+    link->apps->stirred = true;
+}
 
 /* -- appreply.c -- */
 void tux_applink_read(struct tux_engine *engine, struct tux_applink *link);

@@ -347,6 +347,7 @@ def test_an_engine_that_dies(rig: Rig) -> None:
     assert rig.take() == (_app.GONE, key, True)
     assert rig.take()[0] == _app.ENGINE_GONE
     assert rig.port.take() is None
+    assert rig.control.recv(64) == struct.pack("<4sI", b"LOST", 1)
     assert not rig.port.answer(key, 200, [], end=True)
     assert rig.port.answer(other_key, 200, [], end=True)
     assert other.hear().end

@@ -233,6 +233,65 @@ def test_what_does_not_leave_is_killed(stage: Callable[..., Stage], caplog: pyte
     assert "did not finish in time and are killed" in caplog.text
 
 
+def test_one_that_is_replaced_has_its_time_to_finish(
+    stage: Callable[..., Stage], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """And no more: the grace."""
+    first = tmp_path / "first"
+
+    def body(seat: AppSeat) -> int:
+        try:
+            first.touch(exist_ok=False)
+        except FileExistsError:
+            return serves(seat)
+        control.send(seat.control, control.READY)
+        control.send(seat.control, control.RETIRE)
+        while True:
+            signal.pause()
+
+    one = stage(body)
+    (old,) = one.pids()
+    one.run(lambda: old not in one.pids())
+    assert f"process {old} did not finish in time and is killed" in caplog.text
+    assert len(one.pids()) == 1
+
+
+def loses(seat: AppSeat) -> int:
+    """Tells of each link that it is lost."""
+    control.send(seat.control, control.READY)
+    while True:
+        message, fds, _, _ = socket.recv_fds(seat.control, 64, 4)
+        for fd in fds:
+            os.close(fd)
+        if message.startswith(control.LINK):
+            control.send(seat.control, control.LOST + message.removeprefix(control.LINK))
+        else:
+            return 0
+
+
+@pytest.mark.parametrize("worker_ends", [False, True])
+def test_a_link_that_is_lost(
+    stage: Callable[..., Stage], caplog: pytest.LogCaptureFixture, *, worker_ends: bool
+) -> None:
+    """A worker that ended the link had a reason to; one that ended has none."""
+    one = stage(loses)
+    sockets = control.pair()
+    one.run(one.all_ready)
+    (process,) = one.apps._processes
+    one.apps.worker_ready(0, sockets[0])
+    one.run(lambda: process.lost)
+    if worker_ends:
+        one.apps.worker_gone(0)
+        one.run(lambda: not process.lost)
+        assert one.all_ready()
+    else:
+        one.run(lambda: process not in one.apps._processes)
+        assert "wrote nonsense to a worker and is killed" in caplog.text
+    one.apps.worker_gone(0)
+    for sock in sockets:
+        sock.close()
+
+
 def test_a_stop_does_not_wait_for_one_that_starts(stage: Callable[..., Stage]) -> None:
     def starts(_seat: AppSeat) -> int:
         signal.pause()
