@@ -73,6 +73,9 @@ class Port:
     def attach(self, serial: int, requests_fd: int, answers_fd: int, wake_fd: int, side_fd: int) -> None:
         """A new link. The descriptors are the port's from here on. OSError: they are not what they should be."""
 
+    def forget(self) -> None:
+        """In a child that the application forked: all links are its parent's alone, and every exchange is over."""
+
     def fileno(self) -> int:
         """An epoll descriptor that is readable when events may wait (after sleep() returned True)."""
 

@@ -182,6 +182,14 @@ cdef class Port:
         if self.leaving:
             self._leave(link)
 
+    def forget(self):
+        cdef _Link link
+        for link in self.active:
+            link.gone = True
+            link.end()
+        self.active = []
+        self.by_index = {}
+
     def fileno(self):
         return self.epoll_fd
 

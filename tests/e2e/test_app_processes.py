@@ -20,8 +20,10 @@ from tests.e2e.client import Client, stop
 from tux.errors import StartError
 
 APP = """
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -49,6 +51,17 @@ def app(environ, start_response):
         body = b"leaked"
     elif path == "/env":
         body = repr((os.getcwd(), os.environ.get("COLOUR"), os.getuid())).encode()
+    elif path == "/fork":
+        child = os.fork()
+        if child == 0:
+            return fork_child(environ["QUERY_STRING"], start_response)
+        body = str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode()
+    elif path == "/terminate":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join()
+        body = str(child.exitcode).encode()
     elif path == "/fds":
         body = " ".join(sorted(os.listdir("/proc/self/fd"))).encode()
     else:
@@ -56,6 +69,20 @@ def app(environ, start_response):
     fields = [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")]
     start_response("200 OK", [*fields, ("Content-Length", str(len(body)))])
     return [body]
+
+
+def fork_child(how, start_response):
+    if how == "exit":
+        sys.exit(3)
+    if how == "raise":
+        raise ValueError("in the child")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return endless() if how == "stream" else [b"by the child"]
+
+
+def endless():
+    while True:
+        yield b"by the child"
 
 
 LEAK = []
@@ -162,6 +189,27 @@ def test_a_crash_costs_its_own_request_only(start: Start, path: str) -> None:
     assert "is replaced" in server.stderr_text()
 
 
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [("exit", "3"), ("raise", "1"), ("return", "1"), ("stream", "1")],
+)
+def test_a_forked_child_does_not_serve(start: Start, query: str, code: str) -> None:
+    """One that comes back from the application has its parent's links: it ends instead of answering."""
+    server = start(threads=2)
+    before = pid_of(server)
+    assert ask(server, f"/fork?{query}") == (200, code)
+    assert pid_of(server) == before
+    assert ask(server, "/nothing") == (200, "one")
+
+
+def test_a_forked_child_can_be_terminated(start: Start) -> None:
+    server = start()
+    before = pid_of(server)
+    assert ask(server, "/terminate") == (200, "-15")
+    assert pid_of(server) == before
+    stop(server)
+
+
 def test_a_killed_process_is_replaced_under_load(start: Start) -> None:
     """No request but those that it had at work is lost: the next ones wait for the new process."""
     server = start(workers=2)
@@ -230,6 +278,16 @@ def test_an_application_that_cannot_be_loaded_ends_the_start(
         code, text = error.exit_code, error.message
     assert code == 1
     assert said in text or "app shop could not start" in text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user than one's own")
+def test_a_folder_that_the_user_cannot_read_is_named(start: Start, folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "shop.py").write_text(APP)
+    with pytest.raises(StartError) as caught:
+        start(dir="closed")
+    assert f"user nobody cannot read the folder {closed}; choose another user with --user NAME" in str(caught.value)
 
 
 def test_processes_are_replaced_after_so_many_requests(start: Start) -> None:

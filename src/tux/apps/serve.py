@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tux._app import Port
+from tux.apps import forked
 from tux.apps.load import LoadError, load
 from tux.daemon import control, privileges
 from tux.daemon.worker import close_all_but
@@ -41,6 +42,7 @@ def main(seat: AppSeat, *, account: Account) -> int:
     if not privileges.die_with_parent(seat.supervisor):
         return 0
     port = Port(seat.epoll_fd, seat.control)
+    forked.watch(port)
     signal.signal(signal.SIGTERM, lambda *_: port.drain())
     signal.signal(
         signal.SIGINT, signal.SIG_IGN

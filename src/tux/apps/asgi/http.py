@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from tux.apps import forked
 from tux.apps.asgi.scope import ClientGoneError, Message
 
 if TYPE_CHECKING:
@@ -103,8 +104,12 @@ class HttpExchange:
         try:
             result = await server.application(self._scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the client gets an answer and the log a line)
+            if forked.here:
+                forked.leave(error)
             self._fail(error)
         else:
+            if forked.here:
+                forked.leave(None)
             if result is not None:
                 server.complain(self._request, f"returned {type(result).__name__}; expected None")
             if self._phase is not _COMPLETE and not self._gone:

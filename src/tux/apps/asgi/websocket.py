@@ -8,6 +8,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from tux.apps import forked
 from tux.apps.asgi import frames as ws_frames
 from tux.apps.asgi.frames import Closed, Frames, WebSocketError
 from tux.apps.asgi.handshake import Offer, agree_on_deflate
@@ -103,8 +104,12 @@ class WebSocketExchange:
         try:
             result = await self._server.application(self._scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the client gets an end and the log a line)
+            if forked.here:
+                forked.leave(error)
             self._fail(error)
         else:
+            if forked.here:
+                forked.leave(None)
             if result is not None:
                 self._server.complain(self._request, f"returned {type(result).__name__}; expected None")
             self._abandon()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tux.apps import forked
 from tux.apps.port import Request
 from tux.apps.wsgi import body, files
 from tux.apps.wsgi.status import parse
@@ -80,10 +81,14 @@ class Exchange:
         result = None
         try:
             result = application(self.pool.environs.make(request, stream), self.start_response)
+            if forked.here:
+                forked.leave(None)
             self._send_all(result)
         except ClientGoneError:
             self._give_up()
         except BaseException as error:  # noqa: BLE001 (SystemExit among them)
+            if forked.here:
+                forked.leave(error)
             self._fail("the application failed", error)
         close = getattr(result, "close", None)
         if close is not None:
