@@ -49,7 +49,9 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
     groups = upstreams.resolve(compiled.upstreams, compiled.roots)
     workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
-    privileges.check_roots([os.fsdecode(root) for root in compiled.roots], account)
+    folders = [os.fsdecode(root) for root in compiled.roots]
+    folders += [app.dir for _, app in compiled.apps]
+    privileges.check_roots(folders, account)
     worker.preload()
     job = worker.Job(
         account=account,
