@@ -163,7 +163,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Doc(
             """For development: start the processes of an application anew when a file in its `dir` changes. Needs
-            `pip install "tux[reload]"`."""
+            `pip install "tux-server[reload]"`."""
         ),
     ] = False
     trusted: Annotated[

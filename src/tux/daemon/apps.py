@@ -188,7 +188,8 @@ class Apps:
         self._kill_late(now)
         if self._kill_at is not None and self._kill_at <= now:
             self._kill_at = None
-            logger.warning("%d processes of applications did not finish in time and are killed", len(self._processes))
+            names = ", ".join(dict.fromkeys(self.options[process.app].name for process in self._processes))
+            logger.warning("app %s: did not finish in time; its processes are killed", names)
             self.kill_all()
 
     # -- workers ---------------------------------------------------------------------------------------------------

@@ -152,7 +152,10 @@ class Supervisor:
                 del self._restarts[index]
                 self._start(index)
             if self._kill_at is not None and self._kill_at <= now:
-                logger.warning("%d workers did not finish within %g s and are killed", len(self._running), self.grace)
+                if self._running:
+                    logger.warning(
+                        "%d workers did not finish within %g s and are killed", len(self._running), self.grace
+                    )
                 self._kill_at = None
                 self._signal_workers(signal.SIGKILL)
 

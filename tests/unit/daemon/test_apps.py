@@ -230,7 +230,7 @@ def test_what_does_not_leave_is_killed(stage: Callable[..., Stage], caplog: pyte
     one.apps.stop(0.1)
     one.apps.workers_drain()
     one.run(lambda: not one.apps.alive)
-    assert "did not finish in time and are killed" in caplog.text
+    assert "did not finish in time; its processes are killed" in caplog.text
 
 
 def test_one_that_is_replaced_has_its_time_to_finish(
