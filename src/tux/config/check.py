@@ -81,12 +81,24 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def _hint(module: str) -> str:
+    """What was perhaps meant, where it should be the name of a module."""
+    name, _, attribute = module.partition(":")
+    if attribute.endswith("()"):
+        return f'; for a function that makes it: "{module[:-2]}", with --factory'
+    if "/" in name or name.endswith(".py"):
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
+        meant = f"{dotted}:{attribute}" if attribute else dotted
+        return f'; perhaps "{meant}"' if chain.is_module(f"{dotted}:{attribute or 'app'}") else ""
+    return ""
+
+
 def _apps(config: Config) -> Iterator[Problem]:
     for name, app in config.app.items():
         place: Place = ("app", name)
         yield from _name(name, place)
         if not chain.is_module(app.module if ":" in app.module else f"{app.module}:app"):
-            yield Problem((*place, "module"), f"expected MODULE:ATTRIBUTE, got {shown(app.module)}")
+            yield Problem((*place, "module"), f"expected MODULE:ATTRIBUTE, got {shown(app.module)}{_hint(app.module)}")
         if app.max_requests_jitter and not app.max_requests:
             yield Problem((*place, "max_requests_jitter"), 'needs "max_requests"')
         if app.root_path and (not app.root_path.startswith("/") or app.root_path.endswith("/")):

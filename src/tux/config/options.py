@@ -109,6 +109,8 @@ def from_options(
     )
     if application and app is None:
         raise StartError(f"{OPTIONS['app', next(iter(application))]}: needs --app MODULE:ATTRIBUTE", USAGE)
+    if reload and app is None and config is None:
+        raise StartError("--reload: needs --app MODULE:ATTRIBUTE: files are always served as they are", USAGE)
     tier = _given(mode=kernel, interface=tuple(kernel_interface) or None)
     site = _given(
         root=path,
