@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +66,9 @@ def app(environ, start_response):
         child.terminate()
         child.join()
         body = str(child.exitcode).encode()
+    elif path == "/print":
+        print("printed in a request")
+        body = b"printed"
     elif path == "/fds":
         body = " ".join(sorted(os.listdir("/proc/self/fd"))).encode()
     else:
@@ -288,6 +295,49 @@ def test_a_folder_that_the_user_cannot_read_is_named(start: Start, folder: Path)
     with pytest.raises(StartError) as caught:
         start(dir="closed")
     assert f"user nobody cannot read the folder {closed}; choose another user with --user NAME" in str(caught.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user than one's own")
+def test_a_library_that_the_user_cannot_read_is_named(folder: Path) -> None:
+    """As with a virtual environment below /root: the import fails, and does not say why."""
+    closed = folder / "closed"
+    (closed / "lib").mkdir(parents=True)
+    (closed / "lib" / "library.py").write_text("")
+    closed.chmod(0o700)
+    (folder / "shop.py").write_text("import library\n")
+    command = [sys.executable, "-m", "tux", "serve", "--listen", "127.0.0.1:0", "--workers", "1", "--app", "shop:app"]
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(closed / "lib")},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f"user nobody cannot read {closed}, where modules are looked for, too" in ended.stderr
+
+
+def test_what_is_printed_is_seen_at_once(folder: Path) -> None:
+    """By whoever reads a pipe: a service manager, a container."""
+    command = [sys.executable, "-m", "tux", "serve", "--listen", "127.0.0.1:0", "--workers", "1", "--app", "shop:app"]
+    reader, writer = os.pipe()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [*command, "--ready-fd", str(writer)], cwd=folder, stdout=subprocess.PIPE, pass_fds=(writer,), env=environment
+    ) as process:
+        try:
+            os.close(writer)
+            with open(reader) as ready:
+                url = ready.readline().strip()
+            with urllib.request.urlopen(f"{url}/print", timeout=PATIENCE) as answer:
+                assert answer.read() == b"printed"
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], PATIENCE)[0]
+            assert process.stdout.readline() == b"printed in a request\n"
+        finally:
+            process.terminate()
 
 
 def test_processes_are_replaced_after_so_many_requests(start: Start) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import io
 import logging
 import os
 import random
@@ -51,6 +52,8 @@ def main(seat: AppSeat, *, account: Account) -> int:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGUSR2 else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.environ.update(options.env)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what the application prints is seen at once, in a pipe, too
     try:
         os.chdir(options.dir)
         loaded = load(options.module, app_dir=options.dir, factory=options.factory, interface=options.interface)
@@ -61,6 +64,12 @@ def main(seat: AppSeat, *, account: Account) -> int:
         serve(port, loaded.application, options, ready=functools.partial(_say, seat.control, control.READY))
     except LoadError as error:
         sys.stderr.write(f"{error.trace}tux: app {options.name}: {error}\n")
+        blocker = privileges.in_the_way([path for path in sys.path if path])
+        if blocker:
+            sys.stderr.write(
+                f"tux: app {options.name}: user {account.name} cannot read {blocker}, where modules are looked for, "
+                f"too; choose another user with --user NAME, or allow it with chmod o+rx\n"
+            )
         return FAILED
     except OSError as error:
         logger.error("app %s: %s: %s", options.name, error.filename or options.dir, error.strerror or error)

@@ -169,6 +169,18 @@ def check_roots(roots: Sequence[str], account: Account) -> None:
         )
 
 
+def in_the_way(paths: Sequence[str]) -> str:
+    """The first folder that keeps this process from one of these paths, or from reading it; "" if there is none. What
+    does not exist is in nobody's way."""
+    for path in paths:
+        for folder in (*_parents(os.path.abspath(path)), path):
+            if not os.path.exists(folder):
+                break
+            if not os.access(folder, os.X_OK if folder != path or os.path.isdir(path) else os.R_OK):
+                return folder
+    return ""
+
+
 def _first_problem(roots: Sequence[str]) -> str:
     """ "folder NUL what is in the way NUL "readable" or "searchable" ", or nothing."""
     for root in roots:
