@@ -155,6 +155,12 @@ def test_a_killed_worker_loses_only_its_own_connections(site: Path) -> None:
         assert "SIGKILL" in server.stderr_text()
 
 
+def _stopped(pid: int) -> bool:
+    """Whether no thread can run any more: a signal takes its time on a busy machine."""
+    stats = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def test_connections_to_a_killed_worker_wait_for_the_next(site: Path) -> None:
     """The listening socket is the supervisor's: what the kernel accepted while nobody was there is not lost."""
     features.require("root")
@@ -162,6 +168,7 @@ def test_connections_to_a_killed_worker_wait_for_the_next(site: Path) -> None:
     with tux.Server(site, workers=1, access_log="off") as server:
         (worker,) = server.worker_pids()
         os.kill(worker, signal.SIGSTOP)
+        until(lambda: _stopped(worker), "all threads stand still")
         with socket.create_connection(address_of(server)[:2]) as sock:  # type: ignore[arg-type]
             sock.settimeout(10)
             sock.sendall(request("/h.txt", connection="close"))
