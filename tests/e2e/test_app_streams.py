@@ -307,7 +307,8 @@ class Load:
                 while not self._ended.is_set():
                     reply = connection.ask(self._path)
                     self.statuses.append(reply.status)
-                    self.pids.add(reply.body)
+                    if reply.status == 200:
+                        self.pids.add(reply.body)
                     if "close" in reply.all("connection"):
                         break
         except (ClosedError, OSError):
