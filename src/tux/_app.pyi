@@ -135,9 +135,6 @@ class Port:
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT. 0 when the exchange is over."""
 
-    def load(self, n: int) -> None:
-        """Does nothing: the port counts the open exchanges itself."""
-
     def flush(self) -> None:
         """Wake the engines that were written to."""
 

@@ -611,9 +611,6 @@ cdef class Port:
         cdef Slot *slot = self._find(key)
         return 0 if slot is NULL else slot.window - slot.kept
 
-    def load(self, n):
-        pass
-
 
 # -- for the supervisor --------------------------------------------------------------------------------------------
 

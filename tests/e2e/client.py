@@ -136,6 +136,12 @@ def stop(server: tux.Server) -> str:
     return said
 
 
+def end(server: tux.Server) -> None:
+    """Stop the server: nothing has leaked, whatever it had to report."""
+    server.stop()
+    assert "leaked" not in server.stderr_text()
+
+
 def is_idle(server: tux.Server) -> bool:
     """Whether all threads of all workers sleep: there is nothing that they could do now."""
     return all(

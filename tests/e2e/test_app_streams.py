@@ -19,7 +19,7 @@ import pytest
 
 import tux
 from tests.corpus.reader import PATIENCE, ClosedError
-from tests.e2e.client import address_of, until
+from tests.e2e.client import address_of, end, until
 from tests.e2e.dynamic import Connection
 
 APP = """
@@ -138,11 +138,6 @@ def start(folder: Path) -> Iterator[Start]:
             return running.start()
 
         yield start
-
-
-def end(server: tux.Server) -> None:
-    server.stop()
-    assert "leaked" not in server.stderr_text()
 
 
 def resident(pid: int) -> int:

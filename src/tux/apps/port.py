@@ -140,9 +140,6 @@ class Port(Protocol):
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT."""
 
-    def load(self, n: int) -> None:
-        """Requests at work. Without effect where the port counts them itself."""
-
     def flush(self) -> None:
         """Wake the engines that were written to."""
 

@@ -33,8 +33,6 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     table: RouteTable
     """Host and path -> index in `rules`."""
     rules: tuple[Rule, ...]
-    chains: tuple[tuple[Step, ...], ...]
-    """What is tried for a route, by the numbers of `rules`. Empty: the planner alone decides."""
     apps: tuple[tuple[str, App], ...]
     """Applications that some route names, with their names."""
     upstreams: tuple[tuple[str, Upstream], ...]
@@ -53,7 +51,6 @@ def compile_config(config: Config) -> Compiled:
     table = RouteTable()
     roots: list[bytes] = []
     rules: list[Rule] = []
-    chains: list[tuple[Step, ...]] = []
     apps: list[tuple[str, App]] = []
     upstreams: list[tuple[str, Upstream]] = []
 
@@ -102,7 +99,6 @@ def compile_config(config: Config) -> Compiled:
                 root=-1 if files is None else files.root,
                 mount_len=0 if files is None else len(files.mount),
             )
-            chains.append(steps)
             rules.append(rule)
     for folder in (*(app.sendfile_root for _, app in apps), *(upstream.sendfile_root for _, upstream in upstreams)):
         if folder is not None:
@@ -112,7 +108,6 @@ def compile_config(config: Config) -> Compiled:
         roots=tuple(roots),
         table=table,
         rules=tuple(rules),
-        chains=tuple(chains),
         apps=tuple(apps),
         upstreams=tuple(upstreams),
         trusted=config.server.trusted,

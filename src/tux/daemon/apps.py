@@ -24,14 +24,16 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tux._app import make_rings, wake_pair
 from tux.apps.options import AppOptions
 from tux.daemon import control
 from tux.daemon.fork import describe_end, fork, reap
-from tux.daemon.reload import Watcher
 from tux.errors import StartError
+
+if TYPE_CHECKING:
+    from tux.daemon.reload import Watcher
 
 KILL_MARGIN_SECONDS: Final = 2.0
 """Processes end by themselves when the grace is over; what is left so much later is killed. Workers have 1 s."""

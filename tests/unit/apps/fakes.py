@@ -101,7 +101,6 @@ class FakePort:
         self.changed = threading.Condition(threading.RLock())
         self.answers: dict[int, Answer] = {}
         self.unended: set[int] = set()
-        self.loads: list[int] = []
         self.flushes = 0
         self.waits = 0
         """Threads that wait in the port."""
@@ -324,10 +323,6 @@ class FakePort:
         with self._call():
             answer = self._open(key)
             return WINDOW_BYTES if answer is None else WINDOW_BYTES - answer.unread
-
-    def load(self, n: int) -> None:
-        with self._call():
-            self.loads.append(n)
 
     def flush(self) -> None:
         with self._call():
