@@ -326,35 +326,63 @@ static void test_queue(void)
     kit_end();
 }
 
-/* While requests wait, a check says that the server does not work; and later, when nothing is under way, that it does. */
+/* While requests wait, checks say that no server works: nobody is left whom they could wait for. */
 static void test_queue_and_checks(void)
+{
+    struct ask *asks[4];
+    kit_prepare();
+    kit.config.connections = 1;
+    kit.config.n_servers = 2;
+    kit_start();
+    for (unsigned i = 0; i < 4; i++)
+        asks[i] = ask_get(i);
+    int first = server_accept(0), second = server_accept(1);
+    server_read(first);
+    server_read(second);
+    tux_upstream_health(kit.engine, 0, 0, false);
+    kit_turn();
+    TOLD(""); /* the other one works */
+    tux_upstream_health(kit.engine, 0, 1, false);
+    kit_turn();
+    TOLD("2: fail 503;3: fail 503;");
+    ask_free(asks[2]);
+    ask_free(asks[3]);
+    asks[2] = ask_as(2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK_EQ(asks[2]->status, 503);
+    ask_free(asks[2]);
+    /* What is under way may still be answered. */
+    server_write(first, OK5);
+    TOLD("0: 200 OK [5] ;0: data hello;0: end;");
+    tux_upstream_health(kit.engine, 0, 0, true);
+    kit_turn();
+    asks[2] = ask_get(2);
+    server_read(first);
+    server_write(first, OK5);
+    TOLD("2: 200 OK [5] ;2: data hello;2: end;");
+    leave(3, asks, (int[]){first, second, -1});
+    kit_end();
+}
+
+/* A request waits for one server, and a check says that another one works again. */
+static void test_queue_and_recovery(void)
 {
     struct ask *asks[2];
     kit_prepare();
     kit.config.connections = 1;
+    kit.config.n_servers = 2;
     kit_start();
+    tux_upstream_health(kit.engine, 0, 1, false);
     asks[0] = ask_get(0);
     asks[1] = ask_get(1);
-    int server = server_accept(0);
-    server_read(server);
-    tux_upstream_health(kit.engine, 0, 0, false);
-    server_write(server, OK5);
-    TOLD("0: 200 OK [5] ;0: data hello;0: end;");
-    CHECK(server_has_nothing(server));
-    struct ask *later = ask_as(2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    CHECK_EQ(later->status, 0); /* it waits as well, behind the other */
-    tux_upstream_health(kit.engine, 0, 0, true);
+    int first = server_accept(0);
+    CHECK(server_is_alone(1));
+    tux_upstream_health(kit.engine, 0, 1, true);
     kit_turn();
-    CHECK(!server_has_nothing(server));
-    server_read(server);
-    server_write(server, OK5);
-    TOLD("1: 200 OK [5] ;1: data hello;1: end;");
-    server_read(server);
-    server_write(server, OK5);
-    TOLD("2: 200 OK [5] ;2: data hello;2: end;");
-    ask_free(later);
-    leave(2, asks, (int[]){-1, -1});
-    close(server);
+    int second = server_accept(1);
+    server_read(second);
+    server_write(second, OK5);
+    TOLD(GOT5);
+    leave(2, asks, (int[]){first, second});
     kit_end();
 }
 
@@ -477,6 +505,7 @@ int main(void)
     test_max_fails();
     test_queue();
     test_queue_and_checks();
+    test_queue_and_recovery();
     test_pool_bounds();
     test_full_backlog();
     test_hosts();

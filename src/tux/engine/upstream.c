@@ -52,10 +52,10 @@ void tux_upstream_health(struct tux_engine *engine, uint32_t group, uint32_t ser
     struct tux_upgroup *of = engine->upstreams->groups[group];
     uint64_t one = 1;
     bool was = !atomic_exchange_explicit(&of->servers[server].unhealthy, !healthy, memory_order_relaxed);
-    if (was || !healthy)
+    if (was == healthy)
         return;
-    /* Those that wait would wait for the end of a request, of which there may be none. */
-    atomic_store_explicit(&of->recovered, true, memory_order_release);
+    /* Those that wait may go to this one, or wait for nobody any more; and no request may end that would say so. */
+    atomic_store_explicit(&of->judged, true, memory_order_release);
     if (write(engine->wake_fd, &one, sizeof one) < 0) {
         /* Only when it is readable already. */
     }
@@ -383,13 +383,13 @@ const struct tux_backend tux_upstream_backend = {
 
 /* -- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* Connections have become free: those that waited longest get them. */
+/* Connections have become free, or there are none to wait for: those that waited longest get them, or are told. */
 static void serve_queue(struct tux_engine *engine, struct tux_upgroup *group)
 {
     group->wanted = false;
     for (uint32_t n = group->n_queued; n > 0 && group->queue != NULL; n--) {
         struct tux_upcall *call = group->queue;
-        if (!has_candidate(engine, group, call))
+        if (!has_candidate(engine, group, call) && !all_out(group, call))
             return;
         dequeue(engine, call);
         uint16_t status = start_again(engine, call);
@@ -432,7 +432,7 @@ bool tux_upstream_turn(struct tux_engine *engine)
     }
     for (uint32_t i = 0; i < all->n_groups; i++)
         if (all->groups[i]->wanted ||
-            (all->groups[i]->queue != NULL && atomic_exchange_explicit(&all->groups[i]->recovered, false, memory_order_acquire)))
+            (all->groups[i]->queue != NULL && atomic_exchange_explicit(&all->groups[i]->judged, false, memory_order_acquire)))
             serve_queue(engine, all->groups[i]);
     while (all->graveyard != NULL) {
         struct tux_upconn *up = all->graveyard;

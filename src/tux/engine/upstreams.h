@@ -39,7 +39,7 @@ struct tux_upgroup {
     struct tux_accel_rules accel;
     bool host_of_server;
     bool wanted; /* a connection may have become free: look at the queue in this turn */
-    _Atomic bool recovered; /* ... or a server works again, as a check says */
+    _Atomic bool judged; /* ... or a check says of a server that it works again, or does not any more */
     struct tux_upserver *servers;
     struct tux_upcall *queue, **queue_tail;
     uint32_t n_queued;
