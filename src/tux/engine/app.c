@@ -202,12 +202,17 @@ static void time_queue(struct tux_engine *engine, struct tux_app *app)
         tux_timer_set(&engine->wheel, &app->timer, app->queue->deadline_ms);
 }
 
-static void enqueue(struct tux_engine *engine, struct tux_apprequest *request, bool first)
+/* In the order in which they came. `again`: it has waited before, so most of those that wait came later. */
+static void enqueue(struct tux_engine *engine, struct tux_apprequest *request, bool again)
 {
     struct tux_app *app = request->app;
+    struct tux_apprequest *before = again ? NULL : app->queue_end;
+    struct tux_apprequest *after = again ? app->queue : NULL;
+    for (; after != NULL && after->number < request->number; after = after->next) /* passes those that came back, too */
+        before = after;
     request->link = NULL;
-    request->next = first ? app->queue : NULL;
-    request->prev = first ? NULL : app->queue_end;
+    request->next = after;
+    request->prev = before;
     if (request->next != NULL)
         request->next->prev = request;
     else
@@ -245,6 +250,9 @@ bool tux_apprequest_again(struct tux_engine *engine, struct tux_apprequest *requ
     request->owed = 0;
     request->deadline_ms = engine->now_ms + request->app->config.queue_timeout_ms;
     enqueue(engine, request, true);
+    if (request->next != NULL && request->next->deadline_ms < request->deadline_ms)
+        request->deadline_ms = request->next->deadline_ms; /* so that the first in the queue is the first to give up */
+    time_queue(engine, request->app);
     engine->apps->dispatch = true;
     return true;
 }
@@ -296,6 +304,7 @@ static uint16_t begin(struct tux_engine *engine, struct tux_conn *conn)
         return 503;
     request->conn = conn;
     request->app = app;
+    request->number = ++app->n_requests;
     relay->peer = request;
     if (app->queue == NULL && give(engine, request))
         return 0;

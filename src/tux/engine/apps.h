@@ -26,7 +26,8 @@ struct tux_apprequest {
     int64_t from_process; /* bytes of the answer that may come */
     uint32_t owed;        /* bytes of the answer that the client has taken, and the process was not told of */
     uint64_t position;    /* of its record in the ring: was it read? */
-    uint64_t deadline_ms; /* in the queue */
+    uint64_t number;      /* among the application's, in the order in which they came */
+    uint64_t deadline_ms; /* in the queue; never later than that of the next */
     bool waits_for_room;  /* it is in the link's list */
     bool with_body;       /* part of the request's body is in its record */
     bool over;            /* the process knows that it is over */
@@ -75,6 +76,7 @@ struct tux_app {
     struct tux_applink *links;
     struct tux_apprequest *queue, *queue_end; /* first come, first served */
     uint32_t n_queued;
+    uint64_t n_requests; /* so far */
     uint32_t round; /* whose turn it is among equals */
     struct tux_timer timer; /* of the first in the queue */
 };
@@ -99,7 +101,7 @@ struct tux_apps {
 
 /* -- app.c -- */
 extern const struct tux_backend tux_app_backend;
-/* The process has not seen this request: back to the head of the queue. False: it cannot be given to another one, and
+/* The process has not seen this request: back into the queue, to its place. False: it cannot be given to another one, and
  * nothing happened. */
 bool tux_apprequest_again(struct tux_engine *engine, struct tux_apprequest *request);
 
