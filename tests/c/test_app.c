@@ -141,6 +141,26 @@ static void test_waiting(void)
     close_stage(&s);
 }
 
+/* The engine ends while requests wait for a process: there is none, and none will come. */
+static void test_waiting_at_the_end(void)
+{
+    struct client other;
+    open_stage(&s, 10, 6 * KIT_LIMIT_MS);
+    link_process(&s.kit, &p, 0);
+    client_get(&s.client, "/second/x");
+    CHECK(kit_becomes(&s.kit, "relayed", 1));
+    client_connect(&other, &s.kit);
+    client_get(&other, "/x");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    tux_engine_drain(s.kit.engine, 6 * KIT_LIMIT_MS);
+    CHECK_ANSWER(&s.client, 503, "no\n");
+    hello(&p);
+    CHECK_ANSWER(&other, 200, "hello\n");
+    client_close(&other);
+    close_stage(&s);
+    end_process(&p);
+}
+
 static void test_choice(void)
 {
     struct client others[4];
@@ -687,6 +707,7 @@ int main(void)
         stuff[i] = (uint8_t)(i * 7 + i / 251);
     test_answers();
     test_waiting();
+    test_waiting_at_the_end();
     test_choice();
     test_bodies();
     test_files();

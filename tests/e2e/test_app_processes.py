@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import select
 import signal
 import subprocess
@@ -54,7 +55,8 @@ def app(environ, start_response):
         LEAK.append(b"x" * 8_000_000)
         body = b"leaked"
     elif path == "/env":
-        body = repr((os.getcwd(), os.environ.get("COLOUR"), os.getuid())).encode()
+        names = ("COLOUR", "HOME", "USER", "LOGNAME")
+        body = repr((os.getcwd(), os.getuid(), *map(os.environ.get, names))).encode()
     elif path == "/fork":
         child = os.fork()
         if child == 0:
@@ -160,9 +162,14 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 def test_it_runs_as_configured(start: Start, folder: Path) -> None:
     server = start(env={"COLOUR": "red"}, workers=2)
-    cwd, colour, uid = eval(ask(server, "/env")[1])
+    cwd, uid, colour, *who = eval(ask(server, "/env")[1])
     assert (cwd, colour) == (str(folder), "red")
     assert uid == (os.getuid() or 65534)  # nobody's
+    if os.getuid() == 0:
+        entry = pwd.getpwuid(uid)
+        assert who == [entry.pw_dir, entry.pw_name, entry.pw_name]
+    else:
+        assert who == [os.environ.get(name) for name in ("HOME", "USER", "LOGNAME")]
     until(lambda: len({pid_of(server) for _ in range(20)}) == 2, "both processes answer")
     assert ask(server, "/file.txt")[0] == 200
     assert "shop.py" not in ask(server, "/shop.py")[1]  # its source is the application's path like any other

@@ -23,6 +23,15 @@ from tests.corpus.reader import PATIENCE
 from tests.e2e.client import Client, address_of, put, stop, until
 from tux.errors import StartError
 
+STARTS_FOREVER = """
+import asyncio, os, pathlib
+
+async def app(scope, receive, send):
+    await receive()
+    pathlib.Path("starting").symlink_to(str(os.getpid()))
+    await asyncio.sleep(3600)
+"""
+
 STARLETTE = """
 import asyncio, contextlib, os, pathlib
 
@@ -374,6 +383,30 @@ def test_a_lifespan_that_fails(folder: Path) -> None:
         code, text = error.exit_code, error.message
     assert code == 1
     assert "ConnectionError: no database" in text or "could not start" in text
+
+
+def test_a_start_that_hangs_does_not_keep_up_the_stop(folder: Path) -> None:
+    """Nor do requests that wait for it: there is nobody who could answer them any more."""
+    put(folder / "starts.py", STARTS_FOREVER)
+    with serving(folder, "starts:app", workers=1) as server, Client(server) as client:
+        until((folder / "starting").is_symlink, "it starts")
+        client.sock.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.kill(signal.SIGTERM)
+        assert client.reader.response("GET").status == 503
+        assert server.wait(PATIENCE) == 0
+        assert "error" not in server.stderr_text()
+    (folder / "starting").unlink()
+
+
+def test_a_start_that_hangs_can_be_terminated(folder: Path) -> None:
+    """By whoever sends the signal to its process."""
+    put(folder / "starts.py", STARTS_FOREVER)
+    with serving(folder, "starts:app", workers=1) as server:
+        until((folder / "starting").is_symlink, "it starts")
+        os.kill(int(os.readlink(folder / "starting")), signal.SIGTERM)
+        assert server.wait(PATIENCE) == 1
+        assert "app shop could not start: its process was killed by SIGTERM" in server.stderr_text()
+    (folder / "starting").unlink()
 
 
 def test_errors_of_the_application_are_in_the_error_log(folder: Path) -> None:

@@ -38,16 +38,17 @@ def main(seat: AppSeat, *, account: Account) -> int:
     close_all_but({seat.control.fileno(), seat.epoll_fd})
     privileges.raise_descriptor_limit()
     mask = os.umask(0o077)
+    if not account.is_current:
+        os.environ.update(account.environment)
     privileges.become(account)
     os.umask(mask)  # unlike a worker it may write files, for others to read
     if not privileges.die_with_parent(seat.supervisor):
         return 0
     port = Port(seat.epoll_fd, seat.control)
     forked.watch(port)
-    signal.signal(signal.SIGTERM, lambda *_: port.drain())
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to the whole group; the supervisor says when to go
+    # A terminal sends it to the whole group; the supervisor says when to go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves: there is nothing to finish
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGUSR2 else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -61,7 +62,7 @@ def main(seat: AppSeat, *, account: Account) -> int:
         gc.freeze()  # what was loaded stays: no collection needs to look at it
         requests = options.max_requests and options.max_requests + random.randint(0, options.max_requests_jitter)
         port.limits(requests, options.max_memory, functools.partial(_say, seat.control, control.RETIRE))
-        serve(port, loaded.application, options, ready=functools.partial(_say, seat.control, control.READY))
+        serve(port, loaded.application, options, ready=functools.partial(_ready, seat.control, port))
     except LoadError as error:
         sys.stderr.write(f"{error.trace}tux: app {options.name}: {error}\n")
         blocker = privileges.in_the_way([path for path in sys.path if path])
@@ -81,6 +82,11 @@ def _interface(name: str) -> Callable[..., None]:
     """What serves applications of this interface; imported only where it is needed: an ASGI loop costs 50 ms."""
     serve: Callable[..., None] = importlib.import_module(f"tux.apps.{name}").serve
     return serve
+
+
+def _ready(sock: socket.socket, port: Port) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: port.drain())
+    control.send(sock, control.READY)
 
 
 def _say(sock: socket.socket, message: bytes) -> None:

@@ -331,8 +331,12 @@ class Apps:
 
     def reload(self) -> None:
         """Replace all processes, each when its replacement is ready. What cannot be loaded leaves the old one there."""
-        for process in [process for process in self._processes if process.state is State.READY]:
-            self._replace(process)
+        for process in list(self._processes):
+            if process.state is State.READY:
+                self._replace(process)
+            elif process.state is State.STARTING:  # what it has loaded so far may be out of date; or it hangs over it
+                self._give_up(process)
+                self._try_to_start(process.app, process.place, process.replaces)
 
     def _leave(self, process: _Process) -> None:
         if process.state is not State.LEAVING:
@@ -340,6 +344,12 @@ class Apps:
             control.send(process.control, control.LEAVE)
             if not self._stopping:  # else all have one time
                 process.leave_by = time.monotonic() + self.options[process.app].grace + KILL_MARGIN_SECONDS
+
+    def _give_up(self, process: _Process) -> None:
+        """End one that is starting: it has no requests, and does not listen yet."""
+        process.state = State.LEAVING
+        process.leave_by = time.monotonic() + KILL_MARGIN_SECONDS
+        os.kill(process.pid, signal.SIGTERM)
 
     def _on_end(self, ended: _Process) -> None:
         if ended not in self._processes:
@@ -349,7 +359,7 @@ class Apps:
         self._forget(ended)
         name, state = self.options[ended.app].name, ended.state
         if self._stopping or state is State.LEAVING:
-            if code != 0:
+            if code != 0 and ended.ready_at:
                 logger.error("app %s: process %d %s while it was to finish", name, ended.pid, describe_end(code))
             return
         if state is State.STARTING:
@@ -396,12 +406,13 @@ class Apps:
             place.again_at = None
         self._stalls_at = None
         self._kill_at = time.monotonic() + grace + KILL_MARGIN_SECONDS
+        for process in self._processes:
+            if process.state is State.STARTING:
+                self._give_up(process)
 
     def workers_drain(self) -> None:
         """All workers drain, or have ended. They let a process go only when no request for it can come any more."""
         for process in self._processes:
-            if process.state is State.STARTING:  # it has no requests, and does not listen yet
-                os.kill(process.pid, signal.SIGKILL)
             self._leave(process)
 
     def kill_all(self) -> None:

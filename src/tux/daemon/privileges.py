@@ -38,11 +38,18 @@ class Account:
     uid: int
     gid: int
     groups: tuple[int, ...]
+    home: str = ""
+    """Its folder, which need not exist."""
 
     @property
     def is_current(self) -> bool:
         """Nothing has to change: this process is that user already."""
         return self.uid == os.geteuid() == os.getuid()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells a program who it is: the names that systemd sets for `User=`, without the shell."""
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
 
 def account_for(user: str | None) -> Account:
@@ -60,9 +67,8 @@ def account_for(user: str | None) -> Account:
         if entry.pw_uid != uid:
             raise StartError(f"only root can run workers as another user; start as root, or without --user {name}")
         return _oneself()
-    return Account(
-        entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(sorted(os.getgrouplist(entry.pw_name, entry.pw_gid)))
-    )
+    groups = tuple(sorted(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
 
 
 def _oneself() -> Account:

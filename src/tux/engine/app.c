@@ -267,12 +267,25 @@ void tux_apps_expired(struct tux_engine *engine, struct tux_timer *timer)
     time_queue(engine, app);
 }
 
+static bool has_process(const struct tux_app *app)
+{
+    for (const struct tux_applink *link = app->links; link != NULL; link = link->next)
+        if (!link->dead)
+            return true;
+    return false;
+}
+
 /* Those that waited longest first. */
 static void dispatch(struct tux_engine *engine, struct tux_app *app)
 {
+    bool hopeless = engine->draining && !has_process(app); /* the supervisor starts none while we end */
     for (uint32_t n = app->n_queued; n > 0 && app->queue != NULL; n--) {
         struct tux_apprequest *request = app->queue;
         struct tux_conn *conn = request->conn;
+        if (hopeless) {
+            tux_relay_fail(engine, conn, 503);
+            continue;
+        }
         struct tux_exchange *exchange = conn->exchange;
         if (choose(engine, app) == NULL)
             return;
@@ -441,6 +454,11 @@ static bool may_say_drain(struct tux_engine *engine, const struct tux_app *app)
         tux_timer_set(&engine->wheel, &apps->late, engine->now_ms + LATE_REQUESTS_MS);
     }
     return app->queue == NULL && engine->now_ms - apps->drain_since_ms >= LATE_REQUESTS_MS;
+}
+
+void tux_apps_drain(struct tux_engine *engine)
+{
+    engine->apps->dispatch = true;
 }
 
 bool tux_apps_turn(struct tux_engine *engine)

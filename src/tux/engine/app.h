@@ -46,6 +46,8 @@ void tux_apps_expired(struct tux_engine *engine, struct tux_timer *timer);
 void tux_apps_commands(struct tux_engine *engine);
 /* After the events of a turn, before connections run: take what the processes have said. */
 void tux_apps_read(struct tux_engine *engine);
+/* The engine drains from now on: what waits for an application without a process waits in vain. */
+void tux_apps_drain(struct tux_engine *engine);
 /* At the end of a turn: hand out what waits, wake processes. True: there is more to do, do not sleep. */
 bool tux_apps_turn(struct tux_engine *engine);
 void tux_apps_free(struct tux_engine *engine);

@@ -243,6 +243,8 @@ static void begin_drain(struct tux_engine *engine)
     engine->draining = true;
     if (engine->kernel != NULL)
         tux_kernel_drain(engine);
+    if (engine->apps != NULL)
+        tux_apps_drain(engine);
     for (uint32_t i = 0; i < engine->n_listeners; i++) {
         bool more = !engine->listeners[i].shared;
         for (unsigned round = 0; more && round < TUX_DRAIN_ACCEPTS; round++)

@@ -178,6 +178,31 @@ def test_a_reload_that_fails_leaves_the_old_one(
     assert len(one.pids()) == 2
 
 
+def test_a_reload_while_one_starts(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    """What hangs over the old code makes room for the new, be it the first process or a replacement."""
+    hangs = tmp_path / "hangs"
+    hangs.touch()
+
+    def body(seat: AppSeat) -> int:
+        if hangs.exists():
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            signal.pause()
+        return serves(seat)
+
+    one = stage(body)
+    hangs.unlink()
+    one.apps.reload()
+    one.run(one.all_ready)
+    (old,) = one.pids()
+    hangs.touch()
+    one.apps.reload()
+    assert one.states() == [State.READY, State.STARTING]
+    hangs.unlink()
+    one.apps.reload()
+    one.run(lambda: one.all_ready() and old not in one.pids())
+    assert len(one.pids()) == 1
+
+
 def test_links(stage: Callable[..., Stage]) -> None:
     """Each worker gets one with each process that is ready, whichever comes first; and is told when that is gone."""
     one = stage(serves, workers=2)
@@ -294,6 +319,7 @@ def test_a_link_that_is_lost(
 
 def test_a_stop_does_not_wait_for_one_that_starts(stage: Callable[..., Stage]) -> None:
     def starts(_seat: AppSeat) -> int:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.pause()
         return 0
 
