@@ -1,14 +1,8 @@
-"""Serve an ASGI application: events of the port become calls of the application, on one event loop.
-
-A turn: all events that wait are taken, and each new request becomes a task; the tasks run, up to where they wait; then
-the engines are woken, once for all that was written. Only when nothing more has come meanwhile the port goes to sleep,
-until its descriptor is readable: so under load nobody makes a system call to wake anybody.
-"""
+"""Serve an ASGI application: events of the port become calls of the application, each in a task of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import importlib
 import logging
 import os
@@ -20,14 +14,13 @@ from tux.apps.asgi.http import HttpExchange
 from tux.apps.asgi.lifespan import Lifespan
 from tux.apps.asgi.scope import Application, Scopes
 from tux.apps.options import AppOptions
-from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Port, Request
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Event, Port, Request
+from tux.apps.turns import Turns
 
 logger = logging.getLogger("tux.app")
 
 _OURS: Final = os.path.dirname(__file__)
 """Frames of files in here say nothing to the application's author."""
-EVENTS_PER_TURN: Final = 256
-"""Events that are taken before the tasks get their turn; the rest follows after them."""
 CANCEL_SECONDS: Final = 2.0
 """How long tasks that were cancelled may take to end. Who ignores it is left behind: the process ends."""
 
@@ -105,22 +98,18 @@ class Server:
         """No more requests come; those at work go on."""
         self.is_ending = False
         """The grace is over: what is at work is cancelled."""
-        self._context = contextvars.copy_context()
-        """Of all requests at their beginning: none begins with what another one has set."""
+        self._turns = Turns(port, self._on_event, self._on_failure)
+        self.wrote = self._turns.wrote
         self._exchanges: dict[int, Exchange] = {}
         """Those at work, by key."""
         self._lingering: set[Exchange] = set()
         """Those at work that are answered, and whose key belongs to another one already."""
-        self._is_asleep = False
-        self._is_settling = False
-        """The end of the turn is scheduled."""
         self._drained: asyncio.Future[None] = self.loop.create_future()
         self._idle: asyncio.Future[None] = self.loop.create_future()
 
     async def run(self) -> None:
         """Serve until all is finished after DRAIN."""
-        self.loop.add_reader(self.port.fileno(), self._on_readable)
-        self._settle_soon()
+        self._turns.start()
         try:
             await self._drained
             self._check_idle()
@@ -130,8 +119,7 @@ class Server:
             if self._idle.done():
                 self._idle.result()
         finally:
-            self.loop.remove_reader(self.port.fileno())
-            self.port.flush()
+            self._turns.stop()
 
     async def _end_all(self) -> None:
         self.is_ending = True
@@ -141,68 +129,31 @@ class Server:
             exchange.task.cancel()
         await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
 
-    # Turns
+    # Events
 
-    def _on_readable(self) -> None:
-        self.port.awake()
-        self._is_asleep = False
-        self._settle()
+    def _on_event(self, event: Event) -> None:
+        kind, key, payload = event
+        if kind == REQUEST:
+            self._begin(cast("Request", payload))
+            return
+        if kind == DRAIN:
+            self._drain()
+            return
+        exchange = self._exchanges.get(key)
+        if exchange is None:
+            return
+        if kind == BODY:
+            data, end = cast("tuple[bytes, bool]", payload)
+            exchange.on_body(data, end=end)
+        elif kind == CREDIT:
+            exchange.on_credit()
+        elif kind == GONE:
+            exchange.on_gone(hard=bool(payload))
 
-    def _settle_soon(self) -> None:
-        if not self._is_settling:
-            self._is_settling = True
-            # Without the context it would be that of the task that wrote, and the next requests would begin with it.
-            self.loop.call_soon(self._settle, context=self._context)
-
-    def _settle(self) -> None:
-        """The end of a turn, and the beginning of the next if there is one."""
-        self._is_settling = False
-        try:
-            port = self.port
-            port.flush()
-            if self._is_asleep:
-                return
-            if self._take_events():
-                self._settle_soon()
-            elif port.sleep():
-                self._is_asleep = True
-            else:
-                self._settle_soon()
-        except BaseException as error:  # noqa: BLE001 (the loop would log it and go on, deaf)
-            awaited = self._idle if self._drained.done() else self._drained
-            if not awaited.done():
-                awaited.set_exception(error)
-
-    def _take_events(self) -> bool:
-        """Whether there were any."""
-        take = self.port.take
-        for n in range(EVENTS_PER_TURN):
-            event = take()
-            if event is None:
-                return n > 0
-            kind, key, payload = event
-            if kind == REQUEST:
-                self._begin(cast("Request", payload))
-                continue
-            if kind == DRAIN:
-                self._drain()
-                continue
-            exchange = self._exchanges.get(key)
-            if exchange is None:
-                continue
-            if kind == BODY:
-                data, end = cast("tuple[bytes, bool]", payload)
-                exchange.on_body(data, end=end)
-            elif kind == CREDIT:
-                exchange.on_credit()
-            elif kind == GONE:
-                exchange.on_gone(hard=bool(payload))
-        return True
-
-    def wrote(self) -> None:
-        """Something was written to the port: the engines are told at the end of the turn."""
-        if not self._is_settling:
-            self._settle_soon()
+    def _on_failure(self, error: BaseException) -> None:
+        awaited = self._idle if self._drained.done() else self._drained
+        if not awaited.done():
+            awaited.set_exception(error)
 
     # Requests
 
@@ -228,6 +179,7 @@ class Server:
         body = error.reason.encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *error.fields]
         self.port.answer(request.key, error.status, fields, body=body, end=True)
+        self.wrote()
 
     def ended(self, exchange: Exchange) -> None:
         """The application has returned."""
