@@ -116,6 +116,7 @@ cdef extern from "appwire.h" nogil:
     struct tux_app_request:
         tux_app_record record
         int64_t length
+        uint32_t head_len
         uint32_t n_fields
         tux_span method
         tux_span target

@@ -281,7 +281,10 @@ cdef class Port:
         request.query = _bytes(view.head, said.query.off, said.query.len)
         request.minor = said.minor
         request.scheme = _HTTPS if said.record.flags & TUX_APP_HTTPS else _HTTP
-        request.headers = _headers(&view)
+        request.head = _bytes(view.head, 0, said.head_len)
+        request.lines = _bytes(<const uint8_t *> view.fields, 0, said.n_fields * <uint32_t> sizeof(tux_app_field))
+        request.host = said.host
+        request.absolute = (said.record.flags & TUX_APP_ABSOLUTE) != 0
         request.mount = _bytes(view.mount, 0, said.mount_len)
         if said.peer_len:
             request.client = (PyUnicode_DecodeLatin1(<const char *> view.peer, said.peer_len, NULL), said.peer_port)

@@ -10,7 +10,7 @@ cdef class Request:
     cdef readonly bytes target, path, query
     cdef readonly int minor
     cdef readonly str scheme
-    cdef readonly list headers
+    cdef readonly bytes head
     cdef readonly bytes mount
     cdef readonly object client, server
     cdef readonly bytes body
@@ -18,6 +18,17 @@ cdef class Request:
     cdef readonly int64_t length
     cdef readonly bint upgrade
     cdef readonly uint32_t listener
+    cdef bytes lines  # the header lines, as struct tux_app_field
+    cdef tux_span host  # of the target, in absolute-form
+    cdef bint absolute
+    cdef list made
+
+    @property
+    def headers(self):
+        # Made when it is asked for: not every handler looks at them.
+        if self.made is None:
+            self.made = _headers(self)
+        return self.made
 
     def __repr__(self):
         return f"<Request {self.key:#x} {self.method} {self.target!r}>"
@@ -31,21 +42,23 @@ cdef inline str _method(const uint8_t *name, uint32_t length):
     return PyUnicode_DecodeLatin1(<const char *> name, length, NULL)
 
 
-cdef list _headers(const tux_app_request_view *view):
+cdef list _headers(Request request):
+    cdef const tux_app_field *lines = <const tux_app_field *> PyBytes_AS_STRING(request.lines)
     cdef const tux_app_field *field
-    cdef bint absolute = (view.request.record.flags & TUX_APP_ABSOLUTE) != 0
+    cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(request.head)
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(request.lines) // <Py_ssize_t> sizeof(tux_app_field)
     cdef list headers = []
     cdef bytes name
-    cdef uint32_t i
-    if absolute:
-        headers.append((_HOST, _bytes(view.head, view.request.host.off, view.request.host.len)))
-    for i in range(view.request.n_fields):
-        field = &view.fields[i]
+    cdef Py_ssize_t i
+    if request.absolute:
+        headers.append((_HOST, _bytes(head, request.host.off, request.host.len)))
+    for i in range(n):
+        field = &lines[i]
         if field.id:
-            if absolute and field.id == TUX_FIELD_HOST:
+            if request.absolute and field.id == TUX_FIELD_HOST:
                 continue  # RFC 9112 section 3.2.2: the target's counts
             name = <bytes> _names[field.id]
         else:
-            name = _lower(view.head + field.name, field.name_len)
-        headers.append((name, _bytes(view.head, field.value, field.value_len)))
+            name = _lower(head + field.name, field.name_len)
+        headers.append((name, _bytes(head, field.value, field.value_len)))
     return headers

@@ -80,7 +80,8 @@ class RouteTable:
         mount_len: int = 0,
     ) -> None:
         """`prefix` (decoded, begins with b"/") of that site is decided by Python's route number `route`; or by the
-        steps of `chain`, one after the other: ("static", 0), ("app", its number), ("forward", number of the servers).
+        steps of `chain`, one after the other: ("static", 0), ("app" or "module", its number), ("forward",
+        number of the servers).
         `root` and `mount_len` say where the engine itself can look whether the planner has a file. ValueError."""
     def match(self, host: str, path: bytes) -> int:
         """The route's number, or -1. `path` is decoded and normalised."""

@@ -215,8 +215,8 @@ cdef bytes _read_whole(int fd, size_t size):
 # -- routes --------------------------------------------------------------------------------------------------------
 
 
-# In the order of enum tux_origin; the names are those of the configuration.
-_ORIGINS = ("static", "app", "forward")
+# The names of the configuration; the values are those of enum tux_origin.
+_ORIGINS = {"static": 0, "module": 1, "app": 1, "forward": 2}
 
 
 cdef class RouteTable:
@@ -254,7 +254,7 @@ cdef class RouteTable:
         if len(chain) > TUX_MAX_STEPS:
             raise ValueError(f"a chain has at most {TUX_MAX_STEPS} steps")
         for origin, number in chain:
-            steps.steps[steps.n_steps].origin = _ORIGINS.index(origin)
+            steps.steps[steps.n_steps].origin = _ORIGINS[origin]
             steps.steps[steps.n_steps].number = number
             steps.n_steps += 1
         cdef int result = tux_routes_add_route(self.table, site, prefix, len(prefix), route,

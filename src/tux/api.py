@@ -47,6 +47,9 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str | Mapping[str, str]]
     """Name -> value for all files, and glob -> {name -> value}."""
     dotfiles: str
+    module: str | Sequence[str]
+    """`FILE.py`, a module of Python, or several of them."""
+    module_workers: int | str
     app: str
     """`MODULE:ATTRIBUTE` of a WSGI or ASGI application."""
     app_dir: str | os.PathLike[str]
@@ -65,8 +68,8 @@ class Options(TypedDict, total=False):
 
 
 def serve(path: str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> int:
-    """Serve a folder (the current one, when there is no `app`, `forward` or `config` either) until SIGTERM or SIGINT;
-    returns the exit code. Options are those of `tux serve`; it listens on 127.0.0.1:8080 when none is given.
+    """Serve a folder (the current one, when there is no `module`, `app`, `forward` or `config` either) until SIGTERM or
+    SIGINT; returns the exit code. Options are those of `tux serve`; it listens on 127.0.0.1:8080 when none is given.
 
     It forks worker processes, so it must be called by the main thread of a process that has no other threads (in a
     notebook, use `Server`). StartError: one line that says why it cannot start."""
@@ -267,7 +270,7 @@ class Server:
 def _plain(options: Options) -> dict[str, Any]:
     """The options as `tux.config.options.from_options` takes them, and as the command line names them."""
     plain: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("listen", "index", "kernel_interface", "forward", "trusted"):
+    for name in ("listen", "index", "kernel_interface", "module", "forward", "trusted"):
         if isinstance(plain.get(name), str):
             plain[name] = [plain[name]]
     for name in ("config", "access_log", "app_dir"):

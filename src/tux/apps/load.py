@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     """An application that can be served."""
 
     application: Any
-    interface: Literal["wsgi", "asgi"]
+    interface: Literal["wsgi", "asgi", "module"]
 
 
 class LoadError(StartError):
@@ -40,6 +40,14 @@ class LoadError(StartError):
         super().__init__(message)
         self.trace = trace
 
+    @classmethod
+    def of(cls, what: str, error: BaseException) -> LoadError:
+        """`what` went wrong in the application's own code."""
+        kind = type(error).__qualname__
+        reason = str(error).strip().partition("\n")[0]
+        text = f"{what}: {kind}: {reason}" if reason else f"{what}: {kind}"
+        return cls(text, "".join(_trimmed(error).format()))
+
 
 def load(spec: str, *, app_dir: str = ".", factory: bool = False, interface: AppInterface = "auto") -> Loaded:
     """The application that `spec` names: MODULE:ATTRIBUTE, where ATTRIBUTE may have dots, or MODULE.
@@ -47,15 +55,14 @@ def load(spec: str, *, app_dir: str = ".", factory: bool = False, interface: App
     `app_dir` becomes the first folder of sys.path. LoadError: there is none, or it cannot be told what it is."""
     module_name, attribute = _split(spec)
     folder = os.path.abspath(app_dir)
-    if not os.path.isdir(folder):
-        raise LoadError(f"application {quoted(spec)}: the folder {quoted(folder)} does not exist")
-    _put_first(folder)
-    module = _import(module_name, folder, spec)
-    found, name = _find(module, attribute, spec, factory=factory)
+    what = f"application {quoted(spec)}"
+    put_first(folder, what)
+    module = import_module(module_name, folder, what)
+    found, name = find(module, attribute, what, factory=factory)
     if factory:
-        found = _make(found, name, spec)
+        found = _make(found, name, what)
     if not callable(found):
-        raise LoadError(f"application {quoted(spec)}: {name} is {_kind(found)}, which cannot be called")
+        raise LoadError(f"{what}: {name} is {_kind(found)}, which cannot be called")
     return Loaded(found, detect(found, name) if interface == "auto" else interface)
 
 
@@ -79,7 +86,10 @@ def _split(spec: str) -> tuple[str, str]:
     return module, attribute
 
 
-def _put_first(folder: str) -> None:
+def put_first(folder: str, what: str) -> None:
+    """Make it the first folder of sys.path. LoadError: there is no such folder."""
+    if not os.path.isdir(folder):
+        raise LoadError(f"{what}: the folder {quoted(folder)} does not exist")
     if folder in sys.path:
         sys.path.remove(folder)
     sys.path.insert(0, folder)
@@ -89,8 +99,8 @@ def _put_first(folder: str) -> None:
 # Modules
 
 
-def _import(name: str, folder: str, spec: str) -> ModuleType:
-    """One part of the name after the other, so that it is known which one is missing."""
+def import_module(name: str, folder: str, what: str) -> ModuleType:
+    """One part of the name after the other, so that it is known which one is missing. LoadError: `what` begins it."""
     parts = name.split(".")
     module: ModuleType | None = None
     for i in range(len(parts)):
@@ -99,17 +109,17 @@ def _import(name: str, folder: str, spec: str) -> ModuleType:
             module = importlib.import_module(prefix)
         except ModuleNotFoundError as error:
             if error.name == prefix and not _trimmed(error).stack:
-                raise LoadError(_missing(prefix, module, folder, spec)) from None
-            raise _failed(f"application {quoted(spec)}: importing {prefix} failed", error) from error
+                raise LoadError(_missing(prefix, module, folder, what)) from None
+            raise LoadError.of(f"{what}: importing {prefix} failed", error) from error
         except (Exception, SystemExit) as error:
-            raise _failed(f"application {quoted(spec)}: importing {prefix} failed", error) from error
+            raise LoadError.of(f"{what}: importing {prefix} failed", error) from error
     assert module is not None
     return module
 
 
-def _missing(name: str, parent: ModuleType | None, folder: str, spec: str) -> str:
+def _missing(name: str, parent: ModuleType | None, folder: str, what: str) -> str:
     """`name` is not there; what is said about it."""
-    text = f"application {quoted(spec)}: "
+    text = f"{what}: "
     last = name.rpartition(".")[2]
     if parent is not None:
         path = getattr(parent, "__path__", None)
@@ -144,8 +154,8 @@ def _modules(path: Iterable[str]) -> list[str]:
 # Attributes
 
 
-def _find(module: ModuleType, attribute: str, spec: str, *, factory: bool) -> tuple[Any, str]:
-    """The attribute, and its name for messages."""
+def find(module: ModuleType, attribute: str, what: str, *, factory: bool = False) -> tuple[Any, str]:
+    """The attribute, and its name for messages. LoadError: `what` begins it."""
     where = f"{module.__name__} ({getattr(module, '__file__', None) or 'a package without a file'})"
     if attribute:
         found: Any = module
@@ -155,9 +165,7 @@ def _find(module: ModuleType, attribute: str, spec: str, *, factory: bool) -> tu
                 found = getattr(found, name)
             except AttributeError:
                 owner = where if found is module else path
-                raise LoadError(
-                    f"application {quoted(spec)}: {owner} has no attribute {name}{_near(name, _public(found))}"
-                ) from None
+                raise LoadError(f"{what}: {owner} has no attribute {name}{_near(name, _public(found))}") from None
             path += f".{name}" if path != module.__name__ else f":{name}"
         return found, path
     names = _FACTORIES if factory else DEFAULT_ATTRIBUTES
@@ -167,13 +175,13 @@ def _find(module: ModuleType, attribute: str, spec: str, *, factory: bool) -> tu
     makers = [name for name in _FACTORIES if hasattr(module, name)]
     if makers:
         raise LoadError(
-            f"application {quoted(spec)}: {where} has neither application nor app, but {makers[0]}: "
+            f"{what}: {where} has neither application nor app, but {makers[0]}: "
             f"perhaps {module.__name__}:{makers[0]}, with --factory (or `factory = true`)"
         )
     callables = [name for name in _public(module) if _is_candidate(module, name)]
     hint = f"; what can be called there: {_listed(callables)}" if callables else ""
     missing = "none of " + ", ".join(names) if factory else "neither application nor app"
-    raise LoadError(f"application {quoted(spec)}: {where} has {missing}; name the attribute{hint}")
+    raise LoadError(f"{what}: {where} has {missing}; name the attribute{hint}")
 
 
 def _public(found: object) -> list[str]:
@@ -190,21 +198,19 @@ def _is_candidate(module: ModuleType, name: str) -> bool:
     )
 
 
-def _make(function: Any, name: str, spec: str) -> Any:
+def _make(function: Any, name: str, what: str) -> Any:
     if not callable(function):
-        raise LoadError(f"application {quoted(spec)}: the factory {name} is {_kind(function)}, which cannot be called")
+        raise LoadError(f"{what}: the factory {name} is {_kind(function)}, which cannot be called")
     if inspect.iscoroutinefunction(function):
-        raise LoadError(f"application {quoted(spec)}: the factory {name} is a coroutine function; expected a plain one")
+        raise LoadError(f"{what}: the factory {name} is a coroutine function; expected a plain one")
     try:
         return function()
     except TypeError as error:
         if _trimmed(error).stack:  # from inside
-            raise _failed(f"application {quoted(spec)}: the factory {name} failed", error) from error
-        raise LoadError(
-            f"application {quoted(spec)}: the factory {name} takes no call without arguments: {error}"
-        ) from None
+            raise LoadError.of(f"{what}: the factory {name} failed", error) from error
+        raise LoadError(f"{what}: the factory {name} takes no call without arguments: {error}") from None
     except (Exception, SystemExit) as error:
-        raise _failed(f"application {quoted(spec)}: the factory {name} failed", error) from error
+        raise LoadError.of(f"{what}: the factory {name} failed", error) from error
 
 
 # Interfaces
@@ -294,12 +300,6 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
-
-
-def _failed(what: str, error: BaseException) -> LoadError:
-    kind = type(error).__qualname__
-    reason = str(error).strip().partition("\n")[0]
-    return LoadError(f"{what}: {kind}: {reason}" if reason else f"{what}: {kind}", "".join(_trimmed(error).format()))
 
 
 def _trimmed(error: BaseException) -> traceback.TracebackException:

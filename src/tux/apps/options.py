@@ -1,13 +1,17 @@
-"""What a process needs to know to serve its application."""
+"""What a process needs to know to serve its application, or its modules."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import structs
 
 from tux.config.app import App
 from tux.config.doc import Doc
+from tux.config.module import Module
+
+if TYPE_CHECKING:
+    from tux.apps.load import Loaded
 
 
 class AppOptions(App, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +27,50 @@ class AppOptions(App, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return cls(name=name, grace=grace, **structs.asdict(app))
 
     @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return f"app {self.name}"
+
+    @property
     def alone(self) -> bool:
         """Whether there is only one process of the application at a time, but while it is replaced."""
         return self.workers == 1
+
+    def load(self) -> Loaded:
+        """What is to be served. LoadError."""
+        from tux.apps.load import load
+
+        return load(self.module, app_dir=self.dir, factory=self.factory, interface=self.interface)
+
+
+class ModuleOptions(Module, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Modules as `[module.NAME]` describes them, as above."""
+
+    name: Annotated[str, Doc("NAME of `[module.NAME]`, for the log.")]
+    grace: Annotated[float, Doc("As above.", ge=0, unit="seconds")] = 30.0
+
+    @classmethod
+    def of(cls, name: str, module: Module, *, grace: float) -> ModuleOptions:
+        """The options of `[module.NAME]`."""
+        return cls(name=name, grace=grace, **structs.asdict(module))
+
+    @property
+    def label(self) -> str:
+        """What the log calls them."""
+        return f"module {self.name}"
+
+    def load(self) -> Loaded:
+        """What is to be served. LoadError."""
+        from tux.apps.module.load import load
+
+        return load(self)
+
+
+Options: TypeAlias = AppOptions | ModuleOptions
+
+
+def options_of(name: str, table: App | Module, *, grace: float) -> Options:
+    """The options of a table of the configuration."""
+    if isinstance(table, Module):
+        return ModuleOptions.of(name, table, grace=grace)
+    return AppOptions.of(name, table, grace=grace)

@@ -18,6 +18,9 @@ DRAIN: Final = 4
 ENGINE_GONE: Final = 5
 """An engine died: all its exchanges are gone; the key is the number of its link."""
 
+OBJECT: Final = 6
+"""What `Port.lookup` has found; payload: Object."""
+
 Event: TypeAlias = tuple[int, int, Any]
 """(kind, key, payload)."""
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -79,6 +82,32 @@ class Request(Protocol):
     @property
     def upgrade(self) -> bool:
         """May be answered with `Port.upgrade`."""
+
+    @property
+    def head(self) -> bytes:
+        """All of the head as sent, up to and with the empty line."""
+
+
+class Object(Protocol):
+    """A file of the site, or why there is none."""
+
+    @property
+    def status(self) -> int:
+        """What the static origin would answer."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def media_type(self) -> bytes: ...
+    @property
+    def etag(self) -> bytes: ...
+    @property
+    def modified(self) -> int:
+        """Nanoseconds since 1970; 0: unknown."""
+
+    @property
+    def fd(self) -> int:
+        """Read-only, the receiver's to close; -1: none."""
 
 
 class Port(Protocol):
@@ -146,3 +175,33 @@ class Port(Protocol):
     @property
     def open(self) -> int:
         """Exchanges that are not over. The end of one may have been given, but wait for the window."""
+
+
+class ModulePort(Port, Protocol):
+    """What modules ask of it, too."""
+
+    def answer(
+        self,
+        key: int,
+        status: int,
+        fields: Fields,
+        *,
+        length: int = -1,
+        body: bytes | bytearray | memoryview = b"",
+        end: bool = False,
+        trailers: bool = False,
+        remember_ms: int = 0,
+        ignore_query: bool = False,
+        close: bool = False,
+    ) -> bool:
+        """`remember_ms`: the engine may repeat this answer for so long, to requests with the same signature (without
+        the query). `close`: the connection is closed behind it."""
+
+    def next(self, key: int, forward: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Decline: the route's next step gets the request; or its forwarded server."""
+
+    def object(self, key: int, path: bytes, fields: Fields = (), status: int = 0) -> bool:
+        """Answer with the file at this path of the site, `fields` before its own. status 0: the file's."""
+
+    def lookup(self, key: int, path: bytes) -> bool:
+        """Look up the file at this path of the site: event OBJECT. One at a time."""

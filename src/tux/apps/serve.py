@@ -1,4 +1,4 @@
-"""A process of an application: from the fork to its end."""
+"""A process of an application, or of modules: from the fork to its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from tux._app import Port
 from tux.apps import forked
-from tux.apps.load import LoadError, load
+from tux.apps.load import LoadError
 from tux.daemon import control, privileges
 from tux.daemon.worker import close_all_but
 
@@ -57,23 +57,23 @@ def main(seat: AppSeat, *, account: Account) -> int:
         sys.stdout.reconfigure(line_buffering=True)  # what the application prints is seen at once, in a pipe, too
     try:
         os.chdir(options.dir)
-        loaded = load(options.module, app_dir=options.dir, factory=options.factory, interface=options.interface)
+        loaded = options.load()
         serve = _interface(loaded.interface)
         gc.freeze()  # what was loaded stays: no collection needs to look at it
         requests = options.max_requests and options.max_requests + random.randint(0, options.max_requests_jitter)
         port.limits(requests, options.max_memory, functools.partial(_say, seat.control, control.RETIRE))
         serve(port, loaded.application, options, ready=functools.partial(_ready, seat.control, port))
     except LoadError as error:
-        sys.stderr.write(f"{error.trace}tux: app {options.name}: {error}\n")
+        sys.stderr.write(f"{error.trace}tux: {options.label}: {error}\n")
         blocker = privileges.in_the_way([path for path in sys.path if path])
         if blocker:
             sys.stderr.write(
-                f"tux: app {options.name}: user {account.name} cannot read {blocker}, where modules are looked for, "
+                f"tux: {options.label}: user {account.name} cannot read {blocker}, where modules are looked for, "
                 f"too; choose another user with --user NAME, or allow it with chmod o+rx\n"
             )
         return FAILED
     except OSError as error:
-        logger.error("app %s: %s: %s", options.name, error.filename or options.dir, error.strerror or error)
+        logger.error("%s: %s: %s", options.label, error.filename or options.dir, error.strerror or error)
         return FAILED
     return 0
 

@@ -25,10 +25,20 @@ import click
     "named here.",
 )
 @click.option(
+    "--module",
+    multiple=True,
+    metavar="FILE.py|NAME",
+    help="Module that gets what no file answers and is for one of its paths: a file, a module of Python, or an "
+    "installed entry point; can be given several times.",
+)
+@click.option(
+    "--module-workers", metavar="N|auto", help="Processes of the modules. Default: 1; auto is one for each CPU."
+)
+@click.option(
     "--app",
     metavar="MODULE:ATTRIBUTE",
-    help="WSGI or ASGI application that gets what no file answers. With it, nothing is served from disk but what PATH "
-    "and --static name.",
+    help="WSGI or ASGI application that gets what no file or module answers. With it, nothing is served from disk "
+    "but what PATH and --static name.",
 )
 @click.option("--app-dir", metavar="DIR", help="Folder that modules are looked for in first. Default: the current one.")
 @click.option(
@@ -43,8 +53,7 @@ import click
     "--forward",
     multiple=True,
     metavar="URL",
-    help="Server that gets what neither a file nor the application answers: http://HOST:PORT or unix:/path. Several "
-    "times: they take turns.",
+    help="Server that gets what nothing else answers: http://HOST:PORT or unix:/path. Several times: they take turns.",
 )
 @click.option(
     "--static",
@@ -55,7 +64,7 @@ import click
 @click.option(
     "--reload/--no-reload",
     default=None,
-    help="For development: start the application anew when a file in --app-dir changes. Default: no.",
+    help="For development: start the application and the modules anew when a file of them changes. Default: no.",
 )
 @click.option(
     "--trusted",
@@ -133,9 +142,9 @@ import click
     help="Write the URLs, one a line, to this file descriptor when they are served, and close it: for scripts.",
 )
 def serve(*, ready_fd: int | None, **options: Any) -> int:
-    """Serve the folder PATH over HTTP; and, when they are given, an application and a server behind.
+    """Serve the folder PATH over HTTP; and, when they are given, modules, an application and a server behind.
 
-    PATH is the current folder when neither --app nor --forward nor --config is given.
+    PATH is the current folder when none of --module, --app, --forward and --config is given.
 
     For each address, a line on standard error tells when connections are accepted:
     "tux: ready on http://127.0.0.1:8080".

@@ -6,10 +6,11 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from tux.config import listen, origins
+from tux.config import listen, module, origins
 from tux.config.decode import shown
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
+from tux.config.processes import Processes
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.errors import Problem
 
@@ -42,6 +43,7 @@ def problems(config: Config) -> list[Problem]:
     return [
         *_server(config.server),
         *_kernel(config.kernel),
+        *_modules(config),
         *_apps(config),
         *_upstreams(config),
         *_sites(config),
@@ -93,21 +95,46 @@ def _hint(module: str) -> str:
     return ""
 
 
+def _processes(group: Processes, place: Place) -> Iterator[Problem]:
+    if group.max_requests_jitter and not group.max_requests:
+        yield Problem((*place, "max_requests_jitter"), 'needs "max_requests"')
+    for key, value in group.env.items():
+        if not key or "=" in key or "\0" in key + value:
+            yield Problem((*place, "env", key), "not possible as an environment variable")
+
+
+def _modules(config: Config) -> Iterator[Problem]:
+    for name, group in config.module.items():
+        place: Place = ("module", name)
+        yield from _name(name, place)
+        if not group.modules and not group.paths:
+            yield Problem(place, '"modules" or "paths" is missing')
+        for i, spec in enumerate(group.modules):
+            if not module.is_spec(spec):
+                yield Problem((*place, "modules", i), f"expected FILE.py or MODULE, got {shown(spec)}")
+            elif spec in group.modules[:i]:
+                yield Problem((*place, "modules", i), f"{shown(spec)} is listed twice")
+        for path, spec in group.paths.items():
+            message = module.path_problem(path)
+            if message:
+                yield Problem((*place, "paths", path), f"{message}, got {shown(path)}")
+            if ":" not in spec or not module.is_spec(spec):
+                message = f"expected FILE.py:ATTRIBUTE or MODULE:ATTRIBUTE, got {shown(spec)}"
+                yield Problem((*place, "paths", path), message)
+        yield from _processes(group, place)
+
+
 def _apps(config: Config) -> Iterator[Problem]:
     for name, app in config.app.items():
         place: Place = ("app", name)
         yield from _name(name, place)
         if not chain.is_module(app.module if ":" in app.module else f"{app.module}:app"):
             yield Problem((*place, "module"), f"expected MODULE:ATTRIBUTE, got {shown(app.module)}{_hint(app.module)}")
-        if app.max_requests_jitter and not app.max_requests:
-            yield Problem((*place, "max_requests_jitter"), 'needs "max_requests"')
+        yield from _processes(app, place)
         if app.root_path and (not app.root_path.startswith("/") or app.root_path.endswith("/")):
             yield Problem(
                 (*place, "root_path"), f"expected /PATH without a slash at its end, got {shown(app.root_path)}"
             )
-        for key, value in app.env.items():
-            if not key or "=" in key or "\0" in key + value:
-                yield Problem((*place, "env", key), "not possible as an environment variable")
 
 
 def _upstreams(config: Config) -> Iterator[Problem]:
@@ -135,7 +162,7 @@ def _upstreams(config: Config) -> Iterator[Problem]:
 
 
 def _name(name: str, place: Place) -> Iterator[Problem]:
-    if not _NAME.fullmatch(name) and not chain.is_module(name):
+    if not _NAME.fullmatch(name) and not chain.is_module(name) and not (place[0] == "module" and module.is_spec(name)):
         yield Problem(place, f"expected a name of letters, digits, - and _, got {shown(name)}")
 
 
@@ -184,9 +211,9 @@ def _host_problem(host: str) -> str:
 
 def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
     if not chain.named(site) and not site.route:
-        yield Problem(place, '"root", "app" or "forward" is missing')
+        yield Problem(place, '"root", "module", "app" or "forward" is missing')
     yield from chain.check_tries(site, place)
-    yield from chain.check_names(site, config.app, config.upstream, place)
+    yield from chain.check_names(site, config, place)
     yield from check_shared(site.index, site.cache_control, site.headers, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):
@@ -200,7 +227,7 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
             prefixes[route.path] = i
         yield from origins.of(route).check(site, route, inner)
         if isinstance(route, origins.static.Route):
-            yield from chain.check_names(route, config.app, config.upstream, inner)
+            yield from chain.check_names(route, config, inner)
 
 
 def _prefix_problem(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from tux._engine import LIMITS, RouteTable
 from tux.config import check, listen, origins
 from tux.config.app import App
+from tux.config.module import Module
 from tux.config.origins import chain
 from tux.config.schema import Config, Limits, Route, Site, StepName
 from tux.config.upstream import Upstream
@@ -33,8 +35,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     table: RouteTable
     """Host and path -> index in `rules`."""
     rules: tuple[Rule, ...]
-    apps: tuple[tuple[str, App], ...]
-    """Applications that some route names, with their names."""
+    apps: tuple[tuple[str, App | Module], ...]
+    """Applications and modules that some route names, with their names: to the engine they are the same."""
     upstreams: tuple[tuple[str, Upstream], ...]
     trusted: tuple[str, ...]
     """Peers whose word about the client is believed."""
@@ -51,11 +53,11 @@ def compile_config(config: Config) -> Compiled:
     table = RouteTable()
     roots: list[bytes] = []
     rules: list[Rule] = []
-    apps: list[tuple[str, App]] = []
+    apps: list[tuple[str, App | Module]] = []
     upstreams: list[tuple[str, Upstream]] = []
 
-    def app_index(name: str) -> int:
-        entry = (name, config.app[name])
+    def app_index(name: str, table: Mapping[str, App | Module]) -> int:
+        entry = (name, table[name])
         if entry not in apps:
             apps.append(entry)
         return apps.index(entry)
@@ -74,7 +76,8 @@ def compile_config(config: Config) -> Compiled:
             return ()
         indices = {
             "static": lambda: len(rules),
-            "app": lambda: app_index(source.app or ""),
+            "module": lambda: app_index(source.module or "", config.module),
+            "app": lambda: app_index(source.app or "", config.app),
             "forward": lambda: upstream_index(source.forward or ""),
         }
         return tuple(Step(step, indices[step]()) for step in steps)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tux.config import check, locate, origins
 from tux.config.app import App
 from tux.config.decode import decode
+from tux.config.module import Module
+from tux.config.origins import chain
+from tux.config.processes import Processes
 from tux.config.schema import Config, Route, Server, Site
 from tux.config.upstream import Upstream
 from tux.errors import ConfigError, Problem, StartError
+
+P = TypeVar("P", bound=Processes)
 
 MAX_BYTES = 1024 * 1024
 """Largest configuration file: 100 times any real one; more is a wrong file."""
@@ -65,36 +70,39 @@ def join(base: str, path: str) -> str:
 
 
 def absolute(config: Config, base: str) -> Config:
-    """The configuration with its paths made absolute: relative ones start at the folder `base`. Applications that sites
-    and routes name by MODULE:ATTRIBUTE get their table, since they have a path, too."""
+    """The configuration with its paths made absolute: relative ones start at the folder `base`. Applications and
+    modules that sites and routes name without a table get one, since they have a path, too."""
 
     def folder(path: str | None) -> str | None:
         return None if path is None else join(base, path)
 
-    apps = {
-        name: msgspec.structs.replace(app, dir=join(base, app.dir), sendfile_root=folder(app.sendfile_root))
-        for name, app in config.app.items()
-    }
+    def group(old: P) -> P:
+        return msgspec.structs.replace(old, dir=join(base, old.dir), sendfile_root=folder(old.sendfile_root))
+
+    apps = {name: group(app) for name, app in config.app.items()}
+    modules = {name: group(module) for name, module in config.module.items()}
 
     def unix(address: str) -> str:
         return "unix:" + join(base, address.removeprefix("unix:")) if address.startswith("unix:") else address
 
-    def note(app: str | None) -> None:
-        if app is not None and app not in apps:
-            apps[app] = App(module=app, dir=base)
+    def note(source: chain.Tries) -> None:
+        if source.app is not None and source.app not in apps:
+            apps[source.app] = App(module=source.app, dir=base)
+        if source.module is not None and source.module not in modules:
+            modules[source.module] = Module(modules=(source.module,), dir=base)
 
     def route(old: Route) -> Route:
         keys = [key for key in origins.of(old).paths if getattr(old, key) is not None]
         new = msgspec.structs.replace(old, **{key: join(base, getattr(old, key)) for key in keys})
         if not isinstance(new, origins.static.Route):
             return new
-        note(new.app)
+        note(new)
         return msgspec.structs.replace(new, forward=None if new.forward is None else unix(new.forward))
 
     def site(old: Site) -> Site:
         root = None if old.root is None else join(base, old.root)
         forward = None if old.forward is None else unix(old.forward)
-        note(old.app)
+        note(old)
         return msgspec.structs.replace(old, root=root, forward=forward, route=tuple(route(r) for r in old.route))
 
     def upstream(old: Upstream) -> Upstream:
@@ -113,6 +121,7 @@ def absolute(config: Config, base: str) -> Config:
         server=server(config.server),
         kernel=msgspec.structs.replace(config.kernel, bpffs=join(base, config.kernel.bpffs)),
         site=tuple(site(s) for s in config.site),
+        module=modules,
         app=apps,
         upstream={name: upstream(u) for name, u in config.upstream.items()},
     )

@@ -9,13 +9,15 @@ import msgspec
 from tux.config import check, load
 from tux.config.app import App
 from tux.config.decode import decode
+from tux.config.module import Module
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.config.upstream import Upstream
 from tux.errors import USAGE, ConfigError, Problem, StartError
 
+_MODULE = "module"
 _APP = "app"
 _UPSTREAM = "upstream"
-"""Names of the application and the servers that the command line describes."""
+"""Names of the modules, the application and the servers that the command line describes."""
 
 OPTIONS = {
     ("server", "listen"): "--listen",
@@ -27,6 +29,8 @@ OPTIONS = {
     ("server", "reload"): "--reload",
     ("server", "trusted"): "--trusted",
     ("server", "proxy_protocol"): "--proxy-protocol",
+    ("module", "modules"): "--module",
+    ("module", "workers"): "--module-workers",
     ("app", "module"): "--app",
     ("app", "dir"): "--app-dir",
     ("app", "factory"): "--factory",
@@ -37,6 +41,7 @@ OPTIONS = {
     ("kernel", "mode"): "--kernel",
     ("kernel", "interface"): "--kernel-interface",
     ("site", "root"): "PATH",
+    ("site", "module"): "--module",
     ("site", "app"): "--app",
     ("site", "forward"): "--forward",
     ("site", "route"): "--static",
@@ -66,6 +71,8 @@ def from_options(
     cache_control: Sequence[str] = (),
     header: Sequence[str] = (),
     dotfiles: str | None = None,
+    module: Sequence[str] = (),
+    module_workers: int | str | None = None,
     app: str | None = None,
     app_dir: str | None = None,
     app_interface: str | None = None,
@@ -80,10 +87,11 @@ def from_options(
 ) -> Config:
     """The configuration that the options of `tux serve` describe; None and () stand for options that were not given.
 
-    Without `config`: one site for all hosts: the folder `path`, the application `app`, the servers `forward`. When none
-    of them is given, it is the current folder; with `app` or `forward` nothing is served from disk but what `path` and
-    `static` name. With `config`: the file, where options of the server and of the kernel tier win over its values. Its
-    sites are as they are: `path` and options of a site are an error, unless the file has no site; then they make one.
+    Without `config`: one site for all hosts: the folder `path`, the modules `module`, the application `app`, the
+    servers `forward`. When none of them is given, it is the current folder; otherwise nothing is served from disk but
+    what `path` and `static` name. With `config`: the file, where options of the server and of the kernel tier win over
+    its values. Its sites are as they are: `path` and options of a site are an error, unless the file has no site; then
+    they make one.
 
     cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE"; static: "PREFIX=FOLDER". Relative paths start at the current
     folder.
@@ -99,6 +107,9 @@ def from_options(
         trusted=tuple(trusted) or None,
         proxy_protocol=proxy_protocol,
     )
+    modules = _given(modules=tuple(module) or None, workers=_number(module_workers))
+    if modules and not module:
+        raise StartError("--module-workers: needs --module FILE.py", USAGE)
     application = _given(
         module=app,
         dir=app_dir,
@@ -109,11 +120,12 @@ def from_options(
     )
     if application and app is None:
         raise StartError(f"{OPTIONS['app', next(iter(application))]}: needs --app MODULE:ATTRIBUTE", USAGE)
-    if reload and app is None and config is None:
-        raise StartError("--reload: needs --app MODULE:ATTRIBUTE: files are always served as they are", USAGE)
+    if reload and app is None and not module and config is None:
+        raise StartError("--reload: needs --app or --module: files are always served as they are", USAGE)
     tier = _given(mode=kernel, interface=tuple(kernel_interface) or None)
     site = _given(
         root=path,
+        module=_MODULE if module else None,
         app=None if app is None else _APP,
         forward=_UPSTREAM if forward else None,
         route=_static_routes(static) or None,
@@ -124,21 +136,22 @@ def from_options(
         dotfiles=dotfiles,
     )
     # What the options say is judged by itself, so that an error names the option.
-    if config is None and path is None and app is None and not forward:
+    if config is None and path is None and app is None and not module and not forward:
         site["root"] = "."
-    ours = _decode(server, tier, application, tuple(forward), site)
+    ours = _decode(server, tier, modules, application, tuple(forward), site)
     if config is None:
         return ours
     file = load.load(config, complete=False)
     if file.site and site:
         named = ", ".join(OPTIONS["site", key] for key in site)
         raise StartError(f"{named}: cannot be given with {config}, which has sites; change them there", USAGE)
-    if not file.site and not (path or app or forward):
+    if not file.site and not (path or module or app or forward):
         raise StartError(f'{config}: no site: add [[site]] with root = "FOLDER", or give PATH')
     return Config(
         server=msgspec.structs.replace(file.server, **{key: getattr(ours.server, key) for key in server}),
         kernel=msgspec.structs.replace(file.kernel, **{key: getattr(ours.kernel, key) for key in tier}),
         site=file.site or ours.site,
+        module={**file.module, **ours.module},
         app={**file.app, **ours.app},
         upstream={**file.upstream, **ours.upstream},
     )
@@ -193,6 +206,7 @@ def _headers(options: Sequence[str]) -> dict[str, dict[str, str]]:
 def _decode(
     server: dict[str, object],
     tier: dict[str, object],
+    modules: dict[str, object],
     application: dict[str, object],
     forward: tuple[str, ...],
     site: dict[str, object],
@@ -201,6 +215,7 @@ def _decode(
         decoded = Config(
             server=decode(server, Server, ("server",)),
             kernel=decode(tier, Kernel, ("kernel",)),
+            module={_MODULE: decode(modules, Module, ("module", _MODULE))} if modules else {},
             app={_APP: decode(application, App, ("app", _APP))} if application else {},
             upstream={_UPSTREAM: decode({"servers": forward}, Upstream, ("upstream", _UPSTREAM))} if forward else {},
             site=(decode(site, Site, ("site", 0)),) if site else (),
@@ -215,6 +230,6 @@ def _decode(
 
 def _as_option(problem: Problem) -> Problem:
     table, *parts = [part for part in problem.place if isinstance(part, str)]
-    key, *inner = parts[1:] if table in ("app", "upstream") else parts or ["root"]
+    key, *inner = parts[1:] if table in ("module", "app", "upstream") else parts or ["root"]
     detail = " ".join(inner)  # the glob, and the name of a field
     return Problem((), f"{detail}: {problem.message}" if detail else problem.message, OPTIONS[table, key])

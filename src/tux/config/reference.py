@@ -11,6 +11,8 @@ import msgspec
 from tux.config import decode, origins, schema
 from tux.config.app import App
 from tux.config.doc import Doc
+from tux.config.module import Module
+from tux.config.processes import Processes
 from tux.config.upstream import Upstream
 
 _HEAD = """\
@@ -57,6 +59,7 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[server]`", schema.Server
     yield "`[server.limits]`", schema.Limits
     yield "`[kernel]`", schema.Kernel
+    yield "`[module.NAME]`", Module
     yield "`[app.NAME]`", App
     yield "`[upstream.NAME]`", Upstream
     yield "`[[site]]`", schema.Site
@@ -66,10 +69,12 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
 
 
 def _fields(struct: type[msgspec.Struct]) -> list[msgspec.structs.FieldInfo]:
-    """The keys of a table; what all routes have in common is told once."""
+    """The keys of a table; what all routes have in common is told once, what all processes have comes last."""
     known = {field.name for field in msgspec.structs.fields(schema.Route)}
+    common = {field.name for field in msgspec.structs.fields(Processes)}
     fields = msgspec.structs.fields(struct)
-    return [field for field in fields if struct is schema.Route or field.name not in known]
+    own = [field for field in fields if struct is schema.Route or field.name not in known]
+    return sorted(own, key=lambda field: field.name in common)
 
 
 def _text(struct: type[msgspec.Struct]) -> str:

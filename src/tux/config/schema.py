@@ -12,15 +12,16 @@ from msgspec import Struct, field
 
 from tux.config.app import App
 from tux.config.doc import MAX_SECONDS, Doc
+from tux.config.module import Module
 from tux.config.upstream import Upstream
 
 Dotfiles: TypeAlias = Literal["allow", "deny"]
 LogFormat: TypeAlias = Literal["common", "combined", "json"]
 KernelMode: TypeAlias = Literal["auto", "on", "off"]
-StepName: TypeAlias = Literal["static", "app", "forward"]
+StepName: TypeAlias = Literal["static", "module", "app", "forward"]
 """What can be tried for a request, see `Site.tries`."""
 
-TRY_ORDER: tuple[StepName, ...] = ("static", "app", "forward")
+TRY_ORDER: tuple[StepName, ...] = ("static", "module", "app", "forward")
 """The order in which a site tries what it has, unless it says otherwise."""
 
 CacheControl: TypeAlias = str | dict[str, str]
@@ -270,22 +271,31 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     root: Annotated[
         str | None,
         Doc(
-            """The folder that is served; relative to the folder of the configuration file. May be left out when `app`,
-            `forward` or routes bring all that is needed: what nothing covers is then 404.""",
+            """The folder that is served; relative to the folder of the configuration file. May be left out when
+            `module`, `app`, `forward` or routes bring all that is needed: what nothing covers is then 404.""",
+            min_length=1,
+        ),
+    ] = None
+    module: Annotated[
+        str | None,
+        Doc(
+            """The modules that get what no file answers, when it is for one of their paths: the NAME of a
+            `[module.NAME]`, `FILE.py`, or the name of a module of Python.""",
             min_length=1,
         ),
     ] = None
     app: Annotated[
         str | None,
         Doc(
-            """The application that gets what no file answers: the NAME of an `[app.NAME]`, or `MODULE:ATTRIBUTE`.""",
+            """The application that gets what neither a file nor a module answers: the NAME of an `[app.NAME]`, or
+            `MODULE:ATTRIBUTE`.""",
             min_length=1,
         ),
     ] = None
     forward: Annotated[
         str | None,
         Doc(
-            """The server that gets what neither a file nor the application answers: the NAME of an `[upstream.NAME]`,
+            """The server that gets what nothing else answers: the NAME of an `[upstream.NAME]`,
             `http://HOST:PORT` or `unix:/path`.""",
             min_length=1,
         ),
@@ -293,8 +303,9 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tries: Annotated[
         tuple[StepName, ...],
         Doc(
-            """The order in which `root` (`"static"`), `app` and `forward` are tried, when it is not this one. The next
-            one gets a request for which there is no file, or which the application answers with 404. Empty: the usual
+            """The order in which `root` (`"static"`), `module`, `app` and `forward` are tried, when it is not this one.
+            The next one gets a request for which there is no file or no module, or which the application answers with
+            404. Empty: the usual
             order."""
         ),
     ] = field(default=(), name="try")
@@ -338,6 +349,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Annotated[Server, Doc("What concerns the whole server.")] = Server()
     kernel: Annotated[Kernel, Doc("The kernel tier.")] = Kernel()
+    module: Annotated[dict[str, Module], Doc("The modules, by name.")] = field(default_factory=dict)
     app: Annotated[dict[str, App], Doc("The applications, by name.")] = field(default_factory=dict)
     upstream: Annotated[dict[str, Upstream], Doc("The servers that are forwarded to, by name.")] = field(
         default_factory=dict

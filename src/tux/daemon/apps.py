@@ -1,4 +1,5 @@
-"""The processes of applications, seen from the supervisor: it starts them, links each with each worker, replaces them.
+"""The processes of applications and modules, seen from the supervisor: it starts them, links each with each worker,
+replaces them.
 
 An application's process is a child of the supervisor and never of a worker. Between it and a worker is a link: two
 rings in shared memory, an eventfd each way, and a socket pair whose end tells that the other side is gone. The
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tux._app import make_rings, wake_pair
-from tux.apps.options import AppOptions
+from tux.apps.options import Options
 from tux.daemon import control
 from tux.daemon.fork import describe_end, fork, reap
 from tux.errors import StartError
@@ -62,7 +63,7 @@ class State(enum.Enum):
 class AppSeat:
     """The place of one process, as the supervisor hands it over at the fork."""
 
-    options: AppOptions
+    options: Options
     control: socket.socket
     epoll_fd: int
     supervisor: int
@@ -124,7 +125,7 @@ class _Place:
 class Apps:
     """All applications of a server."""
 
-    options: Sequence[AppOptions]
+    options: Sequence[Options]
     body: Callable[[AppSeat], int]
     """What a process does; called in it with all signals blocked, returns its exit code."""
     handled: Sequence[int] = ()
@@ -157,7 +158,7 @@ class Apps:
                 try:
                     self._start(app, place)
                 except OSError as error:
-                    raise StartError(f"cannot start app {options.name}: {error.strerror}") from None
+                    raise StartError(f"cannot start {options.label}: {error.strerror}") from None
 
     @property
     def alive(self) -> bool:
@@ -190,8 +191,8 @@ class Apps:
         self._kill_late(now)
         if self._kill_at is not None and self._kill_at <= now:
             self._kill_at = None
-            names = ", ".join(dict.fromkeys(self.options[process.app].name for process in self._processes))
-            logger.warning("app %s: did not finish in time; its processes are killed", names)
+            names = ", ".join(dict.fromkeys(self.options[process.app].label for process in self._processes))
+            logger.warning("%s: did not finish in time; its processes are killed", names)
             self.kill_all()
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -228,8 +229,8 @@ class Apps:
             socket.send_fds(self._workers[worker], [message], fds)
             process.links[self._serial] = link
         except OSError as error:
-            name = self.options[process.app].name
-            logger.error("app %s: worker %d cannot reach process %d: %s", name, worker, process.pid, error.strerror)
+            name = self.options[process.app].label
+            logger.error("%s: worker %d cannot reach process %d: %s", name, worker, process.pid, error.strerror)
         finally:
             for fd in ours:
                 os.close(fd)
@@ -242,7 +243,7 @@ class Apps:
         wake_fd, epoll_fd = wake_pair()
         seat = AppSeat(self.options[app], theirs, epoll_fd, os.getpid())
         try:
-            pid = fork(lambda: self.body(seat), functools.partial(_report, seat.options.name), self.handled)
+            pid = fork(lambda: self.body(seat), functools.partial(_report, seat.options.label), self.handled)
         except OSError:
             ours.close()
             os.close(wake_fd)
@@ -259,7 +260,7 @@ class Apps:
         try:
             self._start(app, place, replaces)
         except OSError as error:
-            logger.error("app %s: cannot start a process: %s", self.options[app].name, error.strerror)
+            logger.error("%s: cannot start a process: %s", self.options[app].label, error.strerror)
             self._start_later(app, place)
 
     def _start_later(self, app: int, number: int) -> None:
@@ -286,7 +287,7 @@ class Apps:
         options = self.options[process.app]
         process.state, process.ready_at = State.READY, time.monotonic()
         self._served.add(process.app)
-        logger.info("app %s: process %d is ready", options.name, process.pid)
+        logger.info("%s: process %d is ready", options.label, process.pid)
         for worker in self._workers:
             self._link(worker, process)
         if process.replaces is not None:
@@ -299,8 +300,8 @@ class Apps:
         for process in self._processes:
             limit = self.options[process.app].stall_timeout
             if limit and any(link.stalls(now) > limit for link in process.links.values()):
-                name = self.options[process.app].name
-                logger.error("app %s: process %d has taken no request for %g s and is killed", name, process.pid, limit)
+                name = self.options[process.app].label
+                logger.error("%s: process %d has taken no request for %g s and is killed", name, process.pid, limit)
                 os.kill(process.pid, signal.SIGKILL)
                 process.links.clear()
 
@@ -315,8 +316,8 @@ class Apps:
             for serial in [serial for serial, at in process.lost.items() if at <= now]:
                 del process.lost[serial]
                 if serial in process.links:
-                    name = self.options[process.app].name
-                    logger.error("app %s: process %d wrote nonsense to a worker and is killed", name, process.pid)
+                    name = self.options[process.app].label
+                    logger.error("%s: process %d wrote nonsense to a worker and is killed", name, process.pid)
                     process.lost.clear()
                     os.kill(process.pid, signal.SIGKILL)
                     break
@@ -325,8 +326,8 @@ class Apps:
         for process in self._processes:
             if process.leave_by is not None and process.leave_by <= now:
                 process.leave_by = None
-                name = self.options[process.app].name
-                logger.warning("app %s: process %d did not finish in time and is killed", name, process.pid)
+                name = self.options[process.app].label
+                logger.warning("%s: process %d did not finish in time and is killed", name, process.pid)
                 os.kill(process.pid, signal.SIGKILL)
 
     def reload(self) -> None:
@@ -357,21 +358,21 @@ class Apps:
         self._on_message(ended)  # its last words
         code = reap(ended.pid)
         self._forget(ended)
-        name, state = self.options[ended.app].name, ended.state
+        name, state = self.options[ended.app].label, ended.state
         if self._stopping or state is State.LEAVING:
             if code != 0 and ended.ready_at:
-                logger.error("app %s: process %d %s while it was to finish", name, ended.pid, describe_end(code))
+                logger.error("%s: process %d %s while it was to finish", name, ended.pid, describe_end(code))
             return
         if state is State.STARTING:
             if ended.replaces is not None:
-                logger.error("app %s: its new process %s; the old one goes on", name, describe_end(code))
+                logger.error("%s: its new process %s; the old one goes on", name, describe_end(code))
                 return
             if ended.app not in self._served:
-                raise StartError(f"app {name} could not start: its process {describe_end(code)}")
-            logger.error("app %s: a process could not start: it %s", name, describe_end(code))
+                raise StartError(f"{name} could not start: its process {describe_end(code)}")
+            logger.error("%s: a process could not start: it %s", name, describe_end(code))
             self._start_later(ended.app, ended.place)
             return
-        logger.error("app %s: process %d %s; it is replaced", name, ended.pid, describe_end(code))
+        logger.error("%s: process %d %s; it is replaced", name, ended.pid, describe_end(code))
         if any(process.replaces is ended for process in self._processes):
             return  # that is under way
         if time.monotonic() - ended.ready_at < LIVED_SECONDS:
@@ -428,4 +429,4 @@ class Apps:
 
 def _report(name: str, error: BaseException) -> None:
     """In a process that ends by an exception that its body did not expect."""
-    logger.error("app %s failed", name, exc_info=error)
+    logger.error("%s failed", name, exc_info=error)

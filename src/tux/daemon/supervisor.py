@@ -88,12 +88,12 @@ def _make_apps(compiled: Compiled, server: Server, account: Account) -> Apps | N
         return None
     # Only here: a server of files need not wait for what applications need.
     from tux.apps import serve
-    from tux.apps.options import AppOptions
+    from tux.apps.options import options_of
     from tux.daemon.apps import Apps
 
     cpus = usable_cpus()
     options = [
-        AppOptions.of(
+        options_of(
             name,
             msgspec.structs.replace(app, workers=cpus if app.workers == "auto" else app.workers),
             grace=server.grace,

@@ -37,6 +37,12 @@ class FakeRequest:
     upgrade: bool = False
 
     @property
+    def head(self) -> bytes:
+        lines = [f"{self.method} ".encode() + self.target + f" HTTP/1.{self.minor}".encode()]
+        lines += [name + b": " + value for name, value in self.headers]
+        return b"".join(line + b"\r\n" for line in [*lines, b""])
+
+    @property
     def path(self) -> bytes:
         return self.target.partition(b"?")[0]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.unit.cli.conftest import Run, Supervisor
 from tux.config.app import App
+from tux.config.module import Module
 from tux.config.origins import static
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.config.upstream import Upstream
@@ -58,6 +59,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
 def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, folder: Path) -> None:
     result = run(
         *("serve", "--app", "shop:app", "--app-dir", "src", "--factory", "--app-interface", "asgi"),
+        *("--module", "hello.py", "--module", "shop.hooks", "--module-workers", "2"),
         *("--app-workers", "auto", "--app-threads", "2", "--static", "/static/=./static", "--static", "/media/=media"),
         *("--forward", "http://127.0.0.1:8081", "--forward", "unix:/run/b.sock", "--reload"),
         *("--trusted", "10.0.0.0/8", "--trusted", "unix", "--proxy-protocol"),
@@ -65,6 +67,7 @@ def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, f
     assert result.output == ""
     assert supervisor.config == Config(
         server=Server(reload=True, trusted=("10.0.0.0/8", "unix"), proxy_protocol=True),
+        module={"module": Module(modules=("hello.py", "shop.hooks"), dir=str(folder), workers=2)},
         app={
             "app": App(
                 module="shop:app", dir=f"{folder}/src", factory=True, interface="asgi", workers="auto", threads=2
@@ -73,6 +76,7 @@ def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, f
         upstream={"upstream": Upstream(servers=("http://127.0.0.1:8081", "unix:/run/b.sock"))},
         site=(
             Site(
+                module="module",
                 app="app",
                 forward="upstream",
                 route=(

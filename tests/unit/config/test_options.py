@@ -150,7 +150,7 @@ def test_a_file_without_a_site_gets_one_by_app(folder: Path) -> None:
             {"app": "a:make()"},
             '--app: expected MODULE:ATTRIBUTE, got "a:make()"; for a function that makes it: "a:make", with --factory',
         ),
-        ({"reload": True}, "--reload: needs --app MODULE:ATTRIBUTE: files are always served as they are"),
+        ({"reload": True}, "--reload: needs --app or --module: files are always served as they are"),
         ({"app": "a:b", "app_workers": "x"}, '--app-workers: expected an integer or "auto", got "x"'),
         (
             {"forward": ("https://a",)},

@@ -1,4 +1,4 @@
-"""What a site or a route tries for a request, in which order: its files, its application, its forwarded server."""
+"""What a site or a route tries for a request, in which order: files, modules, an application, a forwarded server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from tux.config.app import App
+from tux.config.module import Module, is_spec
 from tux.config.schema import TRY_ORDER, StepName
 from tux.config.upstream import Upstream
 from tux.errors import Problem
@@ -22,6 +23,8 @@ class Tries(Protocol):
 
     @property
     def root(self) -> str | None: ...
+    @property
+    def module(self) -> str | None: ...
     @property
     def app(self) -> str | None: ...
     @property
@@ -39,7 +42,7 @@ class Chain(NamedTuple):
 
 def named(source: Tries) -> tuple[StepName, ...]:
     """What a site or route names, in the usual order."""
-    values = {"static": source.root, "app": source.app, "forward": source.forward}
+    values = {"static": source.root, "module": source.module, "app": source.app, "forward": source.forward}
     return tuple(step for step in TRY_ORDER if values[step] is not None)
 
 
@@ -63,10 +66,23 @@ def check_tries(source: Tries, place: Place) -> Iterator[Problem]:
         yield Problem((*place, "try"), f'"{missing[0]}" is not listed, although it is configured')
 
 
-def check_names(
-    source: Tries, apps: Mapping[str, App], upstreams: Mapping[str, Upstream], place: Place
-) -> Iterator[Problem]:
-    """Whether what `app` and `forward` name is there."""
+class Names(Protocol):
+    """What sites and routes can name: a `tux.config.schema.Config`."""
+
+    @property
+    def module(self) -> Mapping[str, Module]: ...
+    @property
+    def app(self) -> Mapping[str, App]: ...
+    @property
+    def upstream(self) -> Mapping[str, Upstream]: ...
+
+
+def check_names(source: Tries, names: Names, place: Place) -> Iterator[Problem]:
+    """Whether what `module`, `app` and `forward` name is there."""
+    apps, upstreams = names.app, names.upstream
+    if source.module is not None and source.module not in names.module and not is_spec(source.module):
+        wanted = f'expected the name of a [module.NAME], "FILE.py", or a module of Python, got "{source.module}"'
+        yield Problem((*place, "module"), wanted + _near(source.module, names.module))
     if source.app is not None and source.app not in apps and not is_module(source.app):
         wanted = f'expected the name of an [app.NAME], or "MODULE:ATTRIBUTE", got "{source.app}"'
         yield Problem((*place, "app"), wanted + _near(source.app, apps))

@@ -18,7 +18,8 @@ from tux.planner.rules import CacheRule, HeaderRule, NotFoundRule, Rule, StaticR
 
 
 class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Files, an application, a forwarded server, or several of them. What is not set here is taken from the site."""
+    """Files, modules, an application, a forwarded server, or several of them. What is not set here is taken from the
+    site."""
 
     origin: Annotated[Literal["static"], Doc("Names this origin; may be left out.")] = "static"
     root: Annotated[
@@ -30,14 +31,15 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
             min_length=1,
         ),
     ] = None
-    app: Annotated[
+    module: Annotated[
         str | None,
         Doc(
-            """As for a site. A route that names any of `root`, `app` and `forward` tries these and nothing else; one
-            that names none of them tries what the site does.""",
+            """As for a site. A route that names any of `root`, `module`, `app` and `forward` tries these and nothing
+            else; one that names none of them tries what the site does.""",
             min_length=1,
         ),
     ] = None
+    app: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
     forward: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
     tries: Annotated[tuple[schema.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
     internal: Annotated[
@@ -100,7 +102,7 @@ def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
     route = cast(Route, route)
     steps = chain_of(site, route).steps
     if not steps:
-        yield Problem(place, '"root", "app" or "forward" is missing, and the site has none')
+        yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
         for key in ("index", "precompressed", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):

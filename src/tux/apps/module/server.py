@@ -1,0 +1,397 @@
+"""Serve modules: a process has one loop, which calls plain functions itself and runs coroutines as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from tux._engine import SIGNIFICANT_BY_DEFAULT
+from tux.apps import forked
+from tux.apps.asgi.server import CANCEL_SECONDS, new_loop
+from tux.apps.load import LoadError
+from tux.apps.module.answers import answer, first_fields
+from tux.apps.module.box import Box
+from tux.apps.options import ModuleOptions
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, ModulePort
+from tux.apps.turns import Turns
+from tux.http.target import TargetError, decode_path
+from tux.modules.errors import ClientGoneError, TooLargeError
+from tux.modules.registry import Handler, Kind, Registry
+from tux.modules.request import FINISHED, NEW, Request
+
+logger = logging.getLogger("tux.app")
+
+_OURS: Final = (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)) + "/../modules")
+_TEXT: Final = [(b"content-type", b"text/plain; charset=utf-8")]
+COVERED: Final = SIGNIFICANT_BY_DEFAULT - {"range", "host"}
+"""Fields that a handler may look at, and the answer is remembered all the same. Of Range the numbers are not covered;
+of Host the case is not (`Request.host` has it in lower case)."""
+
+
+def serve(
+    port: ModulePort, registry: Registry, options: ModuleOptions, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until DRAIN came and all requests have ended, or their grace is over. `ready` is called before the first
+    request. LoadError: a class could not be made."""
+    loop = new_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_main(port, registry, options, ready))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _main(port: ModulePort, registry: Registry, options: ModuleOptions, ready: Callable[[], None]) -> None:
+    for handler in registry.handlers:
+        try:
+            handler.bind()
+        except (Exception, SystemExit) as error:
+            raise LoadError.of(f"{handler.name}, which is for {handler.path}, could not be made", error) from error
+    server = ModuleServer(port, registry, options)
+    ready()
+    await server.run()
+
+
+class ModuleServer:
+    """The requests of one process."""
+
+    def __init__(self, port: ModulePort, registry: Registry, options: ModuleOptions) -> None:
+        self.port = port
+        self.options = options
+        self.max_body = options.max_body
+        self.covered = COVERED
+        self.loop = asyncio.get_running_loop()
+        self._registry = registry
+        self._turns = Turns(port, self._on_event, self._on_failure)
+        self.wrote = self._turns.wrote
+        self._exact = {handler.path.encode(): handler for handler in registry.handlers if "*" not in handler.path}
+        """By the path as sent, where nothing in it is encoded: most requests."""
+        self._requests: dict[int, Request] = {}
+        """Those for which events may come, by key."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._box = Box(self.loop)
+        self.current: Request | None = None
+        """Whose plain function runs."""
+        self._is_draining = False
+        self._is_ending = False
+        """The grace is over: what is at work is cancelled."""
+        self._drained: asyncio.Future[None] = self.loop.create_future()
+        self._idle: asyncio.Future[None] = self.loop.create_future()
+
+    async def run(self) -> None:
+        """Serve until all is finished after DRAIN."""
+        self._turns.start()
+        try:
+            await self._drained
+            self._check_idle()
+            await asyncio.wait((self._idle,), timeout=self.options.grace)
+            if not self._idle.done():
+                await self._end_all()
+            if self._idle.done():
+                self._idle.result()
+        finally:
+            self._turns.stop()
+            self._box.close()
+
+    async def _end_all(self) -> None:
+        self._is_ending = True
+        left = len(self._requests.keys() | {id(task) for task in self._tasks})
+        logger.warning("%s: %d requests did not end within their grace", self.options.label, left)
+        for task in self._tasks:
+            task.cancel()
+        for request in list(self._requests.values()):
+            if request.task is None:
+                self._refuse(request, 503, b"Service Unavailable")
+        await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        kind, key, payload = event
+        if kind == REQUEST:
+            handler = self._exact.get(payload.path) or self._find(payload.path)
+            if handler is None:
+                self.port.next(key)
+                self.wrote()
+            else:
+                self._begin(Request(self, payload, handler))
+            return
+        if kind == DRAIN:
+            self._drain()
+            return
+        request = self._requests.get(key)
+        if request is None:
+            if kind == OBJECT and payload.fd >= 0:
+                os.close(payload.fd)
+            return
+        if kind == BODY:
+            request.on_body(*payload)
+            if request.task is None and request.phase == NEW:
+                self._when_complete(request)
+        elif kind == CREDIT:
+            request.on_credit()
+            if request.pump is not None:
+                self._pump(request)
+        elif kind == OBJECT:
+            request.on_object(payload)
+        elif kind == GONE and payload:
+            request.on_gone()
+            if request.task is None:
+                self._close_pump(request)
+            self.finished(request)
+
+    def _find(self, path: bytes) -> Handler | None:
+        try:
+            decoded = decode_path(path.decode("latin-1"))
+        except TargetError:
+            return None
+        return self._registry.find(decoded.decode("utf-8", "surrogateescape"))
+
+    def _on_failure(self, error: BaseException) -> None:
+        awaited = self._idle if self._drained.done() else self._drained
+        if not awaited.done():
+            awaited.set_exception(error)
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        handler = request.handler
+        if handler.methods and request.raw.method not in handler.methods:
+            allow = ", ".join(handler.methods).encode()
+            request.answer(405, [*_TEXT, (b"allow", allow)], b"Method Not Allowed")
+            return
+        call, kind = handler.call, handler.kind
+        if handler.verbs is not None:
+            call, kind = handler.verbs[request.raw.method]
+        if kind == Kind.PLAIN:
+            if request.raw.complete:
+                self._call(request, call)
+            else:
+                self._requests[request.raw.key] = request
+                self._when_complete(request)
+        elif kind == Kind.ASYNC:
+            self._spawn(request, self._run(request, call))
+        elif kind == Kind.ASYNC_GENERATOR:
+            self._spawn(request, self._stream(request, call(request)))
+        elif request.raw.complete:
+            self._call(request, call)
+        else:
+            self._requests[request.raw.key] = request
+            self._when_complete(request)
+
+    def _call_of(self, request: Request) -> Callable[[Request], Any]:
+        verbs = request.handler.verbs
+        return request.handler.call if verbs is None else verbs[request.raw.method][0]
+
+    def _when_complete(self, request: Request) -> None:
+        """Call a plain function as soon as the body is there."""
+        try:
+            if request.collect():
+                del self._requests[request.raw.key]
+                self._call(request, self._call_of(request))
+        except TooLargeError as error:
+            self._fail(request, error)
+
+    def _call(self, request: Request, call: Callable[[Request], Any]) -> None:
+        self.current = request
+        try:
+            result = call(request)
+            if forked.here:
+                forked.leave(None)
+            stream = answer(request, result)
+            if stream is not None:
+                self._flow(request, stream)
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the client gets an answer and the log a line)
+            self._fail(request, error)
+
+    def _spawn(self, request: Request, coroutine: Any) -> None:
+        self._requests[request.raw.key] = request
+        task = request.task = asyncio.Task(coroutine, loop=self.loop)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._is_draining:
+            self._check_idle()
+
+    async def _run(self, request: Request, call: Callable[[Request], Any]) -> None:
+        try:
+            result = await call(request)
+            if forked.here:
+                forked.leave(None)
+            stream = answer(request, result)
+            if stream is not None:
+                if hasattr(stream, "__anext__"):
+                    await self._send_pieces(request, stream)
+                else:
+                    request.task = None
+                    self._flow(request, stream)
+        except BaseException as error:  # noqa: BLE001 (as above)
+            self._fail(request, error)
+
+    # -- streams -----------------------------------------------------------------------------------------------
+
+    def _flow(self, request: Request, stream: Any) -> None:
+        """Send what a generator yields."""
+        self._requests[request.raw.key] = request
+        if hasattr(stream, "__anext__"):
+            self._spawn(request, self._stream(request, stream))
+        else:
+            request.pump = stream
+            self._pump(request)
+
+    def _pump(self, request: Request) -> None:
+        """Ask the generator for more, until the client has enough for now. One that waits is one that blocks all."""
+        self.current = request
+        port, key = self.port, request.raw.key
+        pump = request.pump
+        try:
+            while request.phase != NEW or request.pump is pump:
+                if request.phase != NEW and port.window(key) <= 0:
+                    return
+                try:
+                    piece = next(pump)
+                except StopIteration:
+                    if forked.here:
+                        forked.leave(None)
+                    request.pump = None
+                    self._end_stream(request)
+                    return
+                if piece:
+                    self._write(request, piece)
+        except BaseException as error:  # noqa: BLE001 (as above)
+            request.pump = None
+            self._fail(request, error)
+
+    def _write(self, request: Request, piece: Any) -> Any:
+        if request.phase == NEW:
+            request.start_raw(200, first_fields(request, piece))
+        return request.write(piece)
+
+    def _end_stream(self, request: Request) -> None:
+        if request.phase == NEW:
+            request.answer(200, first_fields(request, b""), b"")
+        elif request.phase != FINISHED:
+            request.finish()
+
+    async def _stream(self, request: Request, stream: Any) -> None:
+        try:
+            await self._send_pieces(request, stream)
+        except BaseException as error:  # noqa: BLE001 (as above)
+            self._fail(request, error)
+
+    async def _send_pieces(self, request: Request, stream: Any) -> None:
+        try:
+            async for piece in stream:
+                if piece:
+                    await self._write(request, piece)
+            if forked.here:
+                forked.leave(None)
+            self._end_stream(request)
+        finally:
+            await stream.aclose()
+
+    def _close_pump(self, request: Request) -> None:
+        pump, request.pump = request.pump, None
+        if pump is not None and hasattr(pump, "close"):
+            try:
+                pump.close()
+            except BaseException as error:  # noqa: BLE001 (as above)
+                self._report(request, error)
+
+    # -- what requests ask for ---------------------------------------------------------------------------------
+
+    def keep(self, request: Request) -> None:
+        """Events may come for it."""
+        self._requests[request.raw.key] = request
+
+    def finished(self, request: Request) -> None:
+        """No event of the port is for it any more."""
+        if self._requests.get(request.raw.key) is request:
+            del self._requests[request.raw.key]
+        self._box.forget(request)
+        if self._is_draining:
+            self._check_idle()
+
+    def token_of(self, request: Request) -> str:
+        self.keep(request)
+        return self._box.token_of(request)
+
+    def resumed(self, request: Request, value: Any, then: Callable[[Request, Any], Any] | None) -> None:
+        """A plain function postponed the request, and somebody has continued it."""
+        if then is None:
+            self._call(request, lambda _: value)
+        elif asyncio.iscoroutinefunction(then):
+            self._spawn(request, self._run(request, lambda req: then(req, value)))
+        else:
+            self._call(request, lambda req: then(req, value))
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        self._is_draining = True
+        if not self._drained.done():
+            self._drained.set_result(None)
+
+    def _check_idle(self) -> None:
+        if not self._requests and not self._tasks and not self._idle.done():
+            self._idle.set_result(None)
+
+    # -- failures ----------------------------------------------------------------------------------------------
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        if forked.here:
+            forked.leave(error)
+        self._close_pump(request)
+        if isinstance(error, TooLargeError):
+            self._refuse(request, 413, b"Content Too Large")
+            return
+        if isinstance(error, asyncio.CancelledError) and self._is_ending:
+            self._refuse(request, 503, b"Service Unavailable")
+            return
+        if not (isinstance(error, ClientGoneError) and request.gone):
+            self._report(request, error)
+        self._refuse(request, 500, b"Internal Server Error")
+
+    def _refuse(self, request: Request, status: int, body: bytes) -> None:
+        """This answer if none has begun, else cut the connection: the client must not believe it whole."""
+        if request.gone:
+            self.finished(request)
+        elif request.phase == NEW:
+            self.port.answer(request.raw.key, status, _TEXT, body=body, end=True)
+            request.phase = FINISHED
+            self.wrote()
+            self.finished(request)
+        else:
+            request.abort()
+
+    def _report(self, request: Request, error: BaseException) -> None:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            trace = trace.tb_next
+        logger.error(
+            "%s: %s %s: the handler %s failed",
+            self.options.label,
+            request.raw.method,
+            request.raw.target.decode("ascii", "backslashreplace"),
+            request.handler.name,
+            exc_info=cast("Any", (type(error), error, trace)),
+        )
+
+    def not_remembered(self, request: Request) -> None:
+        """It is declared cacheable, and is not."""
+        handler = request.handler
+        if not handler.complained:
+            handler.complained = True
+            logger.warning(
+                "%s: answers of the handler %s are not remembered, though it is declared with cache=%g: it looks at %s",
+                self.options.label,
+                handler.name,
+                handler.cache,
+                request.uncovered,
+            )
