@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -78,7 +79,8 @@ def serve(path: str | os.PathLike[str] | None = None, **options: Unpack[Options]
 
     plain = _plain(options)
     own = [plain["config"]] if "config" in plain else []
-    return run(from_options(None if path is None else os.fspath(path), **plain), own=own)
+    read = functools.partial(from_options, None if path is None else os.fspath(path), **plain)
+    return run(read(), own=own, reread=read)
 
 
 class Server:

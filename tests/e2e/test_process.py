@@ -259,11 +259,13 @@ class TestStop:
             assert (site / "s").is_socket()
         assert not (site / "s").exists()
 
-    def test_sighup_does_not_stop_it(self, site: Path) -> None:
+    def test_sighup_without_a_file_starts_all_anew(self, site: Path) -> None:
         with tux.Server(site) as server:
+            before = server.worker_pids()
             server.kill(signal.SIGHUP)
-            until(lambda: "reload is not supported yet" in server.stderr_text(), "a line says so")
+            until(lambda: "reloaded the configuration" in server.stderr_text(), "a line says so")
             assert get(server) == (200, b"hello\n")
+            until(lambda: not set(before) & set(server.worker_pids()), "other workers serve")
 
 
 def test_every_thread_of_a_worker_has_the_filter_of_system_calls(site: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 import tux
+from tests.corpus.reader import Reader
 from tests.e2e.client import until
 from tests.kernel.lab import TUX, Lab, Net, Shape, open_lab, require_tier
 from tests.kernel.traffic import Request, head
@@ -88,6 +89,31 @@ class TestStatus:
         assert sets(world) == []
         text = world.lab.tux("kernel", "status", "--bpffs", str(world.lab.bpffs))
         assert text == f"no kernel tier below {world.lab.bpffs}\n"
+
+
+class TestReload:
+    def test_what_was_published_is_taken_back(self, world: World) -> None:
+        """No answer of the old configuration is given any more; those of the new one are published."""
+        with Asker(world) as asker:
+            answered(world, asker)
+            for file in world.lab.folder.glob("*.toml"):  # that of the reference, which is not told
+                file.write_text(file.read_text() + 'headers = { "*" = { "X-New" = "yes" } }\n')
+            world.server.kill(signal.SIGHUP)
+            until(lambda: "reloaded the configuration" in world.server.stderr_text(), "it is reloaded")
+        with world.lab.connect(world.address) as sock:
+            reader = Reader(sock)
+            before = world.answered()
+            seen = 0
+
+            def is_answered() -> bool:
+                nonlocal seen
+                sock.sendall(HIT.data)
+                assert reader.response("GET").get("X-New") == "yes"
+                seen += 1
+                return world.answered() > before
+
+            until(is_answered, "the tier answers")
+            assert seen > 1
 
 
 class TestPause:

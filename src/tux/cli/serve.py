@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import click
@@ -150,13 +151,15 @@ def serve(*, ready_fd: int | None, **options: Any) -> int:
     "tux: ready on http://127.0.0.1:8080".
 
     SIGTERM and SIGINT stop it: no new connections, what is under way is finished within the grace; a second SIGINT ends
-    it at once. SIGUSR1 opens the access log anew.
+    it at once. SIGHUP reads the configuration again, and serves by it once all of it works. SIGUSR1 opens the access
+    log anew.
     """
     from tux.config.options import from_options
 
-    config = from_options(**options)
+    read = functools.partial(from_options, **options)
+    config = read()
 
     from tux.daemon.supervisor import run
 
     own = [options["config"]] if options["config"] else []
-    return run(config, ready_fd, own=own)
+    return run(config, ready_fd, own=own, reread=read)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from tux._engine import LIMITS, RouteTable
-from tux.config import check, listen, origins
+from tux.config import check, origins
 from tux.config.app import App
 from tux.config.module import Module
 from tux.config.origins import chain
@@ -29,7 +29,6 @@ class Step(NamedTuple):
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Compiled once per start or reload; immutable."""
 
-    listen: tuple[listen.Listen, ...]
     roots: tuple[bytes, ...]
     """Served folders, absolute; the index is what rules call `root`."""
     table: RouteTable
@@ -107,7 +106,6 @@ def compile_config(config: Config) -> Compiled:
         if folder is not None:
             root_index(folder)
     return Compiled(
-        listen=tuple(listen.parse(text) for text in config.server.listen),
         roots=tuple(roots),
         table=table,
         rules=tuple(rules),

@@ -132,6 +132,8 @@ class Apps:
     """Signals that the supervisor has handlers for."""
     watcher: Watcher | None = None
     """What calls `reload`; it is started and ended with the rest."""
+    failed: Callable[[StartError], None] | None = None
+    """Is told that an application cannot start, instead of an exception in the midst of events."""
 
     _selector: selectors.BaseSelector = field(init=False)
     _processes: list[_Process] = field(default_factory=list, init=False)
@@ -164,6 +166,12 @@ class Apps:
     def alive(self) -> bool:
         """Whether there are processes."""
         return bool(self._processes)
+
+    @property
+    def ready(self) -> bool:
+        """Whether each place has a process that has loaded its application."""
+        ready = {(process.app, process.place) for process in self._processes if process.state is State.READY}
+        return ready == self._places.keys()
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -368,7 +376,8 @@ class Apps:
                 logger.error("%s: its new process %s; the old one goes on", name, describe_end(code))
                 return
             if ended.app not in self._served:
-                raise StartError(f"{name} could not start: its process {describe_end(code)}")
+                self._fail(StartError(f"{name} could not start: its process {describe_end(code)}"))
+                return
             logger.error("%s: a process could not start: it %s", name, describe_end(code))
             self._start_later(ended.app, ended.place)
             return
@@ -380,6 +389,11 @@ class Apps:
         else:
             self._places[ended.app, ended.place].delay = 0.0
             self._try_to_start(ended.app, ended.place)
+
+    def _fail(self, error: StartError) -> None:
+        if self.failed is None:
+            raise error
+        self.failed(error)
 
     def _forget(self, ended: _Process) -> None:
         self._processes.remove(ended)

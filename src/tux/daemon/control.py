@@ -4,6 +4,7 @@ worker to supervisor   READY              it serves
                        DRAINING           it accepts nothing any more
                        ERROR text         it cannot start; the text is for the user
 supervisor to worker   LOG + descriptor   the access log was reopened
+                       FINISH             accept nothing more; what was begun has its time
                        LINK + numbers     descriptors of a link with an application's process
                        UNLINK + number    that process is gone
 app to supervisor      READY              the application has started
@@ -22,6 +23,7 @@ READY = b"ready"
 DRAINING = b"draining"
 ERROR = b"error "
 LOG = b"log"
+FINISH = b"finish"
 LINK = b"LINK"
 UNLINK = b"UNLINK"
 RETIRE = b"retire"

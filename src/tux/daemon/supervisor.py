@@ -6,21 +6,23 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tux._engine import Engine, KernelLog, Roots
+from tux.config import listen
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config, Server
 from tux.daemon import privileges, upstreams, worker
 from tux.daemon.cpus import usable_cpus
+from tux.daemon.generation import SIGNALS, Plan
 from tux.daemon.listeners import Listeners, open_listeners
 from tux.daemon.logs import AccessLog, error_log
 from tux.daemon.privileges import Account
-from tux.daemon.processes import SIGNALS, Supervisor, check_alone
+from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
 from tux.planner.loop import Planner, canned_answers
@@ -33,26 +35,58 @@ if TYPE_CHECKING:
 _KEY_BYTES = 16
 """Of the keyed hash over requests: new at each start, so that nobody can prepare requests that collide."""
 
+FIXED = ("listen", "workers", "access_log")
+"""Keys of `[server]` that a reload leaves as they are: its sockets and files are opened once."""
+
 logger = logging.getLogger("tux.supervisor")
 
 
-def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ()) -> int:
+def run(
+    config: Config,
+    ready_fd: int | None = None,
+    *,
+    own: Sequence[str] = (),
+    reread: Callable[[], Config] | None = None,
+) -> int:
     """Serve what the configuration says until SIGTERM or SIGINT (a second one ends it at once); returns the exit code,
     see `Supervisor.run`. `ready_fd` gets the URLs, one a line, as soon as they are served, and is closed.
-    `own` are files of Tux itself, such as the configuration file, which are never served wherever they lie.
+    `own` are files of Tux itself, such as the configuration file, which are never served wherever they lie. `reread`:
+    the configuration as it is by now, for SIGHUP; without it, a reload starts all anew by the same one.
 
     To be called by the main thread of a process that has no other. StartError: it could not start."""
     _check_ready_fd(ready_fd)
     check_alone()
     server = config.server
+    workers = usable_cpus() if server.workers == "auto" else server.workers
+    worker.preload()
+    with error_log(), contextlib.ExitStack() as stack:
+        plan = _plan(config, own)
+        log = stack.enter_context(contextlib.closing(AccessLog(server.access_log)))
+        addresses = [listen.parse(text) for text in server.listen]
+        listeners = stack.enter_context(open_listeners(addresses, workers))
+        tier = _start_tier(config, listeners, log)
+        return Supervisor(
+            listeners=listeners,
+            log=log,
+            plan=plan,
+            workers=workers,
+            ready_fd=ready_fd,
+            tier=tier,
+            reread=functools.partial(_reread, config, reread, own, tier),
+        ).run()
+
+
+def _plan(config: Config, own: Sequence[str]) -> Plan:
+    """What the configuration asks for. StartError: it cannot be, as things are now."""
+    server = config.server
     compiled = compile_config(config)
     groups = upstreams.resolve(compiled.upstreams, compiled.roots)
-    workers = usable_cpus() if server.workers == "auto" else server.workers
     account = privileges.account_for(server.user)
     folders = [os.fsdecode(root) for root in compiled.roots]
     folders += [app.dir for _, app in compiled.apps]
     privileges.check_roots(folders, account)
-    worker.preload()
+    if account.uid == 0:
+        logger.warning("workers run as root; --user NAME makes them run as somebody else")
     job = worker.Job(
         account=account,
         grace_ms=round(server.grace * 1000),
@@ -61,25 +95,27 @@ def run(config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ())
         own=frozenset(_identities(own)),
         groups=groups,
     )
-    with (
-        error_log(),
-        contextlib.closing(AccessLog(server.access_log)) as log,
-        open_listeners(compiled.listen, workers) as listeners,
-    ):
-        if account.uid == 0:
-            logger.warning("workers run as root; --user NAME makes them run as somebody else")
-        apps = _make_apps(compiled, server, account)
-        tier = _start_tier(config, listeners, log)
-        return Supervisor(
-            listeners=listeners,
-            log=log,
-            body=functools.partial(worker.serve, job=job),
-            workers=workers,
-            grace=server.grace,
-            ready_fd=ready_fd,
-            tier=tier,
-            apps=apps,
-        ).run()
+    return Plan(functools.partial(worker.serve, job=job), server.grace, _make_apps(compiled, server, account))
+
+
+def _reread(running: Config, reread: Callable[[], Config] | None, own: Sequence[str], tier: KernelTier | None) -> Plan:
+    """What the configuration asks for by now; where that needs a restart, all stays as it is running. StartError."""
+    if reread is None:
+        return _plan(running, own)
+    new = reread()
+    if tier is not None and new.server.proxy_protocol:
+        raise StartError("proxy_protocol needs a restart: the kernel tier is at work, and would not know the clients")
+    for key in FIXED if tier is None else (*FIXED, "log_format"):
+        if getattr(new.server, key) != getattr(running.server, key):
+            logger.warning('reload: "%s" has changed, which needs a restart; it stays as it is', key)
+    if new.kernel != running.kernel:
+        logger.warning("reload: [kernel] has changed, which needs a restart; it stays as it is")
+    if tier is not None:
+        new = msgspec.structs.replace(
+            new, server=msgspec.structs.replace(new.server, log_format=running.server.log_format)
+        )
+        tier.limit_idleness(new.server.limits.idle_timeout)
+    return _plan(new, own)
 
 
 def _make_apps(compiled: Compiled, server: Server, account: Account) -> Apps | None:

@@ -42,6 +42,10 @@ LOG_CHECK_SECONDS = 10.0
 FAILED_PLANNER_GRACE_MS = 1000
 """After a planner that failed: what needs no planner may go on for so long."""
 
+FINISH_SECONDS = 3600.0
+"""What a worker had begun when the configuration was reloaded may take so long: a large download by a slow line, a
+tunnel. A stop has the grace, since people wait for it; nobody waits for this."""
+
 _LATE_IMPORTS = ("encodings.idna", "encodings.latin_1", "linecache", "stringprep", "traceback", "tokenize")
 """Modules that Python itself loads at first use. After the change of user its files may be out of reach."""
 
@@ -319,6 +323,9 @@ class _Watcher(threading.Thread):
                 logger.error("worker %d cannot reach a process of an application: %s", self._seat.index, error)
         elif message.startswith(control.UNLINK):
             self._engine.unlink_app(*struct.unpack("<I", message.removeprefix(control.UNLINK)))
+        elif message == control.FINISH:
+            self._engine.drain(round(FINISH_SECONDS * 1000))
+            control.send(self._seat.control, control.DRAINING)
         elif message == control.LOG and len(fds) == 1:
             fd = fds[0]
             self._own.add(_identity(fd))

@@ -113,17 +113,20 @@ def settings_of(config: Config, choice: Choice) -> Settings:
     """The settings of a server that attaches where `choice` says."""
     kernel = config.kernel
     largest = min(choice.max_payload, MAX_ANSWER_BYTES)
-    # A connection must be seen alive before its worker takes it for idle.
-    liveness = min(kernel.liveness, config.server.limits.idle_timeout / 2)
     return Settings(
         bpffs=kernel.bpffs,
         chunks=kernel.memory // CHUNK_BYTES,
         connections=kernel.connections,
         hits=kernel.hits,
         max_answer=largest if kernel.max_answer is None else min(kernel.max_answer, largest),
-        liveness_ns=round(liveness * 1e9),
+        liveness_ns=min(round(kernel.liveness * 1e9), liveness(config.server.limits.idle_timeout)),
         pauses=kernel.mode == "auto",
     )
+
+
+def liveness(idle_timeout: float) -> int:
+    """Nanoseconds: a connection must be seen alive before its worker takes it for idle, after so many seconds."""
+    return round(idle_timeout / 2 * 1e9)
 
 
 def mapped(source: Map, until: contextlib.ExitStack) -> memoryview:
@@ -440,6 +443,11 @@ class KernelTier:
             self._table.retire_all(boot_ns())
         except OSError as error:
             self._complain("retire an answer", error)
+
+    def limit_idleness(self, seconds: float) -> None:
+        """A connection that is idle for so long is closed by its worker, from now on."""
+        liveness_ns = min(self._settings.liveness_ns, liveness(seconds))
+        self._maps.set_control(liveness_ns=liveness_ns)
 
     def reopen_log(self, fd: int) -> None:
         """Later lines go there."""

@@ -39,7 +39,16 @@ class Supervisor(types.ModuleType):
         self.own: Sequence[str] = ()
         self.result: int | Exception = 0
 
-    def run(self, config: Config, ready_fd: int | None = None, *, own: Sequence[str] = ()) -> int:
+    def run(
+        self,
+        config: Config,
+        ready_fd: int | None = None,
+        *,
+        own: Sequence[str] = (),
+        reread: Callable[[], Config] | None = None,
+    ) -> int:
+        assert reread is not None
+        assert reread() == config
         self.config, self.ready_fd, self.own = config, ready_fd, own
         if isinstance(self.result, Exception):
             raise self.result

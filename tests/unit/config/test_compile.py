@@ -10,7 +10,6 @@ import pytest
 from tests.unit.config.conftest import limits_of_header
 from tux.config import load
 from tux.config.compile import Compiled, compile_config, engine_limits
-from tux.config.listen import Listen
 from tux.config.schema import Limits
 from tux.planner.rules import CacheRule, DenyRule, HeaderRule, Rule, StaticRule
 
@@ -28,7 +27,6 @@ def rule(done: Compiled, host: str, path: str) -> Rule | None:
 
 def test_one_folder_for_all_hosts() -> None:
     done = compiled('[[site]]\nroot = "public"\n')
-    assert done.listen == (Listen("tcp", "127.0.0.1", 8080),)
     assert done.roots == (b"/etc/public",)
     assert done.rules == (StaticRule(root=0),)
     assert done.limits == {}

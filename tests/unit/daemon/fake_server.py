@@ -3,7 +3,9 @@
 Run as a program that takes a part of the options of `tux serve`, so that `tux.Server(command=...)` can start it. What a
 request does is its path: /pid, /log, /slow (answers when the client sends one byte more), /crash, /tier (a message to
 the kernel tier), /no-tier (closes its end), /system-call/NUMBER (makes it, all arguments 0; answers errno).
-FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never).
+FAKE_TROUBLE in the environment names what goes wrong: start, leak, planner, engine, deaf (drains never), reload.
+FAKE_BROKEN in the environment names a file: while it is there, the configuration is wrong; with trouble "reload", it is
+the engine that cannot start.
 FAKE_TIER in the environment: with a kernel tier, which says on standard error what is asked of it; "seatless": it has
 no seat; "refused": the engine cannot take it; "failing", "deaf": it has a mistake.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import dataclasses
 import os
 import select
 import selectors
@@ -25,6 +28,7 @@ from typing import cast
 
 from tux.config import listen
 from tux.daemon import worker
+from tux.daemon.generation import Plan
 from tux.daemon.listeners import open_listeners
 from tux.daemon.logs import AccessLog, error_log
 from tux.daemon.privileges import account_for
@@ -34,6 +38,7 @@ from tux.errors import StartError
 
 TROUBLE = os.environ.get("FAKE_TROUBLE", "")
 TIER = os.environ.get("FAKE_TIER", "")
+BROKEN = os.environ.get("FAKE_BROKEN", "")
 TERMS = ("secret", "listeners", "hits", "max_answer_bytes")
 """What an engine is told of the kernel tier besides descriptors."""
 
@@ -130,7 +135,8 @@ class FakeEngine:
 
     def drain(self, grace_ms: int) -> None:
         if TROUBLE != "deaf":
-            self._deadline = time.monotonic() + grace_ms / 1000
+            deadline = time.monotonic() + grace_ms / 1000
+            self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
             self._wake.send(b"d")
 
     def reopen_log(self, fd: int) -> None:
@@ -228,6 +234,10 @@ def _answer(sock: socket.socket, text: str) -> None:
     sock.close()
 
 
+def _no_engine(_log_fd: int) -> FakeEngine:
+    raise StartError("this engine does not start")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("command")
@@ -245,6 +255,15 @@ def main() -> int:
         make_engine=FakeEngine,
         make_planner=lambda engine, own: FakePlanner(),
     )
+
+    def reread() -> Plan:
+        now = job
+        if os.path.exists(BROKEN):
+            if TROUBLE != "reload":
+                raise StartError("this configuration is broken")
+            now = dataclasses.replace(job, make_engine=_no_engine)
+        return Plan(partial(worker.serve, job=now), given.grace)
+
     worker.preload()
     addresses = [listen.parse(text) for text in given.listen]
     try:
@@ -256,10 +275,10 @@ def main() -> int:
             return Supervisor(
                 listeners=listeners,
                 log=log,
-                body=partial(worker.serve, job=job),
+                plan=reread(),
                 workers=given.workers,
-                grace=given.grace,
                 ready_fd=given.ready_fd,
+                reread=reread,
                 tier=FakeTier() if TIER else None,
             ).run()
     except StartError as error:

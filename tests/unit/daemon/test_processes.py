@@ -18,6 +18,7 @@ import pytest
 import tux
 from tests import features
 from tux.daemon import seccomp
+from tux.daemon.processes import OLD_GENERATIONS
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
 PATIENCE = 10.0
@@ -25,8 +26,11 @@ PATIENCE = 10.0
 
 
 @contextlib.contextmanager
-def running(trouble: str = "", *, workers: int = 2, tier: str = "", **options: Any) -> Iterator[tux.Server]:
-    server = tux.Server(command=FAKE, env={"FAKE_TROUBLE": trouble, "FAKE_TIER": tier}, workers=workers, **options)
+def running(
+    trouble: str = "", *, workers: int = 2, tier: str = "", broken: Path | str = "", **options: Any
+) -> Iterator[tux.Server]:
+    env = {"FAKE_TROUBLE": trouble, "FAKE_TIER": tier, "FAKE_BROKEN": str(broken)}
+    server = tux.Server(command=FAKE, env=env, workers=workers, **options)
     with server:
         yield server
 
@@ -313,11 +317,98 @@ class TestSignals:
             get(server, "/log")
             assert (tmp_path / "moved" / "log").read_text() == "a request\n"
 
-    def test_hup_does_not_end_it(self) -> None:
+
+def reload(server: tux.Server) -> None:
+    """Returns when it has come to its end, be it good or bad."""
+    done = ("reloaded the configuration\n", "the configuration was not reloaded; all goes on as before\n")
+    before = sum(map(server.stderr_text().count, done))
+    server.kill(signal.SIGHUP)
+    until(lambda: sum(map(server.stderr_text().count, done)) > before, "it is reloaded, or not")
+
+
+class TestReload:
+    def test_new_workers_serve_and_the_old_ones_finish(self) -> None:
         with running() as server:
+            before = server.worker_pids()
+            sock = slow(server)
+            reload(server)
+            until(lambda: len(server.worker_pids()) == 3, "those without work have ended")
+            (old,) = set(server.worker_pids()) & set(before)
+            assert {int(get(server, "/pid")) for _ in range(20)} <= set(server.worker_pids()) - {old}
+            assert finish(sock) == "finished"
+            until(lambda: gone(before), "the last one has ended, too")
+            assert len(server.worker_pids()) == 2
+            assert server.stop() == 0
+            assert "error" not in server.stderr_text()
+
+    def test_connections_that_wait_to_be_accepted_are_not_lost(self) -> None:
+        with running(workers=1) as server:
+            (pid,) = server.worker_pids()
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda: "\nState:\tT" in Path(f"/proc/{pid}/status").read_text(), "the worker stands still")
+            queued = [begin(server, "/pid") for _ in range(10)]
             server.kill(signal.SIGHUP)
-            until(lambda: "SIGHUP: reload is not supported yet" in server.stderr_text(), "a line says so")
-            assert get(server, "/pid")
+            assert pid not in {int(rest(sock)) for sock in queued}
+            os.kill(pid, signal.SIGCONT)
+            until(lambda: gone([pid]), "the old one ends")
+
+    def test_what_is_wrong_changes_nothing(self, tmp_path: Path) -> None:
+        broken = tmp_path / "broken"
+        with running(broken=broken) as server:
+            before = server.worker_pids()
+            broken.touch()
+            reload(server)
+            assert "tux: error: reload: this configuration is broken\n" in server.stderr_text()
+            assert server.worker_pids() == before
+            broken.unlink()
+            reload(server)
+            until(lambda: gone(before), "others serve")
+
+    @pytest.mark.parametrize("tier", ["", "on"])
+    def test_workers_that_cannot_start_change_nothing(self, tmp_path: Path, tier: str) -> None:
+        broken = tmp_path / "broken"
+        with running("reload", broken=broken, tier=tier) as server:
+            before = server.worker_pids()
+            broken.touch()
+            reload(server)
+            assert "tux: error: reload: this engine does not start\n" in server.stderr_text()
+            assert server.worker_pids() == before
+            assert int(get(server, "/pid")) in before
+            broken.unlink()
+            os.kill(before[0], signal.SIGKILL)
+            until(lambda: len(set(server.worker_pids()) - set(before)) == 1, "what ends is still replaced")
+            reload(server)
+            until(lambda: gone(before), "others serve")
+
+    def test_a_stop_gives_all_the_same_grace(self) -> None:
+        with running(grace=0.2) as server, slow(server) as first:
+            reload(server)
+            with slow(server) as second:
+                assert server.stop() == 0
+                assert first.recv(100) == second.recv(100) == b""
+
+    def test_only_so_many_old_ones_are_kept(self) -> None:
+        with running(grace=0.2, workers=1) as server:
+            socks = []
+            for _ in range(OLD_GENERATIONS + 1):
+                socks.append(slow(server))
+                reload(server)
+            assert rest(socks[0]) == ""
+            assert [finish(sock) for sock in socks[1:]] == ["finished"] * OLD_GENERATIONS
+            until(lambda: len(server.worker_pids()) == 1, "they have ended")
+
+    def test_the_place_in_the_kernel_tier_goes_to_the_new_one(self) -> None:
+        with running(tier="on", workers=1) as server:
+            before = server.worker_pids()
+            sock = slow(server)
+            reload(server)
+            get(server, "/tier")
+            until(lambda: "message 0 hello" in tier_said(server), "it uses it")
+            assert finish(sock) == "finished"
+            until(lambda: gone(before), "the old one has ended")
+            assert server.stop() == 0
+            calls = [line for line in tier_said(server) if not line.startswith("message") and line != "ten ticks"]
+            assert calls == ["seat 0", "gone 0", "seat 0", "quiet", "gone 0", "finish 2"]
 
 
 def tier_said(server: tux.Server) -> list[str]:
