@@ -119,3 +119,19 @@ def test_fastapi(run: Run) -> None:
             data = client.sock.recv(65536)
             assert data
             received += data
+
+
+def test_modules(run: Run) -> None:
+    ask = asking(run("modules/guestbook.py"))
+    assert b"Guest book" in ask("GET", "/").body
+    assert ask("GET", "/hello").body == b"Hello, World!\n"
+    assert ask("GET", "/hello?name=You").body == b"Hello, You!\n"
+    assert ask("POST", "/entries", b"<b>one").status == 303
+    assert ask("POST", "/entries", b" ").status == 400
+    assert ask("GET", "/entries").json() == {"entries": ["&lt;b&gt;one"]}
+    assert ask("GET", "/count").body.split() == [str(number).encode() for number in range(1, 1001)]
+    assert ask("GET", "/ticks").body == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert ask("GET", "/thread").body == b"499500\n"
+    assert ask("GET", "/process").json() == {"answer": 42}
+    assert ask("GET", "/backend").body == b"Hello, Module!\n"
+    assert ask("GET", "/none").status == 404

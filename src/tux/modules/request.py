@@ -341,7 +341,8 @@ class Request:
             raise MisuseError("finish() after the answer was finished")
         if self.phase == NEW:
             return self.send(b"", 204, close=close)
-        self._server.port.data(self.raw.key, b"", end=True)
+        more = {"close": True} if close else {}
+        self._server.port.data(self.raw.key, b"", end=True, **more)
         self._end()
         return DONE
 
@@ -381,6 +382,8 @@ class Request:
         if self.uncovered:
             self._server.not_remembered(self)
             return {}
+        if not hasattr(self._server.port, "lookup"):
+            return {}  # a port that cannot yet
         return {"remember_ms": round(self.handler.cache * 1000), "ignore_query": self.ignores_query}
 
     def send_object(self, target: str | Object, headers: Fields = (), *, status: int = 0) -> Done:

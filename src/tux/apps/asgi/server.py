@@ -47,7 +47,7 @@ def serve(port: Port, application: Application, options: AppOptions, ready: Call
         loop.run_until_complete(_main(port, application, options, ready))
     finally:
         try:
-            loop.run_until_complete(_tidy_up())
+            loop.run_until_complete(tidy_up())
         finally:
             asyncio.set_event_loop(None)
             loop.close()
@@ -75,7 +75,7 @@ async def _main(
         await lifespan.shutdown()
 
 
-async def _tidy_up() -> None:
+async def tidy_up() -> None:
     """Tasks that the application left behind."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:

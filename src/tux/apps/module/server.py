@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from tux import modules
 from tux._engine import SIGNIFICANT_BY_DEFAULT
 from tux.apps import forked
-from tux.apps.asgi.server import CANCEL_SECONDS, new_loop
+from tux.apps.asgi.server import CANCEL_SECONDS, new_loop, tidy_up
 from tux.apps.load import LoadError
 from tux.apps.module.answers import answer, first_fields
 from tux.apps.module.box import Box
+from tux.apps.module.watchdog import Watchdog
 from tux.apps.options import ModuleOptions
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, ModulePort
 from tux.apps.turns import Turns
@@ -24,7 +26,8 @@ from tux.modules.request import FINISHED, NEW, Request
 
 logger = logging.getLogger("tux.app")
 
-_OURS: Final = (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)) + "/../modules")
+_OURS: Final = (os.path.dirname(__file__), os.path.dirname(modules.__file__))
+"""Frames of files in here say nothing to the author of a handler."""
 _TEXT: Final = [(b"content-type", b"text/plain; charset=utf-8")]
 COVERED: Final = SIGNIFICANT_BY_DEFAULT - {"range", "host"}
 """Fields that a handler may look at, and the answer is remembered all the same. Of Range the numbers are not covered;
@@ -41,8 +44,11 @@ def serve(
         asyncio.set_event_loop(loop)
         loop.run_until_complete(_main(port, registry, options, ready))
     finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+        try:
+            loop.run_until_complete(tidy_up())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
 
 
 async def _main(port: ModulePort, registry: Registry, options: ModuleOptions, ready: Callable[[], None]) -> None:
@@ -52,8 +58,15 @@ async def _main(port: ModulePort, registry: Registry, options: ModuleOptions, re
         except (Exception, SystemExit) as error:
             raise LoadError.of(f"{handler.name}, which is for {handler.path}, could not be made", error) from error
     server = ModuleServer(port, registry, options)
+    watchdog = Watchdog(server.loop, options.report_blocked, options.label, server.at_work)
     ready()
-    await server.run()
+    if options.report_blocked:
+        watchdog.start()
+    try:
+        await server.run()
+    finally:
+        if options.report_blocked:
+            watchdog.stop()
 
 
 class ModuleServer:
@@ -68,7 +81,9 @@ class ModuleServer:
         self._registry = registry
         self._turns = Turns(port, self._on_event, self._on_failure)
         self.wrote = self._turns.wrote
-        self._exact = {handler.path.encode(): handler for handler in registry.handlers if "*" not in handler.path}
+        self._exact = {
+            path: handler for handler in registry.handlers if self._find(path := handler.path.encode()) is handler
+        }
         """By the path as sent, where nothing in it is encoded: most requests."""
         self._requests: dict[int, Request] = {}
         """Those for which events may come, by key."""
@@ -104,7 +119,7 @@ class ModuleServer:
         for task in self._tasks:
             task.cancel()
         for request in list(self._requests.values()):
-            if request.task is None:
+            if request.task is None or request.task.done():
                 self._refuse(request, 503, b"Service Unavailable")
         await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
 
@@ -167,17 +182,11 @@ class ModuleServer:
         call, kind = handler.call, handler.kind
         if handler.verbs is not None:
             call, kind = handler.verbs[request.raw.method]
-        if kind == Kind.PLAIN:
-            if request.raw.complete:
-                self._call(request, call)
-            else:
-                self._requests[request.raw.key] = request
-                self._when_complete(request)
-        elif kind == Kind.ASYNC:
+        if kind == Kind.ASYNC:
             self._spawn(request, self._run(request, call))
         elif kind == Kind.ASYNC_GENERATOR:
             self._spawn(request, self._stream(request, call(request)))
-        elif request.raw.complete:
+        elif request.raw.complete and not request.raw.body:
             self._call(request, call)
         else:
             self._requests[request.raw.key] = request
@@ -207,6 +216,7 @@ class ModuleServer:
                 self._flow(request, stream)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the client gets an answer and the log a line)
             self._fail(request, error)
+        self.current = None
 
     def _spawn(self, request: Request, coroutine: Any) -> None:
         self._requests[request.raw.key] = request
@@ -251,7 +261,10 @@ class ModuleServer:
         port, key = self.port, request.raw.key
         pump = request.pump
         try:
-            while request.phase != NEW or request.pump is pump:
+            while True:
+                if request.phase == FINISHED:
+                    self._close_pump(request)
+                    return
                 if request.phase != NEW and port.window(key) <= 0:
                     return
                 try:
@@ -267,6 +280,8 @@ class ModuleServer:
         except BaseException as error:  # noqa: BLE001 (as above)
             request.pump = None
             self._fail(request, error)
+        finally:
+            self.current = None
 
     def _write(self, request: Request, piece: Any) -> Any:
         if request.phase == NEW:
@@ -308,7 +323,8 @@ class ModuleServer:
 
     def keep(self, request: Request) -> None:
         """Events may come for it."""
-        self._requests[request.raw.key] = request
+        if not request.gone and request.phase != FINISHED:
+            self._requests[request.raw.key] = request
 
     def finished(self, request: Request) -> None:
         """No event of the port is for it any more."""
@@ -319,6 +335,7 @@ class ModuleServer:
             self._check_idle()
 
     def token_of(self, request: Request) -> str:
+        """OSError: there can be no socket for it to come back by."""
         self.keep(request)
         return self._box.token_of(request)
 
@@ -343,6 +360,14 @@ class ModuleServer:
             self._idle.set_result(None)
 
     # -- failures ----------------------------------------------------------------------------------------------
+
+    def at_work(self) -> str:
+        """Which request is worked on now, for the log. Called by another thread: it may be over by then."""
+        request = self.current
+        task = asyncio.current_task(self.loop)
+        if task is not None:
+            request = next((one for one in list(self._requests.values()) if one.task is task), None)
+        return "" if request is None else f"{request.handler.name}, for {_name(request)},"
 
     def _fail(self, request: Request, error: BaseException) -> None:
         if forked.here:
@@ -375,10 +400,9 @@ class ModuleServer:
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
             trace = trace.tb_next
         logger.error(
-            "%s: %s %s: the handler %s failed",
+            "%s: %s: the handler %s failed",
             self.options.label,
-            request.raw.method,
-            request.raw.target.decode("ascii", "backslashreplace"),
+            _name(request),
             request.handler.name,
             exc_info=cast("Any", (type(error), error, trace)),
         )
@@ -395,3 +419,8 @@ class ModuleServer:
                 handler.cache,
                 request.uncovered,
             )
+
+
+def _name(request: Request) -> str:
+    """For the log."""
+    return f"{request.raw.method} {request.raw.target.decode('ascii', 'backslashreplace')}"
