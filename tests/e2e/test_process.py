@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,13 @@ BIG = 64 * 1024 * 1024
 """Bytes of a file that fits in no socket buffer."""
 
 TUX = [sys.executable, "-m", "tux"]
+
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="web")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @pytest.fixture
@@ -266,6 +274,36 @@ class TestStop:
             until(lambda: "reloaded the configuration" in server.stderr_text(), "a line says so")
             assert get(server) == (200, b"hello\n")
             until(lambda: not set(before) & set(server.worker_pids()), "other workers serve")
+
+
+def test_under_a_service_manager(site: Path, tmp_path: Path) -> None:
+    """Its socket is served; it is told of start, reload and stop; and neither is any business of others."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, socket.create_server(("127.0.0.1", 0)) as made:
+        manager.bind(f"{tmp_path}/notify")
+        manager.settimeout(PATIENCE)
+        command = [sys.executable, "-c", HAND_OVER, str(made.fileno()), *TUX, "serve", str(site)]
+        environment = {**os.environ, "NOTIFY_SOCKET": f"{tmp_path}/notify"}
+        process = subprocess.Popen(
+            [*command, "--listen", "fd:web", "--workers", "2"], env=environment, pass_fds=[made.fileno()]
+        )
+        try:
+            assert manager.recv(100) == b"READY=1"
+            port = made.getsockname()[1]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
+                assert answer.read() == b"hello\n"
+            process.send_signal(signal.SIGHUP)
+            assert manager.recv(100).startswith(b"RELOADING=1\n")
+            assert manager.recv(100) == b"READY=1"
+            process.send_signal(signal.SIGTERM)
+            assert manager.recv(100) == b"STOPPING=1"
+            assert process.wait(PATIENCE) == 0
+            # What comes now waits for the next start.
+            with socket.create_connection(("127.0.0.1", port), PATIENCE):
+                made.settimeout(PATIENCE)
+                made.accept()[0].close()
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_every_thread_of_a_worker_has_the_filter_of_system_calls(site: Path) -> None:

@@ -59,7 +59,7 @@ def _server(server: Server) -> Iterator[Problem]:
         except ValueError as error:
             yield Problem(place, f"{error}, got {shown(text)}")
             continue
-        if address in seen and (address.kind == "unix" or address.port != 0):
+        if address in seen and (address.kind != "tcp" or address.port != 0):
             yield Problem(place, f"{shown(text)} is listed twice")
         seen.add(address)
     for i, text in enumerate(server.trusted):

@@ -1,4 +1,4 @@
-"""Listen addresses: `HOST:PORT`, `[IPv6]:PORT`, `unix:/path`."""
+"""Listen addresses: `HOST:PORT`, `[IPv6]:PORT`, `unix:/path`; `fd:3` or `fd:NAME` for a socket that listens already."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ MAX_UNIX_PATH = 107
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
 
+_FD = re.compile(r"(?![0-2]$|0)\d{1,5}|(?!\d+$)[!-9;-~]{1,255}", re.ASCII)
+"""A number, or a name: systemd.socket(5), FileDescriptorName."""
+
 
 class Listen(Struct, frozen=True):
     """Where to accept connections."""
 
-    kind: Literal["tcp", "unix"]
+    kind: Literal["tcp", "unix", "fd"]
     host: str = ""
-    """IPv4 address, IPv6 address (without brackets), or a name to resolve; "" for unix."""
+    """IPv4 address, IPv6 address (without brackets), or a name to resolve; "" for the others."""
     port: int = 0
     """0: the kernel takes a free one."""
     path: str = ""
-    """Of a unix socket; "" for tcp."""
+    """Of a unix socket; number or name of a descriptor; "" for tcp."""
 
     @property
     def ipv6(self) -> bool:
@@ -33,8 +36,8 @@ class Listen(Struct, frozen=True):
 
     def url(self, port: int | None = None) -> str:
         """The address for people: "http://127.0.0.1:8080", "unix:/run/tux.sock". `port`: the one that 0 became."""
-        if self.kind == "unix":
-            return f"unix:{self.path}"
+        if self.kind != "tcp":
+            return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if self.ipv6 else self.host
         return f"http://{host}:{self.port if port is None else port}"
 
@@ -48,6 +51,10 @@ def parse(text: str) -> Listen:
         if len(os.fsencode(path)) > MAX_UNIX_PATH:
             raise ValueError(f"the path of a unix socket has at most {MAX_UNIX_PATH} bytes")
         return Listen("unix", path=path)
+    if text.startswith("fd:"):
+        if not _FD.fullmatch(text.removeprefix("fd:")):
+            raise ValueError("expected a number from 3, or a name that systemd has for it, after fd:")
+        return Listen("fd", path=text.removeprefix("fd:"))
     host, colon, digits = text.rpartition(":")
     if not colon:
         raise ValueError("expected HOST:PORT, [IPv6]:PORT or unix:/path")

@@ -129,7 +129,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(
             """Where to accept connections: `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`. Port 0 takes a free one; the
-            ready line names it.""",
+            ready line names it. `fd:3` or `fd:NAME`: a socket that listens already, by the number of its descriptor, or
+            by the name that a systemd socket unit has for it.""",
             min_length=1,
         ),
     ] = ("127.0.0.1:8080",)

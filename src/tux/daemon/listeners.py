@@ -45,6 +45,8 @@ class Listener:
     """One per worker, or a single one when it is shared."""
     shared: bool = False
     """All workers accept from the same socket."""
+    inherited: bool = False
+    """Somebody else has made it, and uses it when we have ended."""
     unix_path: str = ""
     unix_identity: tuple[int, int] = (0, 0)
     """Device and inode of the socket's file: it is unlinked at the end only if it is still ours."""
@@ -79,9 +81,10 @@ class Listeners:
         return [listener.sockets[0] for listener in self.items]
 
     def refuse(self) -> None:
-        """No further connection, in whatever process the sockets are also open; what waits for accept(2) is reset."""
+        """No further connection, in whatever process the sockets are also open; what waits for accept(2) is reset. Not
+        so where sockets were inherited: who has made them keeps what comes, for the next one."""
         for listener in self.items:
-            for sock in listener.sockets:
+            for sock in () if listener.inherited else listener.sockets:
                 try:
                     sock.shutdown(socket.SHUT_RD)
                 except OSError as error:
@@ -98,15 +101,21 @@ class Listeners:
         self.items.clear()
 
 
-def open_listeners(addresses: Sequence[Listen], workers: int) -> Listeners:
+def open_listeners(
+    addresses: Sequence[Listen], workers: int, handed_over: Mapping[str, Sequence[int]] | None = None
+) -> Listeners:
     """Bind and listen: from here on the kernel accepts connections, and queues them until a worker comes. A host name
-    stands for all its addresses. StartError: one line that says which address failed and why; nothing stays bound."""
+    stands for all its addresses. `handed_over`: descriptors of sockets, by name. StartError: one line that says which
+    address failed and why; nothing stays bound."""
     listeners = Listeners()
     taken: dict[_Taken, str] = {}
     try:
         for address in addresses:
             if address.kind == "unix":
                 listeners.items.append(_open_unix(address))
+                continue
+            if address.kind == "fd":
+                listeners.items.extend(_take_over(fd, address) for fd in _descriptors(address, handed_over or {}))
                 continue
             port = address.port
             for family, resolved in _resolve(address):
@@ -163,8 +172,7 @@ def _open_tcp(
                 if other_family == family and other[1] == sockaddr[1]:
                     raise StartError(f"{name} and {url} overlap; give only one of them with --listen") from None
         raise _bind_error(name, error, port=sockaddr[1]) from None
-    host = socket.getnameinfo(bound, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
-    return Listener(f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}", sockets)
+    return Listener(_tcp_url(bound), sockets)
 
 
 @contextlib.contextmanager
@@ -213,6 +221,42 @@ def _open_unix(address: Listen) -> Listener:
         sock.close()
         raise _bind_error(name, error, folder=os.path.dirname(path)) from None
     return Listener(name, [sock], shared=True, unix_path=path, unix_identity=_identity(path))
+
+
+def _descriptors(address: Listen, handed_over: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    if address.path.isdigit():
+        return [int(address.path)]
+    if address.path not in handed_over:
+        names = ", ".join(handed_over) or "none"
+        raise StartError(f"no socket named {address.path} was handed over by a service manager (there are: {names})")
+    return handed_over[address.path]
+
+
+def _take_over(fd: int, address: Listen) -> Listener:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise StartError(f"{address.url()}: descriptor {fd} is not a socket")
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        raise StartError(f"{address.url()}: descriptor {fd} is not open") from None
+    listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not listens or sock.family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+        sock.detach()
+        raise StartError(f"{address.url()}: descriptor {fd} does not listen for connections of TCP or a unix socket")
+    sock.settimeout(0)
+    sock.set_inheritable(False)
+    if sock.family == socket.AF_UNIX:
+        name = os.fsdecode(sock.getsockname())
+        url = f"unix:{'@' + name[1:] if name.startswith(chr(0)) else name}"
+    else:
+        url = _tcp_url(sock.getsockname())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Listener(url, [sock], shared=True, inherited=True)
+
+
+def _tcp_url(bound: _SockAddr) -> str:
+    host = socket.getnameinfo(bound, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}"
 
 
 def _remove_stale(path: str) -> None:

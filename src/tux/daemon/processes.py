@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tux.daemon import worker
+from tux.daemon import systemd, worker
 from tux.daemon.generation import SIGNALS, Generation, House, Phase, Plan
 from tux.daemon.listeners import Listeners
 from tux.daemon.logs import AccessLog
@@ -45,6 +45,8 @@ class Supervisor:
     """The kernel tier, started; this brings it to its end."""
     reread: Callable[[], Plan] | None = None
     """What the configuration asks for by now. StartError: it cannot be. None: there is no reload."""
+    notify: systemd.Notify = lambda _text: None
+    """Says something to the service manager."""
 
     _now: Generation = field(init=False)
     """The one that serves, or starts as the first."""
@@ -109,6 +111,7 @@ class Supervisor:
         if self._taking_over and all(one.workers_leave for one in self._old):
             self._taking_over = False
             logger.info("reloaded the configuration")
+            self.notify(systemd.READY)
         if self._now.error is not None and not self._stopping:
             raise self._now.error
         if self._stopping:
@@ -137,6 +140,7 @@ class Supervisor:
                 logger.warning("cannot write to --ready-fd %d: %s", self.ready_fd, error.strerror)
             os.close(self.ready_fd)
             self.ready_fd = None
+        self.notify(systemd.READY)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
@@ -151,6 +155,7 @@ class Supervisor:
             self._next.kill()
             self._next = None
         logger.info("reloading the configuration")
+        self.notify(systemd.reloading())
         try:
             self._next = Generation(self.reread(), self._house, previous=self._now)
             self._next.start()
@@ -165,6 +170,7 @@ class Supervisor:
         for line in map(str, error.problems) if isinstance(error, ConfigError) else (error.message,):
             logger.error("reload: %s", line)
         logger.error("the configuration was not reloaded; all goes on as before")
+        self.notify(systemd.READY)
 
     def _take_over(self, new: Generation) -> None:
         self._now.finish()
@@ -192,6 +198,7 @@ class Supervisor:
             self._code = 128 + number
             return
         self._stopping = True
+        self.notify(systemd.STOPPING)
         self._tier.quiet()
         if self._next is not None:
             self._next.kill()

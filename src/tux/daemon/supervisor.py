@@ -16,7 +16,7 @@ from tux._engine import Engine, KernelLog, Roots
 from tux.config import listen
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config, Server
-from tux.daemon import privileges, upstreams, worker
+from tux.daemon import privileges, systemd, upstreams, worker
 from tux.daemon.cpus import usable_cpus
 from tux.daemon.generation import SIGNALS, Plan
 from tux.daemon.listeners import Listeners, open_listeners
@@ -58,12 +58,13 @@ def run(
     check_alone()
     server = config.server
     workers = usable_cpus() if server.workers == "auto" else server.workers
+    notify, handed_over = systemd.take_notifier(), systemd.take_sockets()
     worker.preload()
     with error_log(), contextlib.ExitStack() as stack:
         plan = _plan(config, own)
         log = stack.enter_context(contextlib.closing(AccessLog(server.access_log)))
         addresses = [listen.parse(text) for text in server.listen]
-        listeners = stack.enter_context(open_listeners(addresses, workers))
+        listeners = stack.enter_context(open_listeners(addresses, workers, handed_over))
         tier = _start_tier(config, listeners, log)
         return Supervisor(
             listeners=listeners,
@@ -73,6 +74,7 @@ def run(
             ready_fd=ready_fd,
             tier=tier,
             reread=functools.partial(_reread, config, reread, own, tier),
+            notify=notify,
         ).run()
 
 

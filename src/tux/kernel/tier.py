@@ -85,12 +85,14 @@ class ListenerLike(Protocol):
 
     @property
     def sockets(self) -> Sequence[socket.socket]: ...
+    @property
+    def shared(self) -> bool: ...
 
 
 def tcp_listeners(listeners: Sequence[ListenerLike]) -> dict[int, ListenerLike]:
-    """Those that the tier is for, by their index."""
+    """Those that the tier is for, by their index: a worker must be known by its socket."""
     families = (socket.AF_INET, socket.AF_INET6)
-    return {index: one for index, one in enumerate(listeners) if one.sockets[0].family in families}
+    return {i: one for i, one in enumerate(listeners) if not one.shared and one.sockets[0].family in families}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ RETIRE = MESSAGE.pack(kind=publish.RETIRE, cell=3, version=9)
 @dataclass
 class FakeListener:
     sockets: list[socket.socket]
+    shared: bool = False
 
 
 def config(bpffs: Path, **kernel: object) -> Config:
