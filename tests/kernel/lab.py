@@ -195,18 +195,19 @@ class Lab:
         tier: bool,
         config: str = "",
         kernel: str = "",
+        mode: str = "on",
         listen: Sequence[str] = (),
         stops: bool = True,
         **options: Any,
     ) -> Iterator[tux.Server]:
         """A server of `site` in the server's namespace; one worker and no access log unless told. config: TOML that is
-        put behind [server]; kernel: lines for its table [kernel]; stops: it must end well afterwards (False: the test
-        kills it)."""
+        put behind [server]; kernel: lines for its table [kernel]; mode: of it; stops: it must end
+        well afterwards (False: the test kills it)."""
         address = f"[{self.address}]:0" if self.net.family == 6 else f"{self.address}:0"
         settings: dict[str, Any] = {"workers": 1, "access_log": "off", "listen": list(listen) or [address], **options}
         args: list[str] = []
         if tier:
-            args = ["--kernel", "on", "--kernel-interface", self.interface]
+            args = ["--kernel", mode, "--kernel-interface", self.interface]
             kernel = f'[kernel]\nbpffs = "{self.bpffs}"\n{kernel}\n'
         elif supports_tier():
             args = ["--kernel", "off"]

@@ -4,6 +4,7 @@ nothing stays behind."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,8 +21,11 @@ from tests.e2e.client import until
 from tests.kernel.lab import TUX, Lab, Net, Shape, open_lab, require_tier
 from tests.kernel.traffic import Request, head
 from tests.kernel.world import Asker, World, open_world, tcp_address
+from tux.kernel.worth import PAUSED, TAKING
 
 HIT: Final = Request(head("/1000.bin"), "hot")
+LARGE: Final = Request(head("/10000.bin"), "hot")
+"""Too large for a packet."""
 MISS: Final = Request(head("/100.bin?n=1"), "miss")
 
 QUIET_SECONDS: Final = 1.0
@@ -121,7 +125,7 @@ class TestPause:
         """What is open goes on; when it is over, all is as before."""
         with Asker(world) as old:
             answered(world, old)
-            world.lab.set_control(world.server.pid, "paused", 1)
+            world.lab.set_control(world.server.pid, "paused", PAUSED)
             before = world.counters()
             with Asker(world) as fresh:
                 for request in (HIT, HIT, MISS, HIT):
@@ -132,10 +136,45 @@ class TestPause:
             answered(world, old)
             (found,) = sets(world)
             assert (found["state"], found["paused"]) == ("answering", True)
-            world.lab.set_control(world.server.pid, "paused", 0)
+            world.lab.set_control(world.server.pid, "paused", TAKING)
             with Asker(world) as fresh:
                 answered(world, fresh)
         assert world.server.stop() == 0
+
+    @pytest.mark.slow
+    def test_auto_rests_where_nothing_is_answered(self) -> None:
+        """It notices soon; connections that were answered go on; those that were not, and new ones, are left alone.
+        When the pause is over, all is as before."""
+        with open_world(Net(), warm=False, mode="auto") as world, contextlib.ExitStack() as conns:
+            if not world.has_tier:
+                pytest.skip("without the tier there is nothing to be tested")
+            pid = world.server.pid
+            old, busy = conns.enter_context(Asker(world)), conns.enter_context(Asker(world))
+            answered(world, old)
+
+            def is_paused() -> bool:
+                for _ in range(100):
+                    busy.ask(LARGE)
+                return world.lab.status(pid).paused
+
+            until(is_paused, "it pauses", 60.0)
+            until(lambda: world.lab.status(pid).connections == 1, "what was never answered is let go")
+            answered(world, old)
+            assert world.lab.status(pid).state == "answering"
+            old.finish()
+            until(lambda: world.lab.status(pid).state == "resting", "nobody needs it", 60.0)
+
+            before = world.counters()
+            with Asker(world) as fresh:
+                for asker in (busy, fresh):
+                    for request in (HIT, HIT, MISS, LARGE, HIT):
+                        asker.ask(request)
+            assert world.counters() == before
+            world.lab.set_control(pid, "paused", TAKING)
+            with Asker(world) as fresh:
+                answered(world, fresh)
+                busy.ask(HIT)
+            busy.finish()
 
 
 class TestWorker:

@@ -186,10 +186,10 @@ class Caretaker:
         return new_sweep(self._conns, self._reap, self._layouts)
 
 
-def new_sweep(conns: Map, reap_fd: int, layouts: Structs) -> Sweep:
+def new_sweep(conns: Map, reap_fd: int, layouts: Structs, *, paused: bool = False) -> Sweep:
     """A sweep over this map, which runs that program."""
     portions = sys_bpf.map_lookup_batch(conns.fd, conns.key_size, conns.value_size, PORTION)
-    return Sweep(portions, lambda packet: sys_bpf.prog_test_run(reap_fd, packet), layouts, boot_ns())
+    return Sweep(portions, lambda packet: sys_bpf.prog_test_run(reap_fd, packet), layouts, boot_ns(), paused=paused)
 
 
 def wait_for_end(sweep: Callable[[], Count], timeout: float, pause: float = 0.1) -> Count:

@@ -19,6 +19,7 @@ from tux.kernel.pins import Caretaker, PinnedSet, reason
 from tux.kernel.publish import CHUNK_BYTES
 from tux.kernel.pulse import SILENT_NS, Structs, boot_ns
 from tux.kernel.sweep import CLIENT_FIN, SERVER_FIN
+from tux.kernel.worth import RESTING, TAKING
 
 PAUSE_SECONDS: Final = 0.1
 """Between two looks of `detach` at the connections that are left."""
@@ -68,6 +69,8 @@ class Status:
     """Its heart does not beat: the programs answer nothing until it does."""
     paused: bool = False
     """New connections are not taken up: `tux.kernel.worth`."""
+    resting: bool = False
+    """... and there are no others: the programs look at no packet."""
 
     def as_json(self) -> dict[str, object]:
         """Names and values that later versions keep."""
@@ -86,13 +89,16 @@ class Status:
 
     @property
     def state(self) -> str:
-        """ "answering"; "silent": it would, but its server hangs, or was just killed; "detached": its server runs, and
-        this is switched off; "orphan": its server is gone."""
+        """ "answering"; "resting": it has paused, and no connection is left that it could answer; "silent": it would,
+        but its server hangs, or was just killed; "detached": its server runs, and this is switched off; "orphan": its
+        server is gone."""
         if self.orphan:
             return "orphan"
         if not self.answering:
             return "detached"
-        return "silent" if self.silent else "answering"
+        if self.silent:
+            return "silent"
+        return "resting" if self.resting else "answering"
 
     def as_text(self) -> str:
         """Some lines for people."""
@@ -150,6 +156,7 @@ def read(found: PinnedSet, layouts: Structs) -> Status:
             for at in range(0, maps["entries"].max_entries * stride, stride)
             if answer.number(entries, "id", at)
         )
+        pause = control.number(area, "paused")
         heartbeat_ns, now_ns = control.number(area, "heartbeat_ns"), boot_ns()
         return Status(
             pid=found.pid,
@@ -164,7 +171,8 @@ def read(found: PinnedSet, layouts: Structs) -> Status:
             connections_limit=maps["conns"].max_entries,
             memory=chunks * CHUNK_BYTES,
             memory_limit=maps["chunks"].max_entries * CHUNK_BYTES,
-            paused=bool(control.number(area, "paused")),
+            paused=pause != TAKING,
+            resting=pause == RESTING,
         )
 
 

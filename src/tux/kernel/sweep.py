@@ -51,12 +51,16 @@ class Sweep:
         reap: Callable[[bytes], object],
         layouts: Structs,
         now_ns: int,
+        *,
+        paused: bool = False,
     ) -> None:
-        """portions: what is in the map `conns`. reap: runs `tux_reap` with this packet. now_ns: CLOCK_BOOTTIME."""
+        """portions: what is in the map `conns`. reap: runs `tux_reap` with this packet. now_ns: CLOCK_BOOTTIME. paused:
+        what was never answered goes, too."""
         self._portions: Iterator[list[Pair]] = iter(portions)
         self._reap = reap
         self._conn = layouts["tux_kernel_conn"]
         self._now = now_ns
+        self._paused = paused
         self._total = self._translated = 0
         self.count: Count | None = None
         """Set when it is complete."""
@@ -80,13 +84,16 @@ class Sweep:
         return self.count
 
     def _look(self, value: bytes) -> bool:
-        """Count it. True: it may be gone."""
+        """Count it. True: it may be gone, or nobody needs it."""
         number = self._conn.number
         state, last = number(value, "state"), number(value, "last_ns")
         closed = state & (CLIENT_FIN | SERVER_FIN) == CLIENT_FIN | SERVER_FIN
         idle = max(0, self._now - last)
         self._total += 1
         # After a reset it may live on: anybody can send one that the stack does not believe.
-        if (number(value, "d_in") or number(value, "d_out")) and not (closed and idle >= ENDED_NS):
+        answered = bool(number(value, "d_in") or number(value, "d_out"))
+        if answered and not (closed and idle >= ENDED_NS):
             self._translated += 1
+        if self._paused and not answered:
+            return True
         return idle >= (ENDED_NS if closed or state & RESET else IDLE_NS)

@@ -38,7 +38,7 @@ from tux.kernel.publish import (
 )
 from tux.kernel.pulse import BEAT_SECONDS, Pulse, Structs, boot_ns
 from tux.kernel.sweep import Count, Sweep
-from tux.kernel.worth import Seen, Worth
+from tux.kernel.worth import PAUSED, RESTING, TAKING, Seen, Worth
 
 LOG_SECONDS: Final = 0.05
 """Time between two looks at the log's ring while records come: a ring of 8 MiB is full after half a second at least."""
@@ -48,13 +48,16 @@ LOG_RECORDS: Final = 20_000
 SWEEP_SECONDS: Final = 10.0
 """Time from the end of a sweep over the connections to the next ..."""
 SOON_SECONDS: Final = 1.0
-"""... when places become scarce, or something is to be removed that another server left ..."""
+"""... when places become scarce, something is to be removed that another server left, or a pause only waits for
+connections that were never answered ..."""
 QUARTER: Final = 4
 EIGHTH: Final = 8
 """Places for connections become scarce when a quarter of them was taken since the last sweep, or less than an eighth is
 free: those of connections that have ended become free only by a sweep."""
 STEP_SECONDS: Final = 0.02
 """... and between two portions of it."""
+EMPTY_SWEEPS: Final = 2
+"""What a sweep reads may change while it reads: when so many in a row have found nothing, nothing is there."""
 
 MESSAGES: Final = 16
 """Messages of one worker that are looked at before something else has its turn."""
@@ -262,6 +265,10 @@ class KernelTier:
         """Places that were taken after the last sweep."""
         self._dying = False
         """A set seems to be alive, and its process is gone."""
+        self._settled = False
+        """In this pause, all programs that had begun before it have ended: no entry is made any more."""
+        self._empty_sweeps = 0
+        """In a row, since then."""
         self._orphans: list[Caretaker] = []
         self._own_path = ""
         """Of our own set, once it is there: after a restart in a container its number may be that of the killed one."""
@@ -479,7 +486,7 @@ class KernelTier:
             self._drain_at = now + (LOG_SECONDS if busy else BEAT_SECONDS)
         if self._sweep_at <= now:
             done = self._sweep_step()
-            soon = self._orphans or self._dying or self._is_scarce()
+            soon = self._orphans or self._dying or self._is_scarce() or self._is_emptying()
             self._sweep_at = now + (STEP_SECONDS if not done else SOON_SECONDS if soon else SWEEP_SECONDS)
 
     def _beat(self) -> None:
@@ -499,8 +506,31 @@ class KernelTier:
         if self._settings.pauses and self._worth.is_due(now):
             line = self._worth.look(now, self._seen())
             if line:
-                self._maps.set_control(paused=int(self._worth.paused))
+                self._maps.set_control(paused=PAUSED if self._worth.paused else TAKING)
+                self._settled, self._empty_sweeps = False, 0
+                self._sweep_at = now
                 logger.info("%s", line)
+
+    def _settle(self) -> bool:
+        """In a pause: does nobody make an entry any more?"""
+        if self._worth.paused and not self._settled:
+            try:
+                sys_bpf.wait_for_programs()
+                self._settled = True
+            except OSError as error:
+                self._complain("wait for its programs", error)
+        return self._settled
+
+    def _rest(self, found: Count) -> None:
+        """A sweep that began when nobody made an entry any more has found so much. What is not there then never comes,
+        so the programs need not look at packets."""
+        self._empty_sweeps = 0 if found.total else self._empty_sweeps + 1
+        if self._empty_sweeps == EMPTY_SWEEPS:
+            self._maps.set_control(paused=RESTING)
+
+    def _is_emptying(self) -> bool:
+        """A pause does not wait for connections that were answered."""
+        return self._settled and self._empty_sweeps < EMPTY_SWEEPS and not self.connections.translated
 
     def _seen(self) -> Seen:
         layout = self._layouts["tux_kernel_counters"]
@@ -509,6 +539,8 @@ class KernelTier:
         return Seen(
             answered=sum(layout.number(value, "answered") for value in values),
             passed=sum(layout.number(value, name) for value in values for name in counted),
+            first=sum(layout.number(value, "pass_first") for value in values),
+            closed=sum(layout.number(value, "closed") for value in values),
         )
 
     def _drain(self) -> bool:
@@ -556,11 +588,14 @@ class KernelTier:
 
     def _new_round(self) -> Iterator[None]:
         """Ours, and those of servers that were killed."""
+        settled = self._settle()
         try:
             sweep = self._new_sweep()
             while not sweep.step():
                 yield
             self.connections = sweep.count or self.connections
+            if settled and self._settled and sweep.count is not None:
+                self._rest(sweep.count)
             self._taken_before = self._taken()
         except OSError as error:
             self._complain("look through its connections", error)
@@ -582,7 +617,8 @@ class KernelTier:
             self._orphans.remove(orphan)
 
     def _new_sweep(self) -> Sweep:
-        return pins.new_sweep(self._loaded.maps["conns"], self._loaded.programs[pins.REAP], self._layouts)
+        conns, reap = self._loaded.maps["conns"], self._loaded.programs[pins.REAP]
+        return pins.new_sweep(conns, reap, self._layouts, paused=self._worth.paused)
 
     def _whole_sweep(self) -> Count:
         self.connections = self._new_sweep().run()

@@ -141,6 +141,8 @@ class FakeKernel:
         """Program, interface, direction."""
         self.conns: list[list[tuple[bytes, bytes]]] = []
         self.reaped: list[bytes] = []
+        self.waited = 0
+        """How often for all programs to end."""
         self.tiers: list[tier.KernelTier] = []
         """To be ended with the test."""
         self.fails = ""
@@ -170,6 +172,10 @@ class FakeKernel:
 
     def reap(self, _program: int, packet: bytes) -> None:
         self.reaped.append(packet)
+
+    def wait(self) -> None:
+        self.check("wait")
+        self.waited += 1
 
     def obj_pin(self, _fd: int, path: str) -> None:
         self.check("pin")
@@ -211,4 +217,5 @@ def fake_kernel(bpffs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKe
         patch.setattr(sys_bpf, "map_lookup_batch", kernel.portions)
         patch.setattr(sys_bpf, "prog_test_run", kernel.reap)
         patch.setattr(sys_bpf, "obj_pin", kernel.obj_pin)
+        patch.setattr(sys_bpf, "wait_for_programs", kernel.wait)
         yield kernel

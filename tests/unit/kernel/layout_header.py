@@ -45,7 +45,16 @@ def _number(text: str) -> int:
 
 def states() -> dict[str, int]:
     """enum tux_kernel_state."""
-    body = re.search(r"enum tux_kernel_state \{(.*?)\}", _text("conn.h"), re.DOTALL)
+    return _enumerators("conn.h", "tux_kernel_state")
+
+
+def pauses() -> dict[str, int]:
+    """enum tux_kernel_pause."""
+    return _enumerators("layout.h", "tux_kernel_pause")
+
+
+def _enumerators(header: str, name: str) -> dict[str, int]:
+    body = re.search(rf"enum {name} \{{(.*?)\}}", _text(header), re.DOTALL)
     assert body is not None
     return {name: int(value) for name, value in re.findall(r"(\w+) = (\d+)", body[1])}
 

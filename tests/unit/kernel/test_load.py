@@ -218,6 +218,12 @@ class TestMap:
                 loaded.new_inner(name)
 
 
+def test_waiting_for_programs_leaves_nothing(loaded: Loaded) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    sys_bpf.wait_for_programs()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 class TestRefusals:
     def test_the_verifier_says_why(self) -> None:
         bad = Object((Program("bad", insn(0x95), ()),), (), no_types())

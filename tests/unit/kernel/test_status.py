@@ -80,6 +80,14 @@ class TestStatus:
         assert paused.as_json()["paused"] is True
         assert replace(paused, orphan=True).as_text().startswith("process 7: orphan, on lo, veth0\n")
 
+    def test_at_rest(self) -> None:
+        resting = replace(ONE, paused=True, resting=True)
+        assert resting.as_text().startswith("process 7: resting, on lo, veth0\n")
+        assert (resting.as_json()["state"], resting.as_json()["paused"]) == ("resting", True)
+        assert replace(resting, silent=True).state == "silent"
+        assert replace(resting, answering=False).state == "detached"
+        assert replace(resting, orphan=True).state == "orphan"
+
     def test_nothing_is_attached(self) -> None:
         assert replace(ONE, interfaces=()).as_text().startswith("process 7: answering, on no interface\n")
 

@@ -55,6 +55,13 @@ def test_one_that_nobody_used_for_long_may_be_gone() -> None:
     assert swept(conn(1, idle=119), conn(2, idle=120), conn(3, idle=999, d_in=1)) == (Count(3, 1), [2, 3])
 
 
+def test_a_pause_asks_for_those_that_were_never_answered() -> None:
+    reaper = Reaper()
+    conns = [conn(1), conn(2, d_in=1), conn(3, d_out=1), conn(4, state=1 | BOTH)]
+    assert Sweep([conns], reaper, LAYOUTS, NOW, paused=True).run() == Count(total=4, translated=2)
+    assert reaper.runs == [[1, 4]]
+
+
 def test_one_whose_end_was_seen() -> None:
     """It counts for a second more: its last packets are still to be renumbered."""
     just, before = conn(1, state=1 | BOTH, d_in=1), conn(2, state=1 | BOTH, d_in=1, idle=1)

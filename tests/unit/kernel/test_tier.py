@@ -377,8 +377,8 @@ class TestTime:
             assert (rig.control("paused"), caplog.messages) == (0, [])
             monkeypatch.setattr(time, "monotonic", lambda: start + worth.PERIOD_SECONDS + 1)
             rig.pass_time()
+            assert rig.control("paused") == (worth.PAUSED if pauses else worth.TAKING)
             rig.pass_time()
-        assert rig.control("paused") == int(pauses)
         assert len(caplog.messages) == int(pauses)
         assert all("answered 0 of 20000 requests" in line for line in caplog.messages)
         assert rig.control("answering") == 1
@@ -457,6 +457,125 @@ class TestTime:
         assert rig.control("answering") == 0
         rig.pass_time()
         assert len(caplog.messages) == 1
+
+
+def key_and_conn(**values: int) -> tuple[bytes, bytes]:
+    """A connection as of now."""
+    return conn(1)[0], LAYOUTS["tux_kernel_conn"].pack(last_ns=boot_ns(), **values)
+
+
+class TestPause:
+    """`auto`, where next to nothing can be answered."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        return Clock(monkeypatch)
+
+    @pytest.fixture
+    def paused(self, rig: Rig, clock: Clock) -> Rig:
+        """One that has just paused."""
+        rig.kernel.conns = [[translated()], [key_and_conn()]]
+        self.ask_in_vain(rig, clock)
+        assert rig.control("paused") == worth.PAUSED
+        return rig
+
+    @staticmethod
+    def ask_in_vain(rig: Rig, clock: Clock) -> None:
+        counters, layout = rig.maps["counters"].mmap(), LAYOUTS["tux_kernel_counters"]
+        for _ in range(worth.GLANCES):
+            for name in ("pass_first", "closed", "opened"):
+                layout.write(counters, name, layout.number(counters, name) + worth.MIN_REQUESTS)
+            clock.now += worth.GLANCE_SECONDS
+            rig.tier._sweep_at = clock.now + tier.SWEEP_SECONDS
+            rig.tier.tick()
+
+    @staticmethod
+    def sweep(rig: Rig, clock: Clock) -> float:
+        """The rest of a round, or a whole one; the time from it to the next."""
+        while True:
+            clock.now = max(clock.now, rig.tier._sweep_at)
+            rig.tier.tick()
+            if rig.tier._round is None:
+                return rig.tier._sweep_at - clock.now
+
+    def test_soon_nothing_is_taken_up(self, paused: Rig, caplog: pytest.LogCaptureFixture) -> None:
+        assert paused.control("answering") == 1
+        assert caplog.messages == []  # it is news, and no warning
+
+    def test_it_rests_when_nothing_is_left(self, paused: Rig, clock: Clock) -> None:
+        assert self.sweep(paused, clock) == pytest.approx(tier.SWEEP_SECONDS)  # for one that was answered
+        paused.kernel.conns = [[key_and_conn()]]
+        assert self.sweep(paused, clock) == pytest.approx(tier.SOON_SECONDS)
+        for _ in range(tier.EMPTY_SWEEPS):
+            paused.kernel.conns = []
+            assert paused.control("paused") == worth.PAUSED
+            pause = self.sweep(paused, clock)
+            resting = paused.control("paused") == worth.RESTING
+            assert pause == pytest.approx(tier.SWEEP_SECONDS if resting else tier.SOON_SECONDS)
+        assert paused.control("paused") == worth.RESTING
+        assert paused.kernel.waited == 1
+
+    def test_empty_once_is_not_enough(self, paused: Rig, clock: Clock) -> None:
+        self.sweep(paused, clock)
+        for _ in range(3):
+            paused.kernel.conns = []
+            self.sweep(paused, clock)
+            paused.kernel.conns = [[translated()]]
+            self.sweep(paused, clock)
+        assert paused.control("paused") == worth.PAUSED
+
+    def test_a_round_that_began_before_says_nothing(self, rig: Rig, clock: Clock) -> None:
+        """A program may have made an entry where that round had looked already."""
+        rig.kernel.conns = [[], []]
+        rig.pass_time()
+        assert rig.tier._round is not None
+        self.ask_in_vain(rig, clock)
+        self.sweep(rig, clock)
+        assert rig.kernel.waited == 0
+        rig.kernel.conns = []
+        for _ in range(tier.EMPTY_SWEEPS):
+            assert rig.control("paused") == worth.PAUSED
+            self.sweep(rig, clock)
+        assert rig.control("paused") == worth.RESTING
+
+    def test_those_that_were_never_answered_are_let_go(self, paused: Rig, clock: Clock) -> None:
+        self.sweep(paused, clock)
+        assert paused.kernel.reaped == [bytes(14) + conn(1)[0]]
+
+    def test_where_nobody_can_wait_for_the_programs_they_do_not_rest(
+        self, rig: Rig, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig.kernel.fails = "wait"
+        self.ask_in_vain(rig, clock)
+        for _ in range(5):
+            self.sweep(rig, clock)
+        assert rig.control("paused") == worth.PAUSED
+        assert caplog.messages == ["the kernel tier cannot wait for its programs: cannot wait"]
+
+    def test_it_takes_up_connections_again(self, paused: Rig, clock: Clock) -> None:
+        for again in (1, 2):
+            self.sweep(paused, clock)
+            paused.kernel.conns = []
+            for _ in range(tier.EMPTY_SWEEPS):
+                self.sweep(paused, clock)
+            assert paused.control("paused") == worth.RESTING
+            assert paused.kernel.waited == again
+            clock.now += worth.SHORT_PAUSE_SECONDS
+            paused.tier.tick()
+            assert paused.control("paused") == worth.TAKING
+            self.sweep(paused, clock)
+            assert paused.control("paused") == worth.TAKING
+            paused.kernel.conns = [[translated()]]
+            self.ask_in_vain(paused, clock)
+            assert paused.control("paused") == worth.PAUSED
+
+
+class Clock:
+    """time.monotonic() of a test that lets time pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 def translated(idle: int = 0, state: int = 1) -> tuple[bytes, bytes]:

@@ -21,7 +21,7 @@ INLINE int egress(struct __sk_buff *skb)
 {
     struct packet p;
     struct tux_kernel_control *ctl = FIRST(control);
-    if (!ctl)
+    if (!ctl || ctl->paused == TUX_KERNEL_RESTING)
         return TC_ACT_UNSPEC;
     if (skb->mark != 0 && skb->mark == ctl->mark) { /* an answer, from the ingress program */
         skb->mark = 0;

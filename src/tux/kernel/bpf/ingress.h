@@ -12,6 +12,8 @@
 INLINE int ingress(struct __sk_buff *skb)
 {
     struct packet p;
+    if (is_resting())
+        return TC_ACT_UNSPEC;
     enum parsed parsed = packet_parse(skb, &p, INCOMING);
     if (parsed == PARSED_ICMP)
         return icmp(skb);

@@ -71,6 +71,16 @@ struct tux_kernel_listener {
     uint32_t listener;
 };
 
+/* Whether connections are taken up. From TAKING to PAUSED at any time. From there to RESTING only when no program runs
+ * that began before the pause, and nothing is in `conns`: nobody can make an entry then, so none appears. From RESTING
+ * back to TAKING: whoever handles the first packet of an entry does so after the SYN-ACK that made it, so it sees what
+ * the program saw that made it. */
+enum tux_kernel_pause {
+    TUX_KERNEL_TAKING = 0,  /* all that are ours */
+    TUX_KERNEL_PAUSED = 1,  /* none; those that were taken up go on */
+    TUX_KERNEL_RESTING = 2, /* none, and there are none: no packet is looked at */
+};
+
 /* One element: what the supervisor tells the programs. */
 struct tux_kernel_control {
     uint64_t heartbeat_ns;
@@ -82,7 +92,7 @@ struct tux_kernel_control {
     uint32_t pid;         /* of the supervisor */
     uint32_t mark;        /* skb->mark of an answer between the two programs: random, so that two servers on one
                              interface do not take each other's; not 0 */
-    uint32_t paused;      /* not 0: no connection is taken up; those that were go on */
+    uint32_t paused;      /* enum tux_kernel_pause */
     uint32_t reserved;
 };
 

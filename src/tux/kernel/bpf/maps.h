@@ -135,4 +135,11 @@ struct {
         bpf_map_lookup_elem(&(map), &zero_);                                                                           \
     })
 
+/* No packet concerns us. */
+INLINE int is_resting(void)
+{
+    struct tux_kernel_control *ctl = FIRST(control);
+    return !ctl || ctl->paused == TUX_KERNEL_RESTING;
+}
+
 #endif

@@ -76,7 +76,7 @@ INLINE void open_syn(struct __sk_buff *skb, const struct packet *p, struct optio
     struct tux_kernel_conn *old = bpf_map_lookup_elem(&conns, &p->tuple);
     if (old && socket_state(skb, &p->tuple) == 0)
         open_forget(old, &p->tuple, count);
-    if (ctl->paused)
+    if (ctl->paused != TUX_KERNEL_TAKING)
         return; /* nobody will ask */
     read_options(skb, p, o);
     __u32 mss = p->v6 ? DEFAULT_MSS_IPV6 : DEFAULT_MSS_IPV4;
@@ -111,7 +111,7 @@ INLINE int open_describe(struct __sk_buff *skb, const struct packet *p, const st
         return 0; /* somebody else's socket on the same port number */
     if (listener->bound_dev_if != 0)
         return 0; /* its connections are found on that interface only, not when entries are reaped */
-    if (ctl->paused) {
+    if (ctl->paused != TUX_KERNEL_TAKING) {
         count->open_paused++;
         return 0;
     }

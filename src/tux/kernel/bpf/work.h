@@ -88,6 +88,7 @@ union tux_kernel_layouts {
     struct tux_kernel_message message;
     enum tux_kernel_message_kind kind;
     enum tux_kernel_state state;
+    enum tux_kernel_pause pause;
 };
 
 struct tux_kernel_scratch {

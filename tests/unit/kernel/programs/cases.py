@@ -28,6 +28,7 @@ from tests.unit.kernel.programs.rig import (
     Sent,
     tuple_of,
 )
+from tux.kernel.worth import RESTING
 
 
 class State(enum.IntFlag):
@@ -378,6 +379,24 @@ def arrange(rig: Rig, case: Case) -> None:
         rig.set_conn(case.entry_key, case.conn, of=case.of)
     if case.prepare is not None:
         case.prepare(rig)
+
+
+def resting(rig: Rig) -> None:
+    """No connection was found, so no packet is to be looked at."""
+    rig.write("control", paused=RESTING)
+
+
+def at_rest(case: Case) -> Case:
+    """The same packet while the programs rest: whatever it is, it is left alone, and so is what they know."""
+
+    def prepare(rig: Rig) -> None:
+        if case.prepare is not None:
+            case.prepare(rig)
+        resting(rig)
+
+    return case.but(
+        becomes={}, counts={}, verdict=PASS, output=None, sent=None, seen=False, mark_after=None, prepare=prepare
+    )
 
 
 def check(rig: Rig, case: Case) -> Outcome:

@@ -18,6 +18,7 @@ from tests.unit.kernel.programs.cases import (
     FIRST_SLOT,
     Case,
     arrange,
+    at_rest,
     check,
     fresh,
     from_client,
@@ -33,6 +34,11 @@ BY_NAME = {case.name: case for case in CASES}
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(rig: Rig, case: Case) -> None:
     check(rig, case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_at_rest(rig: Rig, case: Case) -> None:
+    check(rig, at_rest(case))
 
 
 def test_no_two_cases_have_the_same_name() -> None:

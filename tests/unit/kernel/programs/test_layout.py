@@ -85,6 +85,10 @@ def test_constants(rig: Rig, tmp_path: Path) -> None:
     assert constants["TUX_KERNEL_MAX_ANSWER_BYTES"] <= most
 
 
+def test_pauses(rig: Rig) -> None:
+    assert rig.layouts.btf.enumerators("tux_kernel_pause") == layout_header.pauses()
+
+
 def test_states(rig: Rig) -> None:
     states = {f"TUX_KERNEL_{state.name}": int(state) for state in State}
     assert rig.layouts.btf.enumerators("tux_kernel_state") == states

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from tests.unit.kernel.programs.cases import KINDS, State, fresh, from_client, kind, used
+from tests.unit.kernel.programs.cases import KINDS, State, fresh, from_client, kind, resting, used
 from tests.unit.kernel.programs.packets import (
     ACK,
     NOP,
@@ -19,6 +19,7 @@ from tests.unit.kernel.programs.packets import (
     window_scale,
 )
 from tests.unit.kernel.programs.rig import PASS, Rig, tuple_in
+from tux.kernel.worth import PAUSED
 
 NUMBERS = itertools.count(1000)
 """Of SYNs: each has one of its own, by which it is found again."""
@@ -112,10 +113,20 @@ def test_a_pause(rig: Rig) -> None:
     rig.reset()
     packet = syn(options=LINUX)
     rig.set_conn(tuple_in(packet), used())
-    rig.write("control", paused=1)
+    rig.write("control", paused=PAUSED)
     done = rig.run("ingress", packet.encode())
     assert (done.verdict, done.data, done.counts) == (PASS, packet.encode(), {"closed": 1})
     assert rig.conn(tuple_in(packet)) is None
+    assert offered(rig, packet) is None
+
+
+def test_at_rest(rig: Rig) -> None:
+    """There is no old connection, and nothing is kept of the new one."""
+    rig.reset()
+    packet = syn(options=LINUX)
+    resting(rig)
+    done = rig.run("ingress", packet.encode())
+    assert (done.verdict, done.data, done.counts) == (PASS, packet.encode(), {})
     assert offered(rig, packet) is None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.kernel.programs.cases import CLIENT, CLIENT6, SERVER, SERVER6, State, fresh, used
 from tests.unit.kernel.programs.rig import PORT, Rig, tuple_of
+from tux.kernel.worth import PAUSED, TAKING
 
 SECOND = 10**9
 BOTH = State.CLIENT_FIN | State.SERVER_FIN
@@ -58,6 +59,30 @@ def test_by_age(rig: Rig, state: State, idle_seconds: float, freed: bool, v6: bo
     before = rig.conn(key(v6=v6))
     assert reap(rig, key(v6=v6)) == (freed, freed)
     assert rig.conn(key(v6=v6)) == (None if freed else before)
+
+
+@pytest.mark.parametrize("paused", [TAKING, PAUSED], ids=["no pause", "a pause"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("answered", [False, True], ids=["never answered", "answered"])
+def test_in_a_pause(rig: Rig, host: str, paused: int, answered: bool) -> None:
+    """What was never answered goes, though its socket is there: to the stack it is the same without the programs."""
+    rig.reset()
+    rig.write("control", paused=paused)
+    v6 = ":" in host
+    with rig.connected(host) as (_, name):
+        rig.set_conn(name, used(v6=v6) if answered else fresh(v6=v6))
+        freed = paused == PAUSED and not answered
+        assert reap(rig, name) == (freed, freed)
+        assert (rig.conn(name) is None) == freed
+
+
+def test_a_pause_leaves_dead_entries_to_whoever_made_them_dead(rig: Rig) -> None:
+    rig.reset()
+    rig.write("control", paused=PAUSED)
+    rig.set_conn(key(), fresh(state=State.DEAD))
+    rig.set_conn(key(1), fresh(), of=key(2))
+    assert reap(rig, key(), key(1)) == (0, 0)
+    assert left(rig, [key(), key(1)]) == [True, True]
 
 
 def test_a_packet_came_after_the_clock_was_read(rig: Rig) -> None:

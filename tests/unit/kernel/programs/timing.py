@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tests.unit.kernel.programs import answer_cases, egress_cases, loss_cases, pass_cases
-from tests.unit.kernel.programs.cases import PAGES, Case, arrange
+from tests.unit.kernel.programs.cases import PAGES, Case, arrange, at_rest
 from tests.unit.kernel.programs.rig import Rig
 from tux.kernel import load, sys_bpf
 
@@ -31,6 +31,10 @@ UNTOUCHED: Final = {
     "a packet of another port, IPv6, in": ("not ours: another port, IPv6",),
     "our port, no entry, in": ("not ours: a connection without an entry",),
     "our port, no entry, out": ("egress: not ours: no entry",),
+    "our port, no entry, at rest, both programs": (
+        "at rest: not ours: a connection without an entry",
+        "at rest: egress: not ours: no entry",
+    ),
     "a fragment, in": ("not ours: a first fragment",),
 }
 """Rows of packets that may be run over and over: the cases whose times are added."""
@@ -69,7 +73,8 @@ class Row(NamedTuple):
 def cases() -> dict[str, Case]:
     """All cases by name; those of the egress program with its name in front."""
     found = {case.name: case for table in (answer_cases, pass_cases, loss_cases) for case in table.all_cases()}
-    return found | {f"egress: {case.name}": case for case in egress_cases.all_cases()}
+    found |= {f"egress: {case.name}": case for case in egress_cases.all_cases()}
+    return found | {f"at rest: {name}": at_rest(case) for name, case in found.items()}
 
 
 def measure(rig: Rig, *, repeat: int = REPEAT, single: int = SINGLE) -> Iterator[Row]:
