@@ -137,6 +137,14 @@ def _tux_app(kind: str, where: Where) -> Line:
     return _tux(where, *options, *(("--factory",) if factory else ()), env=_env(where))
 
 
+def _tux_module(kind: str, where: Where) -> Line:
+    """Modules are asked first: what is compared with them is a file."""
+    table = f'[module.bench]\nmodules = ["bench.modules"]\ndir = "{ROOT}"\nworkers = {PROCESSES}\n'
+    site = f'[[site]]\nroot = "{where.www}"\nmodule = "bench"\ntry = ["module", "static"]\n'
+    config = _write(where, "modules.toml", table + site)
+    return _tux(where, "--config", config, env={**_env(where), "BENCH_MODULE": kind})
+
+
 def _tux_hog(where: Where) -> Line:
     options = ("--app", "bench.hello:hog", "--app-dir", str(ROOT), "--app-workers", "1", "--app-threads", "1")
     return _tux(where, str(where.www), *options, env=_env(where))
@@ -202,6 +210,9 @@ def _bind(runner: Callable[[str, Where], Line], kind: str) -> Callable[[Where], 
 
 SERVERS: Final[Mapping[str, Callable[[Where], Line]]] = {
     "tux-hog": _tux_hog,
+    "tux-module": lambda where: _tux_module("", where),
+    "tux-module-cached": lambda where: _tux_module("cached", where),
+    "tux-module-object": lambda where: _tux_module("object", where),
     "tux-forward": _tux_forward,
     "nginx-forward": _nginx_forward,
     "h2o-forward": _h2o_forward,

@@ -134,6 +134,20 @@ def _from_app(kind: str, title: str) -> Scenario:
     return Scenario(kind, title, "file", (target,), servers=(FLOOR, "tux", f"tux-{kind}", FLOOR_AGAIN), size=100 * KIB)
 
 
+def _module(kind: str, title: str, size: int, bound: float, text: str) -> Scenario:
+    """A row in which a module answers with what a static hit would be."""
+    target = Target(text, "rate", "at least", bound, "tux", f"tux-module-{kind}")
+    servers = (FLOOR, "tux", f"tux-module-{kind}", FLOOR_AGAIN)
+    return Scenario(f"module-{kind}", title, "file", (target,), servers=servers, size=size)
+
+
+def _module_hello() -> Scenario:
+    """The least module and the least WSGI application, in two processes each."""
+    target = Target("1.2 x our own WSGI hello", "rate", "at least", 1.2, "best peer", "tux-module", ("tux-wsgi",))
+    servers = (FLOOR, "tux-module", "tux-wsgi", FLOOR_AGAIN)
+    return Scenario("module-hello", "module hello, 2 processes", "hello", (target,), servers=servers, size=HELLO_SIZE)
+
+
 def _beside(name: str, title: str, text: str) -> Scenario:
     """A row of static hits while an application keeps its process busy in one way."""
     target = Target(text, "p99_beside_us", "at most", 1.25, "own p99_us", "tux-hog")
@@ -225,6 +239,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _echo(),
     _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
     _from_app("pathsend", "100 KiB by http.response.pathsend"),
+    _module_hello(),
+    _module("cached", "1 KiB by a module that declares it cacheable", KIB, 1.0, "as fast as a static hit"),
+    _module("object", "100 KiB by a module's send_object", 100 * KIB, 0.9, "0.9 x the same file served statically"),
     _beside("beside-sleep", "hits beside an application that sleeps", "p99 within 1.25 x of that without"),
     _beside(
         "beside-burn", "hits beside an application that burns CPU",

@@ -54,6 +54,12 @@ class Handler:
     complained: bool = False
     """The log knows that its answers cannot be remembered."""
 
+    @property
+    def is_simple(self) -> bool:
+        """A plain function, for GET among others, whose answers are not remembered."""
+        takes_get = not self.methods or "GET" in self.methods
+        return self.kind is Kind.PLAIN and self.verbs is None and not self.cache and takes_get
+
     def bind(self) -> None:
         """Make the instance of a class, once in each process. Raises what its `__init__` does."""
         target = self.target

@@ -95,6 +95,8 @@ class Request:
     phase: int = NEW
     gone: bool = False
     """The client has closed the connection: nothing can be sent any more."""
+    kept: bool = False
+    """The process keeps it: events may come for it."""
     ignores_query: bool = True
     """The handler has not looked at the query."""
     uncovered: str = ""

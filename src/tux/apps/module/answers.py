@@ -11,8 +11,8 @@ from tux.modules.objects import Object
 from tux.modules.request import FINISHED, NEW, Done, Postponed, RawFields, Request, raw_fields
 
 _TYPE: Final = b"content-type"
-_TEXT: Final[RawFields] = [(_TYPE, b"text/plain; charset=utf-8")]
-_BYTES: Final[RawFields] = [(_TYPE, b"application/octet-stream")]
+TEXT: Final[RawFields] = [(_TYPE, b"text/plain; charset=utf-8")]
+BYTES: Final[RawFields] = [(_TYPE, b"application/octet-stream")]
 _JSON: Final[RawFields] = [(_TYPE, b"application/json")]
 _NONE: Final[RawFields] = []
 
@@ -24,9 +24,9 @@ def answer(request: Request, result: Any) -> Stream | None:
     TypeError: it is nothing that could be sent; ValueError: a field cannot be sent; MisuseError: there is an answer."""
     kind = type(result)
     if kind is str:
-        request.answer(200, request.handler.fields or _TEXT, result.encode())
+        request.answer(200, request.handler.fields or TEXT, result.encode())
     elif kind is bytes:
-        request.answer(200, request.handler.fields or _BYTES, result)
+        request.answer(200, request.handler.fields or BYTES, result)
     elif result is None:
         _answer_nothing(request)
     elif kind is tuple:
@@ -62,9 +62,9 @@ def _answer_other(request: Request, status: int, fields: RawFields, body: Any) -
     if body is None:
         request.answer(status, fields, b"")
     elif isinstance(body, str):
-        request.answer(status, _typed(request, fields, _TEXT), body.encode())
+        request.answer(status, _typed(request, fields, TEXT), body.encode())
     elif isinstance(body, bytes | bytearray | memoryview):
-        request.answer(status, _typed(request, fields, _BYTES), body)
+        request.answer(status, _typed(request, fields, BYTES), body)
     elif isinstance(body, Mapping | list):
         request.answer(status, _typed(request, fields, _JSON), msgspec.json.encode(body))
     elif isinstance(body, Object):
@@ -88,7 +88,7 @@ def _answer_other(request: Request, status: int, fields: RawFields, body: Any) -
 
 def first_fields(request: Request, piece: str | bytes) -> RawFields:
     """The fields of a stream that begins with this piece, and had no `start`."""
-    return request.handler.fields or (_TEXT if isinstance(piece, str) else _BYTES)
+    return request.handler.fields or (TEXT if isinstance(piece, str) else BYTES)
 
 
 def _typed(request: Request, fields: RawFields, usual: RawFields) -> RawFields:
