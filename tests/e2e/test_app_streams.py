@@ -7,10 +7,10 @@ import contextlib
 import hashlib
 import http.client
 import os
+import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,7 @@ import pytest
 
 import tux
 from tests.corpus.reader import PATIENCE, ClosedError
-from tests.e2e.client import address_of, end, until
+from tests.e2e.client import address_of, end, is_idle, until
 from tests.e2e.dynamic import Connection
 
 APP = """
@@ -197,10 +197,13 @@ def test_uploads_wait_for_the_application(start: Start, folder: Path) -> None:
         thread = threading.Thread(target=upload)
         thread.start()
         until((folder / "begun").exists, "the application has it")
-        seen = -1
-        while seen != sent:  # until it goes no further
-            seen = sent
-            time.sleep(0.3)
+
+        def is_full() -> bool:
+            """Nobody moves: the client cannot, and the server does not."""
+            takes = select.select([], [connection.sock], [], 0)[1]
+            return not takes and is_idle(server) and not select.select([], [connection.sock], [], 0)[1]
+
+        until(is_full, "it goes no further")
         assert sent < 60
         assert other.ask("/").status == 200
         assert all(resident(pid) - was < 16_000_000 for pid, was in zip(pids, before, strict=True))

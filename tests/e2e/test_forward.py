@@ -359,6 +359,44 @@ def test_escaped_slashes_do_not_pass_by_a_route(site: Path) -> None:
         assert public.accepted == 1
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a/..;/admin",
+        "/a/..;x=1/admin",
+        "/a/.;/b",
+        "/;/admin",
+        "/a;b/c",
+        "/a/%2e%2e;/b",
+        "/a/..%3b/b",
+        "/a/%252e%252e/b",
+    ],
+)
+def test_parameters_of_segments_are_passed_as_sent(forward: Forward, path: str) -> None:
+    """A segment like "..;" is a name, and no step up: the server behind gets these very bytes."""
+    server, _ = forward()
+    with Client(server) as client:
+        assert client.ask(path).body.startswith(f"GET {path} HTTP/1.1\r\n".encode())
+
+
+def test_parameters_of_segments_choose_no_other_route(site: Path) -> None:
+    """A route that is not for everybody is not reached by another one: the path is matched as it is sent."""
+    config = site / "parameters.toml"
+    with Backend() as public, Backend() as admin:
+        config.write_text(
+            f'[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n'
+            f'[[site]]\nforward = "{public.url}"\n'
+            f'[[site.route]]\npath = "/admin/"\nforward = "{admin.url}"\n'
+        )
+        with tux.Server(config=config) as server, Client(server) as client:
+            for path in ("/a/..;/admin/x", "/;/admin/x", "/admin;x/y"):
+                assert client.ask(path).status == 200
+            assert (public.accepted, admin.accepted) == (1, 0)
+            assert client.ask("/admin/..;/x").status == 200
+            assert admin.accepted == 1
+            stop(server)
+
+
 # ---- The server around it.
 
 
