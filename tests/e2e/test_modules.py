@@ -193,6 +193,23 @@ def test_several_processes_and_the_death_of_one(start: Start) -> None:
     until(all_seen, "two processes")
 
 
+def test_files_that_belong_to_modules(start: Start, site: Path) -> None:
+    put(site / "public/hello", "a file of that name")
+    put(site / "public/a.tux", "its source")
+    put(site / "public/closed.txt", "closed").chmod(0o640)
+    put(
+        site / "tux.toml",
+        '[module.one]\npaths = { "/a.tux" = "hello.py:hello", "/closed.txt" = "hello.py:other" }\n'
+        '[[site]]\nroot = "public"\nmodule = "one"\n'
+        '[site.tux]\nredirect = ["tux"]\nmode_allowed = 0o004\nrefused_next = true\n',
+    )
+    ask = asking(start(config=site / "tux.toml", module=None, listen="127.0.0.1:0"))
+    for _ in range(3):  # remembered or not
+        assert ask("GET", "/a.tux").body == b"Hello!"
+        assert ask("GET", "/hello").body == b"a file of that name"
+        assert ask("GET", "/closed.txt").status in {403, 404}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from tux.config import listen, module, origins
+from tux.config import listen, module, origins, policy
 from tux.config.decode import shown
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
@@ -214,6 +214,7 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
         yield Problem(place, '"root", "module", "app" or "forward" is missing')
     yield from chain.check_tries(site, place)
     yield from chain.check_names(site, config, place)
+    yield from policy.problems(site.tux, (*place, "tux"))
     yield from check_shared(site.index, site.cache_control, site.headers, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):

@@ -12,6 +12,7 @@ from tux.config import decode, origins, schema
 from tux.config.app import App
 from tux.config.doc import Doc
 from tux.config.module import Module
+from tux.config.policy import Policy
 from tux.config.processes import Processes
 from tux.config.upstream import Upstream
 
@@ -63,6 +64,7 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[app.NAME]`", App
     yield "`[upstream.NAME]`", Upstream
     yield "`[[site]]`", schema.Site
+    yield "`[site.tux]`", Policy
     yield "`[[site.route]]`", schema.Route
     for origin in origins.ORIGINS:
         yield f"`[[site.route]]` with origin `{origin.name}`", origin.route

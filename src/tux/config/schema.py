@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from tux.config.app import App
 from tux.config.doc import MAX_SECONDS, Doc
 from tux.config.module import Module
+from tux.config.policy import Policy
 from tux.config.upstream import Upstream
 
 Dotfiles: TypeAlias = Literal["allow", "deny"]
@@ -342,6 +343,7 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             tables. All globs that match a file count."""
         ),
     ] = field(default_factory=dict)
+    tux: Annotated[Policy, Doc("Which files are served, in the words of the original.")] = Policy()
     route: Annotated[tuple[Route, ...], Doc("Exceptions below path prefixes.")] = ()
 
 

@@ -66,6 +66,14 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Not for clients: only for what backends answer with X-Accel-Redirect."""
     falls_through: bool = False
     """Something else is tried for what is not there: the plan is then `TUX_PLAN_NEXT` and not 404."""
+    redirected: frozenset[bytes] = frozenset()
+    """Extensions, in lower case, of files that are as if they were not there."""
+    mode_allowed: int = 0
+    """Files need one of these bits; 0: none."""
+    mode_forbidden: int = 0
+    """Files with one of these are refused."""
+    refused_next: bool = False
+    """Something else is tried for what is refused, too."""
 
 
 class NotFoundRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from tux._engine import (
     Found,
     Roots,
 )
+from tux.http import media
 from tux.http.coding import acceptable
 from tux.http.conditions import CONDITIONS, Outcome, evaluate, if_range
 from tux.http.dates import format_date
@@ -64,6 +65,10 @@ _MAX_SUFFIX_BYTES = max(map(len, SIDE_SUFFIXES.values()))
 _SIDES = tuple((coding, suffix.encode("ascii")) for coding, suffix in SIDE_SUFFIXES.items())
 
 
+ANY_MODE = -1
+"""Every file has one of these bits."""
+
+
 class StaticPlanner:
     """Plans for one static route. Used by one thread, like its `Roots`."""
 
@@ -85,6 +90,10 @@ class StaticPlanner:
         self._precompressed = rule.precompressed
         self._falls_through = rule.falls_through
         self._internal = rule.internal
+        self._redirected = rule.redirected
+        self._mode_allowed = rule.mode_allowed or ANY_MODE
+        self._mode_forbidden = rule.mode_forbidden
+        self._refused_next = rule.refused_next and rule.falls_through
         self._shapes = Shapes(rule)
         self._roots = roots
         self._own = own
@@ -152,7 +161,7 @@ class StaticPlanner:
 
     def _refusal(self, view: View, found: Found, checks: tuple[Found, ...]) -> Plan:
         if found.kind == DENIED:
-            return error_plan(view, 403, checks=checks)
+            return self._refused(view, checks)
         if found.kind == ERROR:
             view.forget()
             if self._notices.due(("error", found.error), QUIET_S):
@@ -161,6 +170,17 @@ class StaticPlanner:
         if found.kind == ESCAPE:
             self._report_link(found)
         return self._absent(view, checks)
+
+    def _refused(self, view: View, checks: tuple[Found, ...]) -> Plan:
+        """403, or the next origin's turn."""
+        if not self._refused_next:
+            return error_plan(view, 403, checks=checks)
+        view.publish = False
+        return error_plan(view, 403, checks=checks, more_flags=NEXT)
+
+    def _is_allowed(self, found: Found) -> bool:
+        """By its permission bits."""
+        return bool(found.mode & self._mode_allowed) and not found.mode & self._mode_forbidden
 
     def _report_link(self, found: Found) -> None:
         """Name the link that leaves the root, once: the first part of the path that cannot be followed."""
@@ -179,6 +199,10 @@ class StaticPlanner:
         """The answer for an existing file; the last of `checks` is about it."""
         if self._own and (found.dev, found.ino) in self._own:
             return self._absent(view, tuple(checks))
+        if self._redirected and media.extension(found.path) in self._redirected:
+            return self._absent(view, tuple(checks))
+        if not self._is_allowed(found):
+            return self._refused(view, tuple(checks))
         if view.method == "OPTIONS":
             return method_plan(view, checks=tuple(checks))
         shape = self._shapes.of(found.path)
@@ -239,6 +263,9 @@ class StaticPlanner:
             checks=tuple(checks),
         )
 
+    def _may_stand(self, side: Found) -> bool:
+        return (side.dev, side.ino) not in self._own and self._is_allowed(side)
+
     def _side_files(self, original: Found, checks: list[Found]) -> dict[str, int]:
         """The side files that may stand for the original: coding -> place in `checks`, where every look is added."""
         sides: dict[str, int] = {}
@@ -247,7 +274,7 @@ class StaticPlanner:
             side = look(root, path + suffix)
             if side.kind == ESCAPE:
                 self._report_link(side)
-            elif side.kind == FILE and side.mtime_ns >= original.mtime_ns and (side.dev, side.ino) not in self._own:
+            elif side.kind == FILE and side.mtime_ns >= original.mtime_ns and self._may_stand(side):
                 sides[coding] = len(checks)
             checks.append(side)
         return sides

@@ -225,4 +225,4 @@ def test_errors_of_the_file_are_not_usage_errors(folder: Path) -> None:
 def test_every_key_of_server_and_site_that_has_no_option_is_listed_here() -> None:
     have = {f"{table}.{key}" for table, key in OPTIONS}
     keys = {f"server.{name}" for name in Server.__struct_fields__} | {f"site.{name}" for name in Site.__struct_fields__}
-    assert keys - have == {"server.limits", "site.hosts", "site.tries"}
+    assert keys - have == {"server.limits", "site.hosts", "site.tries", "site.tux"}

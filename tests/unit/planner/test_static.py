@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.planner.world import NOW_NS, NOW_S, Answer, Ask, World
-from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NO_BODY, PUBLISH, RANGE, REMEMBER
+from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NEXT, NO_BODY, PUBLISH, RANGE, REMEMBER
 from tux.http.dates import format_date
 from tux.planner.rules import CacheRule, HeaderRule
 
@@ -749,3 +749,40 @@ def test_the_longest_path_is_looked_up(world: World) -> None:
     answer = world.ask("/" + "a/" * 2039 + "b")  # room for an index name and a suffix is left
     assert answer.status == 404
     assert answer.plan.checks
+
+
+# -- the policy of the original -------------------------------------------------------------------------------------
+
+
+def test_redirected_extensions_are_as_if_not_there(world: World, write: Write) -> None:
+    write("a.php")
+    write("a.PHP")
+    write("d/index.php")
+    write("a.txt")
+    world.serve(redirected=frozenset({b"php"}), index=(b"index.php",))
+    assert [world.ask(path).status for path in ("/a.php", "/a.PHP", "/d/", "/a.txt")] == [404, 404, 404, 200]
+    world.serve(redirected=frozenset({b"php"}), falls_through=True)
+    answer = world.ask("/a.php")
+    assert answer.flags & NEXT
+    assert not answer.flags & PUBLISH
+
+
+def test_permission_bits_allow_and_forbid(world: World, write: Write) -> None:
+    write("open.txt").chmod(0o644)
+    write("closed.txt").chmod(0o640)
+    write("script.txt").chmod(0o755)
+    world.serve(mode_allowed=0o004, mode_forbidden=0o111)
+    assert [world.ask(f"/{name}.txt").status for name in ("open", "closed", "script")] == [200, 403, 403]
+    assert not world.ask("/closed.txt").flags & NEXT
+    world.serve(mode_allowed=0o004, falls_through=True, refused_next=True)
+    assert world.ask("/closed.txt").flags & NEXT
+    world.serve(mode_allowed=0o004, falls_through=True)
+    assert world.ask("/closed.txt").flags & NEXT == 0
+
+
+def test_a_side_file_obeys_the_policy_too(world: World, write: Write) -> None:
+    write("a.txt").chmod(0o644)
+    write("a.txt.gz").chmod(0o640)
+    world.serve(mode_allowed=0o004)
+    answer = world.ask("/a.txt", accept_encoding="gzip")
+    assert "content-encoding" not in answer.fields

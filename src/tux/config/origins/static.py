@@ -132,6 +132,10 @@ def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) 
         headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
         internal=route.internal,
         falls_through=steps[-1] != "static",
+        redirected=frozenset(extension.lower().encode() for extension in site.tux.redirect),
+        mode_allowed=site.tux.mode_allowed,
+        mode_forbidden=site.tux.mode_forbidden,
+        refused_next=site.tux.refused_next,
     )
 
 
