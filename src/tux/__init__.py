@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TooLargeError,
         current_date,
         module,
+        register_mime,
         resume,
     )
 
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "current_date",
     "module",
+    "register_mime",
     "resume",
     "serve",
 ]

@@ -9,6 +9,7 @@ Nothing here knows sockets or processes: the process that runs modules is `tux.a
 from __future__ import annotations
 
 from tux.modules.errors import ClientGoneError, MisuseError, TooLargeError
+from tux.modules.mime import register_mime
 from tux.modules.objects import Object
 from tux.modules.registry import Handler, Registry, module
 from tux.modules.request import Request, current_date
@@ -24,5 +25,6 @@ __all__ = [
     "TooLargeError",
     "current_date",
     "module",
+    "register_mime",
     "resume",
 ]

@@ -33,11 +33,12 @@ class Found(Protocol):
 class Object:
     """A file of the site as it was when it was looked up. A context manager; closed when it is forgotten, too."""
 
-    def __init__(self, path: str, found: Found) -> None:
+    def __init__(self, path: str, found: Found, media_type: str | None = None) -> None:
+        """media_type: in place of what was found."""
         self.path = path
         """As it was asked for, below the site's root: "/page.html"."""
         self.size = found.size
-        self.type = found.media_type.decode("latin-1")
+        self.type = found.media_type.decode("latin-1") if media_type is None else media_type
         """Content-Type."""
         self.etag = found.etag.decode("latin-1")
         self.modified_ns = found.modified

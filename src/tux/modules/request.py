@@ -12,6 +12,7 @@ from tux.http.dates import format_date
 from tux.http.target import TargetError, decode_path
 from tux.modules.errors import ClientGoneError, MisuseError, TooLargeError
 from tux.modules.headers import Headers, parse_cookies
+from tux.modules.mime import type_of
 from tux.modules.objects import Found, Object
 
 if TYPE_CHECKING:
@@ -392,8 +393,12 @@ class Request:
         """Answer with a file of the site, named by its path, as the static origin would: its Content-Type, ranges and
         conditions of the request included. `headers` come before its own. status 0: the file's."""
         self._begin()
-        path = _object_path(target.path if isinstance(target, Object) else target)
-        self._server.port.object(self.raw.key, path, raw_fields(headers), status)
+        path = target.path if isinstance(target, Object) else target
+        fields = raw_fields(headers)
+        media_type = type_of(path)
+        if media_type is not None and not any(name.lower() == b"content-type" for name, _ in fields):
+            fields.append((b"content-type", media_type.encode("latin-1")))
+        self._server.port.object(self.raw.key, _object_path(path), fields, status)
         self._end()
         return DONE
 
@@ -413,7 +418,7 @@ class Request:
         if found.fd < 0:
             kinds: dict[int, type[OSError]] = {404: FileNotFoundError, 403: PermissionError}
             raise kinds.get(found.status, OSError)(f"{path}: the static origin answers {found.status}")
-        return Object(path, found)
+        return Object(path, found, type_of(path))
 
     async def _looked_up(self) -> Found:
         while True:

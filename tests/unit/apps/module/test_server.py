@@ -19,7 +19,7 @@ import pytest
 from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
 from tests.unit.apps.module.conftest import Running, Serve
 from tux.apps.load import LoadError
-from tux.modules import ClientGoneError, MisuseError, Request
+from tux.modules import ClientGoneError, MisuseError, Request, mime, register_mime
 from tux.modules import request as requests
 from tux.modules.tokens import resume
 
@@ -489,6 +489,29 @@ def test_send_object(serve: Serve) -> None:
     server = serve({"/a": lambda req: req.send_object("/a.html"), "/b": awaited})
     for path, sent in (("/a", (b"/a.html", [], 0)), ("/b", (b"/b.html", [(b"x-a", b"b")], 203))):
         assert server.port.objects[server.get(path).key] == sent
+
+
+def test_registered_types(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mime, "_types", {})
+    for extension, kind in ((".gmi", "text/gemini"), ("gmi", "gemini"), ("gmi", "text/a\nb"), ("", "a/b")):
+        with pytest.raises(ValueError, match="expected"):
+            register_mime(extension, kind)
+    register_mime("GMI", "text/gemini")
+
+    async def look(req: Request) -> str:
+        with await req.get_object("a.gmi") as found:
+            return found.type
+
+    own = {"Content-Type": "text/x"}
+    server = serve(
+        {"/a": lambda req: req.send_object("a.gmi"), "/b": lambda req: req.send_object("a.gmi", own), "/c": look}
+    )
+    assert server.port.objects[server.get("/a").key][1] == [(b"content-type", b"text/gemini")]
+    assert server.port.objects[server.get("/b").key][1] == [(b"Content-Type", b"text/x")]
+    answer = server.request("GET", "/c")
+    with tempfile.TemporaryFile() as file:
+        server.port.found(os.dup(file.fileno()))
+    assert answer.done().body == b"text/gemini"
 
 
 def test_redirect_and_decline(serve: Serve) -> None:
