@@ -1,0 +1,619 @@
+"""nginx.conf -> tux.toml. crossplane reads the file and what it includes; here each directive gets a place, or a note.
+
+nginx's `location` takes prefixes of bytes, routes take whole segments of a path; a `server` belongs to its sockets,
+a site to all of them. Where that matters, there is a note.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tux.convert.result import Result, prefixed
+from tux.convert.units import FormatError, seconds, size_bytes
+from tux.errors import StartError
+
+_SUFFIXES: Final = re.compile(r"\\\.(?:\((?:\?:)?([\w|]+)\)|(\w+))\$")
+r"""A location for names with these suffixes: `\.(css|js)$`."""
+_DOTFILES: Final = re.compile(r"\(?\^?\|?/?\)?/?\\\.[^$]*")
+r"""A location for hidden files: `/\.`, `/\.ht`, `(^|/)\.`."""
+
+ALWAYS_SO: Final[Mapping[str, str]] = {
+    "sendfile": "how files are sent is Tux's business",
+    "tcp_nopush": "heads and bodies leave together",
+    "tcp_nodelay": "is so",
+    "open_file_cache": "answers are remembered, and looked at again within a second",
+    "open_file_cache_valid": "see open_file_cache",
+    "open_file_cache_min_uses": "see open_file_cache",
+    "open_file_cache_errors": "see open_file_cache",
+    "include": "was read",
+    "default_type": "media types are known by suffix; see docs/behaviour/files.md",
+    "types": "media types are known by suffix; see docs/behaviour/files.md",
+    "types_hash_max_size": "there is no such table",
+    "server_names_hash_bucket_size": "there is no such table",
+    "server_names_hash_max_size": "there is no such table",
+    "server_tokens": "no version is shown",
+    "etag": "is so",
+    "worker_rlimit_nofile": "the limit of open files is raised as far as it goes",
+    "pid": "run it in a unit of systemd; see docs/how-to/systemd.md",
+    "daemon": "run it in a unit of systemd; see docs/how-to/systemd.md",
+    "error_log": "errors go to standard error, which systemd keeps",
+    "use": "epoll it is",
+    "multi_accept": "is so",
+    "accept_mutex": "each worker has a socket of its own",
+    "reset_timedout_connection": "is so",
+    "proxy_http_version": "is 1.1",
+    "proxy_redirect": "Location is passed as it is",
+    "proxy_buffering": "both directions stream, within bounds",
+    "proxy_request_buffering": "both directions stream, within bounds",
+    "proxy_buffer_size": "buffers have a bound of their own",
+    "proxy_buffers": "buffers have a bound of their own",
+    "proxy_busy_buffers_size": "buffers have a bound of their own",
+    "client_body_buffer_size": "bodies stream",
+    "client_body_temp_path": "bodies are not written to disk",
+    "proxy_max_temp_file_size": "answers are not written to disk",
+    "proxy_temp_path": "answers are not written to disk",
+    "log_not_found": "absent files are in the access log alone",
+    "keepalive_requests": "there is no such bound",
+    "gzip_vary": "is so where it matters",
+    "gzip_proxied": "there is no compression of what comes from elsewhere",
+    "merge_slashes": "see docs/behaviour/http.md",
+}
+"""Directives that ask for what is so in any case, and why."""
+
+HINTS: Final[Mapping[str, str]] = {
+    "ssl_certificate": "TLS ends in front: docs/how-to/replace-nginx-and-gunicorn.md",
+    "ssl_certificate_key": "TLS ends in front: docs/how-to/replace-nginx-and-gunicorn.md",
+    "uwsgi_pass": 'run the application itself: app = "MODULE:ATTRIBUTE"',
+    "fastcgi_pass": "run its own server, and forward to it",
+    "auth_basic": "let the application or a proxy in front ask for passwords",
+}
+"""What to do instead."""
+
+_CLIENT_FIELDS: Final = frozenset(
+    ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "upgrade", "connection")
+)
+"""Fields that the forwarder sets as everybody sets them with proxy_set_header."""
+_SEND_KEYS: Final[Mapping[str, str]] = {
+    "proxy_connect_timeout": "connect_timeout",
+    "proxy_send_timeout": "send_timeout",
+    "proxy_read_timeout": "first_byte_timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One of nginx's, as crossplane found it."""
+
+    name: str
+    args: tuple[str, ...]
+    where: str
+    block: tuple[Directive, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return " ".join((self.name, *self.args))
+
+
+@dataclass(slots=True)
+class Scope:
+    """What an http, server or location block hands on to those within."""
+
+    root: str | None = None
+    index: list[str] | None = None
+    upstream: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, Any] = field(default_factory=dict)
+    cache_control: str | None = None
+    precompressed: bool | None = None
+
+    def inner(self) -> Scope:
+        return Scope(
+            self.root, self.index, dict(self.upstream), dict(self.headers), self.cache_control, self.precompressed
+        )
+
+
+def convert(path: str) -> Result:
+    """Convert the file and what it includes. StartError: it cannot be read, or is no configuration of nginx."""
+    directives = _read(path)
+    result = Result()
+    _Converter(result).main(directives)
+    return result
+
+
+def _read(path: str) -> tuple[Directive, ...]:
+    try:
+        crossplane = importlib.import_module("crossplane")
+    except ImportError:
+        raise StartError('reading nginx.conf needs crossplane: pip install "tux-server[convert]"') from None
+    # One that is included into http or server is read, too: which directive may be where is not checked.
+    payload = crossplane.parse(path, combine=True, comments=False, check_ctx=False, check_args=False)
+    for error in payload["errors"]:
+        raise StartError(f"{error.get('file', path)}: {error['error']}")
+    return tuple(_directive(item) for config in payload["config"] for item in config["parsed"])
+
+
+def _directive(item: Mapping[str, Any]) -> Directive:
+    where = f"{os.path.relpath(item['file']) if os.path.isabs(item['file']) else item['file']}:{item['line']}"
+    if where.startswith("../"):
+        where = f"{item['file']}:{item['line']}"
+    return Directive(item["directive"], tuple(item["args"]), where, tuple(_directive(i) for i in item.get("block", ())))
+
+
+class _Converter:
+    """One configuration. Each method takes the directives of one kind of block."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self._listen: list[str] = []
+        self._sockets: dict[str, str] = {}
+        """Socket -> where its default server is."""
+        self._upstreams: dict[str, Directive] = {}
+        self._site_root: str | None = None
+        """What a route without a root of its own takes its files from."""
+
+    def _lose(self, directive: Directive, why: str = "") -> None:
+        hint = why or HINTS.get(directive.name, "")
+        self.result.lost(directive.where, directive.text + (f" ({hint})" if hint else ""))
+        for inner in directive.block:
+            self._lose(inner)
+
+    def _other(self, directive: Directive) -> None:
+        """A directive without a place of its own."""
+        if directive.name in ALWAYS_SO:
+            self.result.needless(directive.where, f"{directive.text} ({ALWAYS_SO[directive.name]})")
+        else:
+            self._lose(directive)
+
+    # main and http
+
+    def main(self, directives: tuple[Directive, ...]) -> None:
+        names = {directive.name for directive in directives}
+        if names & {"server", "upstream", "location"} and "http" not in names:
+            # A file of conf.d or sites-enabled.
+            if "server" in names or "upstream" in names:
+                self._http(directives)
+            else:
+                self._http((Directive("server", (), directives[0].where, directives),))
+        else:
+            for directive in directives:
+                if directive.name == "http":
+                    self._http(directive.block)
+                elif directive.name == "events":
+                    for inner in directive.block:
+                        self._main_one(inner)
+                else:
+                    self._main_one(directive)
+        self.result.server["listen"] = self._listen or ["0.0.0.0:80"]
+
+    def _main_one(self, directive: Directive) -> None:
+        result, args = self.result, directive.args
+        if directive.name == "user":
+            result.server["user"] = args[0]
+            if len(args) > 1:
+                result.changed(directive.where, f"{directive.text} (the group is the user's own)")
+        elif directive.name == "worker_processes":
+            result.server["workers"] = int(args[0]) if args[0].isdigit() else "auto"
+        elif directive.name == "worker_connections" and args[0].isdigit():
+            result.limit("connections", min(int(args[0]), 50_000))
+        else:
+            self._other(directive)
+
+    def _http(self, block: tuple[Directive, ...]) -> None:
+        scope = Scope()
+        for directive in block:
+            if directive.name == "upstream":
+                self._upstreams[directive.args[0]] = directive
+        for directive in block:
+            if directive.name not in ("upstream", "server"):
+                self._common(directive, scope)
+        servers = [directive for directive in block if directive.name == "server"]
+        default = next((s for s in servers if self._is_default(s)), servers[0] if servers else None)
+        for server in servers:
+            self._server(server, scope.inner(), is_default=server is default)
+        for name, directive in self._upstreams.items():
+            if name not in self.result.tree["upstream"]:
+                self.result.lost(directive.where, f"{directive.text} (nothing is passed to it)")
+
+    @staticmethod
+    def _is_default(server: Directive) -> bool:
+        return any(d.name == "listen" and "default_server" in d.args for d in server.block)
+
+    # Directives of http, server and location
+
+    def _common(self, directive: Directive, scope: Scope) -> None:
+        """A directive that may be in any of the three."""
+        name, args, result = directive.name, directive.args, self.result
+        try:
+            match name:
+                case "root":
+                    scope.root = args[0]
+                case "index":
+                    scope.index = list(args)
+                case "gzip_static":
+                    scope.precompressed = args[0] != "off"
+                case "add_header":
+                    self._header(directive, scope)
+                case "expires":
+                    self._expires(directive, scope)
+                case "client_max_body_size":
+                    size = size_bytes(args[0])
+                    result.limit("body_bytes", size or 2**50)
+                case "keepalive_timeout":
+                    result.limit("idle_timeout", max(seconds(args[0]), 0.001))
+                case "client_header_timeout":
+                    result.limit("head_timeout", seconds(args[0]))
+                case "send_timeout":
+                    result.limit("stall_timeout", seconds(args[0]))
+                case "access_log":
+                    self._access_log(directive)
+                case "set_real_ip_from":
+                    address = "unix" if args[0] == "unix:" else args[0]
+                    trusted = result.server.setdefault("trusted", [])
+                    if address not in trusted:
+                        trusted.append(address)
+                case "real_ip_header":
+                    self._real_ip(directive)
+                case "real_ip_recursive":
+                    result.needless(directive.where, f"{directive.text} (is so)")
+                case "proxy_set_header":
+                    self._set_header(directive, scope)
+                case "proxy_connect_timeout" | "proxy_send_timeout" | "proxy_read_timeout":
+                    scope.upstream[_SEND_KEYS[name]] = seconds(args[0])
+                    if name == "proxy_read_timeout":
+                        scope.upstream["idle_timeout"] = seconds(args[0])
+                case "proxy_next_upstream_tries":
+                    scope.upstream["retries"] = min(max(int(args[0]) - 1, 0), 10)
+                case "autoindex" | "gzip" | "ssl" | "charset" if args[0] == "off":
+                    result.needless(directive.where, f"{directive.text} (is so)")
+                case _:
+                    self._other(directive)
+        except (FormatError, ValueError, IndexError) as error:
+            self._lose(directive, str(error))
+
+    def _header(self, directive: Directive, scope: Scope) -> None:
+        name, value = directive.args[0], directive.args[1]
+        if "$" in value:
+            self._lose(directive, "a value with variables")
+        elif name.lower() == "cache-control":
+            scope.cache_control = value
+        elif value:
+            scope.headers[name] = value
+            if "always" in directive.args[2:]:
+                self.result.changed(directive.where, f"{directive.text} (for files only, not for errors)")
+
+    def _expires(self, directive: Directive, scope: Scope) -> None:
+        value = directive.args[-1]
+        if value == "off":
+            scope.cache_control = None
+        elif value == "max":
+            scope.cache_control = "max-age=315360000"
+        elif value == "epoch" or value.startswith("-"):
+            scope.cache_control = "no-cache"
+        else:
+            scope.cache_control = f"max-age={int(seconds(value))}"
+
+    def _access_log(self, directive: Directive) -> None:
+        args, server = directive.args, self.result.server
+        target = "off" if args[0] == "off" else "-" if args[0] in ("/dev/stdout", "stdout") else args[0]
+        if "access_log" in server and server["access_log"] != target:
+            self._lose(directive, f"there is one access log for all: {server['access_log']}")
+            return
+        server["access_log"] = target
+        if target == "off":
+            return
+        server["log_format"] = "combined"
+        if len(args) > 1 and args[1] != "combined":
+            self.result.changed(
+                directive.where, f"{directive.text} (the format is combined; common and json are there, too)"
+            )
+
+    def _real_ip(self, directive: Directive) -> None:
+        if directive.args[0].lower() == "proxy_protocol":
+            self.result.server["proxy_protocol"] = True
+        elif directive.args[0].lower() != "x-forwarded-for":
+            self._lose(directive, "X-Forwarded-For, Forwarded and the PROXY protocol are understood")
+
+    def _set_header(self, directive: Directive, scope: Scope) -> None:
+        name, value = directive.args[0].lower(), directive.args[1]
+        if name == "host" and value not in ("$host", "$http_host"):
+            scope.upstream["host"] = "server" if value in ("$proxy_host", "$proxy_host:$proxy_port") else value
+            if "$" in scope.upstream["host"]:
+                del scope.upstream["host"]
+                self._lose(directive, "a value with variables")
+        elif name in _CLIENT_FIELDS:
+            self.result.needless(directive.where, f"{directive.text} (is so)")
+        else:
+            self._lose(directive, "X-Forwarded-For names the client" if name == "x-real-ip" else "")
+
+    # server
+
+    def _server(self, server: Directive, scope: Scope, *, is_default: bool) -> None:
+        site: dict[str, Any] = {}
+        names: list[str] = []
+        locations: list[Directive] = []
+        for directive in server.block:
+            if directive.name == "listen":
+                self._add_listen(directive)
+            elif directive.name == "server_name":
+                names += self._names(directive)
+            elif directive.name == "location":
+                locations.append(directive)
+            elif directive.name == "return":
+                self._return(directive, site)
+            else:
+                self._common(directive, scope)
+        named = {d.args[0]: d for d in locations if d.args[0].startswith("@")}
+        routes: list[dict[str, Any]] = []
+        is_proxied = any(map(_is_proxied, locations))
+        self._site_root = None if is_proxied else scope.root
+        for location in locations:
+            if not location.args[0].startswith("@"):
+                self._location(location, scope.inner(), site, routes, named)
+        if not is_default:
+            site["hosts"] = names
+            if not names:
+                self._lose(server, "no name, and another server is the default")
+                return
+        if is_proxied:
+            _to_routes(site, scope, routes)
+        else:
+            self._files(site, scope)
+        if site.get("root") is None and "app" not in site and "forward" not in site and not routes:
+            self.result.lost(server.where, "server (nothing in it could be converted)")
+            return
+        # Keys of the site itself before its tables, and the hosts first.
+        site = {key: site[key] for key in sorted(site, key=lambda key: (key != "hosts", key != "root", key))}
+        if routes:
+            site["route"] = routes
+        self.result.tree["site"].append(site)
+
+    def _add_listen(self, directive: Directive) -> None:
+        address, *flags = directive.args
+        if "ssl" in flags or "quic" in flags or address.endswith(":443") or address == "443":
+            self._lose(directive, HINTS["ssl_certificate"])
+            return
+        if address.isdigit():
+            address = f"0.0.0.0:{address}"
+        elif address.startswith("*:"):
+            address = f"0.0.0.0:{address[2:]}"
+        elif not address.startswith("unix:") and not re.search(r":\d+$", address):
+            address += ":80"
+        if "proxy_protocol" in flags:
+            self.result.server["proxy_protocol"] = True
+        for flag in flags:
+            if flag.partition("=")[0] not in (
+                *("default_server", "reuseport", "proxy_protocol", "backlog", "deferred", "so_keepalive", "ipv6only"),
+            ):
+                self.result.lost(directive.where, f"{directive.text} ({flag})")
+        if address not in self._listen:
+            if self._listen:
+                self.result.changed(directive.where, f"{directive.text} (every site answers on every address)")
+            self._listen.append(address)
+
+    def _names(self, directive: Directive) -> Iterator[str]:
+        for name in directive.args:
+            if name in ("_", '""', ""):
+                continue
+            if name.startswith("~") or name.endswith(".*"):
+                self.result.lost(directive.where, f"server_name {name} (only names, and *.NAME)")
+            elif name.startswith("."):
+                yield name[1:].lower()
+                yield f"*{name.lower()}"
+            else:
+                yield name.lower()
+
+    # location
+
+    def _location(
+        self, location: Directive, scope: Scope, site: dict[str, Any], routes: list[dict[str, Any]],
+        named: Mapping[str, Directive],
+    ) -> None:  # fmt: skip
+        modifier, path = location.args if len(location.args) > 1 else ("", location.args[0])
+        if modifier in ("~", "~*"):
+            self._regex(location, path, site)
+            return
+        if modifier == "=" and path != "/":
+            self._lose(location, "a route covers all below its path")
+            return
+        route: dict[str, Any] = {"path": path}
+        target = site if path == "/" else route
+        aliased = False
+        # Whatever their order: these need to know what the others say.
+        for directive in sorted(location.block, key=lambda one: one.name in ("proxy_pass", "try_files", "location")):
+            match directive.name:
+                case "alias":
+                    scope.root, aliased = directive.args[0], True
+                case "proxy_pass":
+                    self._proxy(directive, scope, target, path)
+                case "try_files":
+                    self._try_files(directive, scope, target, named)
+                case "internal":
+                    route["internal"] = True
+                case "return":
+                    self._return(directive, target)
+                case "deny" if directive.args == ("all",):
+                    target["deny"] = True
+                case "location":
+                    self._location(directive, scope.inner(), site, routes, named)
+                case _:
+                    self._common(directive, scope)
+        if target is site:
+            if self._site_root is not None or "forward" not in site:
+                self._files(site, scope)
+            if site.pop("deny", None):
+                self._lose(location, "the whole site")
+            return
+        if route.pop("deny", None):
+            routes.append({"path": path, "deny": True})
+            return
+        has_files = aliased or scope.root is not None
+        if "forward" in route and "root" not in route and not aliased:
+            has_files = False  # proxy_pass without try_files: no file is looked for
+            route = {key: value for key, value in route.items() if key != "index"}
+        if has_files:
+            if aliased and scope.root is not None:
+                route["root"] = scope.root
+            elif scope.root is not None and (scope.root != self._site_root or "forward" in route):
+                route["root"] = prefixed(scope.root, path)
+            inner = Scope(None, scope.index, {}, scope.headers, scope.cache_control, scope.precompressed)
+            self._files(route, inner)
+        if not path.endswith("/"):
+            self.result.changed(location.where, f"{location.text} (covers {path} and {path}/..., not {path}...)")
+        if len(route) > 1:
+            routes.append(route)
+
+    @staticmethod
+    def _files(target: dict[str, Any], scope: Scope) -> None:
+        """What a scope says about files."""
+        values = {
+            "root": scope.root,
+            "index": scope.index,
+            "precompressed": scope.precompressed,
+            "cache_control": scope.cache_control,
+            "headers": scope.headers or None,
+        }
+        for key, value in values.items():
+            if value is not None:
+                target.setdefault(key, value)
+
+    def _regex(self, location: Directive, pattern: str, site: dict[str, Any]) -> None:
+        """Only what is a glob in disguise."""
+        denies = any(d.name in ("deny", "return") and d.args[0] in ("all", "403", "404") for d in location.block)
+        if denies and _DOTFILES.fullmatch(pattern):
+            self.result.needless(location.where, f"{location.text} (names that begin with a dot are not served)")
+            return
+        match = _SUFFIXES.fullmatch(pattern)
+        if match is None:
+            self._lose(location, "regular expressions")
+            return
+        scope = Scope()
+        for directive in location.block:
+            self._common(directive, scope)
+        for suffix in (match[1] or match[2]).split("|"):
+            if scope.cache_control is not None:
+                table = site.setdefault("cache_control", {})
+                if isinstance(table, dict):
+                    table[f"*.{suffix}"] = scope.cache_control
+            if scope.headers:
+                site.setdefault("headers", {})[f"*.{suffix}"] = dict(scope.headers)
+        if scope.root is not None or scope.index is not None:
+            self.result.lost(location.where, f"{location.text} (a folder for names with a suffix)")
+
+    def _try_files(
+        self, directive: Directive, scope: Scope, target: dict[str, Any], named: Mapping[str, Directive]
+    ) -> None:
+        *tried, last = directive.args
+        rest = [name for name in tried if name not in ("$uri", "$uri/")]
+        if rest:
+            self._lose(directive, f"{' '.join(rest)}: only the path itself is looked for")
+        if last.startswith("@") and last in named:
+            for inner in sorted(named[last].block, key=lambda one: one.name == "proxy_pass"):
+                if inner.name == "proxy_pass":
+                    target["root"] = scope.root
+                    self._proxy(inner, scope, target, "/")
+                else:
+                    self._common(inner, scope)
+            if target.get("root") is None:
+                target.pop("root", None)
+        elif last not in ("=404", "$uri", "$uri/"):
+            self._lose(directive, f"{last} for all that is not there")
+
+    def _return(self, directive: Directive, target: dict[str, Any]) -> None:
+        if directive.args == ("403",):
+            target["deny"] = True
+        else:
+            self._lose(directive)
+
+    # Servers behind
+
+    def _proxy(self, directive: Directive, scope: Scope, target: dict[str, Any], path: str) -> None:
+        match = re.fullmatch(r"http://(unix:[^:]+:?|[^/]+)(/.*)?", directive.args[0])
+        if match is None or "$" in directive.args[0]:
+            self._lose(directive, "only http://, without variables")
+            return
+        server, rest = match[1].rstrip(":"), match[2]
+        if rest is not None and rest != path:
+            self._lose(directive, "the path is passed as it is")
+            return
+        if server in self._upstreams:
+            target["forward"] = server
+            self._upstream(server, scope)
+            return
+        address = server if server.startswith("unix:") else f"http://{server}"
+        if not scope.upstream:
+            target["forward"] = address
+            return
+        name = re.sub(r"\W+", "-", server).strip("-")
+        target["forward"] = self._table(name, {"servers": [address], **scope.upstream})
+
+    def _table(self, name: str, table: dict[str, Any]) -> str:
+        """A name for an upstream of this kind: one that is there, or a new one."""
+        tables = self.result.tree["upstream"]
+        number = 1
+        chosen = name
+        while chosen in tables and tables[chosen] != table:
+            number += 1
+            chosen = f"{name}-{number}"
+        tables[chosen] = table
+        return chosen
+
+    def _upstream(self, name: str, scope: Scope) -> None:
+        known = self.result.tree["upstream"].get(name)
+        if known is not None:
+            known.update(scope.upstream)
+            return
+        table: dict[str, Any] = {"servers": []}
+        weights: list[int] = []
+        simple: Mapping[str, Callable[[str], object]] = {"max_fails": int, "fail_timeout": seconds}
+        for directive in self._upstreams[name].block:
+            if directive.name == "server":
+                address, *flags = directive.args
+                if "down" in flags:
+                    continue
+                weight = 1
+                for flag in flags:
+                    key, _, value = flag.partition("=")
+                    if key == "weight":
+                        weight = int(value)
+                    elif key in simple:
+                        table[key] = simple[key](value)
+                    else:
+                        self.result.lost(directive.where, f"{directive.text} ({flag})")
+                has_port = address.startswith("unix:") or re.search(r":\d+$", address)
+                plain = address if has_port else f"{address}:80"
+                table["servers"].append(plain if plain.startswith("unix:") else f"http://{plain}")
+                weights.append(weight)
+            elif directive.name == "least_conn":
+                table["balance"] = "least-connections"
+            elif directive.name == "keepalive":
+                table["keepalive"] = int(directive.args[0])
+            elif directive.name == "keepalive_timeout":
+                table["keepalive_timeout"] = seconds(directive.args[0])
+            elif directive.name in ("zone", "keepalive_requests"):
+                self.result.needless(directive.where, directive.text)
+            else:
+                self._lose(directive)
+        if len(set(weights)) > 1:
+            table["weights"] = weights
+        self.result.tree["upstream"][name] = {**table, **scope.upstream}
+
+
+def _is_proxied(location: Directive) -> bool:
+    """Whether all requests of a server that no other location takes go to a server behind: no file is looked for."""
+    names = {directive.name for directive in location.block}
+    return location.args == ("/",) and "proxy_pass" in names and "try_files" not in names
+
+
+def _to_routes(site: dict[str, Any], scope: Scope, routes: list[dict[str, Any]]) -> None:
+    """The site has no files: what is said about them belongs to those routes that do."""
+    said = {key: site.pop(key) for key in ("cache_control", "headers", "index", "precompressed") if key in site}
+    values = {"index": scope.index, "precompressed": scope.precompressed, **said}
+    for route in routes:
+        if "root" in route:
+            for key, value in values.items():
+                if value is not None:
+                    route.setdefault(key, value)

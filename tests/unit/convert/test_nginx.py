@@ -1,0 +1,230 @@
+"""nginx.conf -> tux.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from tux.convert import nginx
+from tux.convert.result import Result, header
+from tux.convert.units import FormatError, seconds, size_bytes
+from tux.errors import StartError
+
+
+def converted(folder: Path, text: str) -> Result:
+    file = folder / "nginx.conf"
+    file.write_text(dedent(text))
+    result = nginx.convert(str(file))
+    assert not list(result.problems(str(folder)))
+    return result
+
+
+def tree(result: Result) -> dict[str, Any]:
+    return tomllib.loads(header(result, "nginx.conf") + result.toml())
+
+
+def server(folder: Path, text: str) -> dict[str, Any]:
+    """The only site that the inside of a server block becomes; nothing in it is lost."""
+    result = converted(folder, f"events {{}} http {{ server {{ listen 80; {text} }} }}")
+    assert [str(note) for note in result.notes if note.kind == "lost"] == []
+    (site,) = tree(result)["site"]
+    assert isinstance(site, dict)
+    return site
+
+
+def lost(folder: Path, text: str) -> list[str]:
+    """What is not supported of the inside of a server block that has a root."""
+    result = converted(folder, f"http {{ server {{ listen 80; root /srv;\n{text}\n}} }}")
+    return [note.what for note in result.notes if note.kind == "lost"]
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "shop.conf").write_text("server { server_name shop.example *.shop.example; root /srv/shop; }")
+    result = converted(
+        tmp_path,
+        """
+        user www-data;
+        worker_processes 4;
+        events { worker_connections 1024; }
+        http {
+            sendfile on;
+            keepalive_timeout 75s;
+            client_max_body_size 20m;
+            access_log /var/log/nginx/access.log;
+            set_real_ip_from 10.0.0.0/8;
+            upstream api { least_conn; server 10.0.0.1:8000 weight=2; server 10.0.0.2:8000 max_fails=3; keepalive 32; }
+            server {
+                listen 80 default_server;
+                listen [::]:80 default_server;
+                server_name _;
+                root /srv/www;
+                index index.html index.htm;
+                location / { try_files $uri $uri/ =404; }
+                location /static/ { alias /srv/static/; expires 30d; }
+                location /img/ { root /srv/media; }
+                location /api/ {
+                    proxy_pass http://api;
+                    proxy_set_header Host $host;
+                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                    proxy_read_timeout 5m;
+                }
+                location /private/ { internal; alias /srv/private/; }
+                location /secret/ { deny all; }
+                location ~ /\\.ht { deny all; }
+                location ~* \\.(?:css|js)$ { expires max; add_header X-Kind asset; }
+            }
+            include shop.conf;
+        }
+        """,
+    )
+    assert [note for note in result.notes if note.kind == "lost"] == []
+    assert tree(result) == {
+        "server": {
+            "user": "www-data",
+            "workers": 4,
+            "limits": {"connections": 1024, "idle_timeout": 75.0, "body_bytes": 20 * 1024 * 1024},
+            "access_log": "/var/log/nginx/access.log",
+            "log_format": "combined",
+            "trusted": ["10.0.0.0/8"],
+            "listen": ["0.0.0.0:80", "[::]:80"],
+        },
+        "upstream": {
+            "api": {
+                "servers": ["http://10.0.0.1:8000", "http://10.0.0.2:8000"],
+                "weights": [2, 1],
+                "balance": "least-connections",
+                "max_fails": 3,
+                "keepalive": 32,
+                "first_byte_timeout": 300.0,
+                "idle_timeout": 300.0,
+            }
+        },
+        "site": [
+            {
+                "root": "/srv/www",
+                "index": ["index.html", "index.htm"],
+                "cache_control": {"*.css": "max-age=315360000", "*.js": "max-age=315360000"},
+                "headers": {"*.css": {"X-Kind": "asset"}, "*.js": {"X-Kind": "asset"}},
+                "route": [
+                    {
+                        "path": "/static/",
+                        "root": "/srv/static/",
+                        "index": ["index.html", "index.htm"],
+                        "cache_control": "max-age=2592000",
+                    },
+                    {"path": "/img/", "root": "/srv/media/img", "index": ["index.html", "index.htm"]},
+                    {"path": "/api/", "forward": "api"},
+                    {
+                        "path": "/private/",
+                        "internal": True,
+                        "root": "/srv/private/",
+                        "index": ["index.html", "index.htm"],
+                    },
+                    {"path": "/secret/", "deny": True},
+                ],
+            },
+            {"hosts": ["shop.example", "*.shop.example"], "root": "/srv/shop"},
+        ],
+    }
+
+
+def test_files_first_then_the_server_behind(tmp_path: Path) -> None:
+    text = "root /srv; location / { try_files $uri @app; } location @app { proxy_pass http://127.0.0.1:8000; }"
+    assert server(tmp_path, text) == {"root": "/srv", "forward": "http://127.0.0.1:8000"}
+
+
+def test_proxy_pass_alone_looks_for_no_file(tmp_path: Path) -> None:
+    """The root of the server is that of its other locations."""
+    text = """
+        root /srv; index a.html;
+        location / { proxy_pass http://unix:/run/app.sock:/; }
+        location /static/ { gzip_static off; }
+    """
+    assert server(tmp_path, text) == {
+        "forward": "unix:/run/app.sock",
+        "route": [{"path": "/static/", "root": "/srv/static", "index": ["a.html"], "precompressed": False}],
+    }
+
+
+def test_time_outs_make_an_upstream(tmp_path: Path) -> None:
+    result = converted(
+        tmp_path, "server { location / { proxy_connect_timeout 3s; proxy_pass http://127.0.0.1:8000; } }"
+    )
+    assert tree(result)["upstream"] == {
+        "127-0-0-1-8000": {"servers": ["http://127.0.0.1:8000"], "connect_timeout": 3.0}
+    }
+    assert tree(result)["site"] == [{"forward": "127-0-0-1-8000"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("location ~ ^/a { deny all; }", "location ~ ^/a (regular expressions)"),
+        ("location ~ \\.php$ { fastcgi_pass h:9; }", "fastcgi_pass h:9 (run its own server, and forward to it)"),
+        ("location = /x { deny all; }", "location = /x (a route covers all below its path)"),
+        ("rewrite ^/a$ /b;", "rewrite ^/a$ /b"),
+        ("add_header X-Host $host;", "add_header X-Host $host (a value with variables)"),
+        ("location /a/ { proxy_pass http://h:1/b/; }", "proxy_pass http://h:1/b/ (the path is passed as it is)"),
+        ("location /a/ { proxy_pass https://h; }", "proxy_pass https://h (only http://, without variables)"),
+        ("limit_req zone=one;", "limit_req zone=one"),
+        ("keepalive_timeout soon;", 'keepalive_timeout soon (expected a time, got "soon")'),
+        ("server_name ~^www;", "server_name ~^www (only names, and *.NAME)"),
+    ],
+)
+def test_what_is_not_supported_is_named(text: str, what: str, tmp_path: Path) -> None:
+    assert what in lost(tmp_path, text)
+
+
+def test_everything_within_what_is_not_supported_is_named_with_its_line(tmp_path: Path) -> None:
+    result = converted(tmp_path, "server { root /srv;\nif ($a) {\nreturn 301 /b;\n}\n}")
+    assert [(note.where.rpartition(":")[2], note.what) for note in result.notes if note.kind == "lost"] == [
+        ("2", "if $a"),
+        ("3", "return 301 /b"),
+    ]
+    assert "# " + str(result.notes[0]) in header(result, "x")
+
+
+def test_tls_ends_in_front(tmp_path: Path) -> None:
+    result = converted(tmp_path, "server { listen 80; listen 443 ssl; ssl_certificate a.pem; root /srv; }")
+    assert tree(result)["server"]["listen"] == ["0.0.0.0:80"]
+    assert len([note for note in result.notes if "TLS ends in front" in note.what]) == 2
+
+
+def test_a_file_of_sites_enabled_is_a_configuration(tmp_path: Path) -> None:
+    assert tree(converted(tmp_path, "server { root /srv; }"))["site"] == [{"root": "/srv"}]
+
+
+@pytest.mark.parametrize("text", ["server {", "server { root /a; } }"])
+def test_what_nginx_would_not_read_is_an_error_with_its_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text(text)
+    with pytest.raises(StartError, match=r"nginx\.conf"):
+        nginx.convert(str(tmp_path / "nginx.conf"))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"nginx\.conf"):
+        nginx.convert(str(tmp_path / "nginx.conf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("75", 75), ("1m", 60), ("1h 30m", 5400), ("1m30s", 90), ("500ms", 0.5), ("2d", 172800)]
+)
+def test_times(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("8k", 8192), ("20M", 20 * 2**20), ("1g", 2**30)])
+def test_sizes(text: str, value: int) -> None:
+    assert size_bytes(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "5x", "-1"])
+def test_no_time_and_no_size(text: str) -> None:
+    with pytest.raises(FormatError):
+        seconds(text)
+    with pytest.raises(FormatError):
+        size_bytes(text)
