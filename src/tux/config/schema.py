@@ -61,8 +61,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connections: Annotated[
         int,
         Doc(
-            """Connections per worker. Together with `memo_files` they are kept below the limit of open files
-            (`RLIMIT_NOFILE`).""",
+            """Connections per worker. Together with `memo_files`, connections to servers behind and links with
+            applications they are kept below the limit of open files (`RLIMIT_NOFILE`); a line in the log says when that
+            means fewer than is said here, or than 4096.""",
             ge=1,
             le=50_000,
         ),

@@ -16,7 +16,7 @@ from tux._engine import Engine, KernelLog, Roots
 from tux.config import listen
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config, Server
-from tux.daemon import privileges, systemd, upstreams, worker
+from tux.daemon import descriptors, privileges, systemd, upstreams, worker
 from tux.daemon.cpus import usable_cpus
 from tux.daemon.generation import SIGNALS, Plan
 from tux.daemon.listeners import Listeners, open_listeners
@@ -59,6 +59,7 @@ def run(
     server = config.server
     workers = usable_cpus() if server.workers == "auto" else server.workers
     notify, handed_over = systemd.take_notifier(), systemd.take_sockets()
+    privileges.raise_descriptor_limit()  # workers inherit it, and what they can take is known here
     worker.preload()
     with error_log(), contextlib.ExitStack() as stack:
         plan = _plan(config, own)
@@ -89,10 +90,15 @@ def _plan(config: Config, own: Sequence[str]) -> Plan:
     privileges.check_roots(folders, account)
     if account.uid == 0:
         logger.warning("workers run as root; --user NAME makes them run as somebody else")
+    cpus = usable_cpus()
+    processes = [cpus if app.workers == "auto" else app.workers for _, app in compiled.apps]
+    limits = descriptors.fit(compiled.limits, groups, processes)
     job = worker.Job(
         account=account,
         grace_ms=round(server.grace * 1000),
-        make_engine=functools.partial(_make_engine, compiled, groups, server.log_format, os.urandom(_KEY_BYTES)),
+        make_engine=functools.partial(
+            _make_engine, compiled, limits, groups, server.log_format, os.urandom(_KEY_BYTES)
+        ),
         make_planner=functools.partial(_make_planner, compiled),
         own=frozenset(_identities(own)),
         groups=groups,
@@ -180,14 +186,19 @@ def _start_tier(config: Config, listeners: Listeners, log: AccessLog) -> KernelT
 
 
 def _make_engine(
-    compiled: Compiled, groups: Sequence[upstreams.Group], log_format: str, key: bytes, log_fd: int
+    compiled: Compiled,
+    limits: dict[str, int],
+    groups: Sequence[upstreams.Group],
+    log_format: str,
+    key: bytes,
+    log_fd: int,
 ) -> Engine:
     engine = Engine(
         key=key,
         significant=compiled.significant,
         roots=compiled.roots,
         routes=compiled.table,
-        limits=compiled.limits,
+        limits=limits,
         log_fd=log_fd,
         log_format=log_format,
     )
