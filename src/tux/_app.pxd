@@ -72,11 +72,14 @@ cdef extern from "appwire.h" nogil:
         TUX_APP_PIECE_BYTES
         TUX_MAX_APP_FIELDS_BYTES
         TUX_MAX_APP_TAGS
+        TUX_MAX_APP_PATH_BYTES
+        TUX_MAX_APP_REMEMBERED_BYTES
         TUX_APP_REQUEST
         TUX_APP_BODY
         TUX_APP_CREDIT
         TUX_APP_GONE
         TUX_APP_DRAIN
+        TUX_APP_FOUND
         TUX_APP_ANSWER
         TUX_APP_DATA
         TUX_APP_FILE
@@ -87,12 +90,17 @@ cdef extern from "appwire.h" nogil:
         TUX_APP_ABORT
         TUX_APP_NEXT
         TUX_APP_LEAVE
+        TUX_APP_OBJECT
+        TUX_APP_LOOKUP
         TUX_APP_END
         TUX_APP_HARD
         TUX_APP_TRAILERS
         TUX_APP_UPGRADES
         TUX_APP_HTTPS
         TUX_APP_ABSOLUTE
+        TUX_APP_CLOSE
+        TUX_APP_GENERAL
+        TUX_APP_FORWARD
         TUX_APP_FIELD_BAD_NAME
         TUX_APP_FIELD_BAD_VALUE
         TUX_APP_FIELD_LENGTH
@@ -126,7 +134,6 @@ cdef extern from "appwire.h" nogil:
         uint32_t listener
         uint16_t peer_port
         uint16_t local_port
-        uint16_t mount_len
         uint8_t peer_len
         uint8_t local_len
         uint8_t minor
@@ -134,6 +141,22 @@ cdef extern from "appwire.h" nogil:
         tux_app_record record
         int64_t length
         uint32_t fields_len
+        uint32_t remember_ms
+    struct tux_app_object:
+        tux_app_record record
+        uint32_t fields_len
+        uint32_t path_len
+    struct tux_app_found:
+        tux_app_record record
+        uint64_t number
+        uint64_t size
+        int64_t modified_ns
+        uint16_t type_len
+        uint16_t etag_len
+    struct tux_app_found_view:
+        tux_app_found found
+        const uint8_t *type
+        const uint8_t *etag
     struct tux_app_file:
         tux_app_record record
         uint64_t offset
@@ -147,8 +170,9 @@ cdef extern from "appwire.h" nogil:
         const uint8_t *head
         const uint8_t *peer
         const uint8_t *local
-        const uint8_t *mount
         const uint8_t *body
+    bint tux_appwire_found(const void *payload, uint32_t size, tux_app_found_view *view)
+    bint tux_appwire_is_object_status(unsigned status)
     bint tux_appwire_request(const void *payload, uint32_t size, tux_app_request_view *view)
     int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
     void tux_app_tell_load(const tux_ring *answers, uint32_t load)

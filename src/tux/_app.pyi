@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from socket import socket
-from typing import Final, final
+from typing import Any, Final, final
 
 from tux.apps.port import Event, Fields
 
@@ -12,6 +12,7 @@ CREDIT: Final[int]
 GONE: Final[int]
 DRAIN: Final[int]
 ENGINE_GONE: Final[int]
+OBJECT: Final[int]
 WINDOW: Final[int]
 """Body bytes of one exchange that are under way at most, each way."""
 
@@ -41,8 +42,6 @@ class Request:
     @property
     def head(self) -> bytes: ...
     @property
-    def mount(self) -> bytes: ...
-    @property
     def client(self) -> tuple[str, int] | None: ...
     @property
     def server(self) -> tuple[str, int | None]: ...
@@ -57,6 +56,24 @@ class Request:
     @property
     def listener(self) -> int:
         """Number of the listener that it came by."""
+
+@final
+class Object:
+    """What a lookup found. Immutable; made by `Port.take` only."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def media_type(self) -> bytes: ...
+    @property
+    def etag(self) -> bytes: ...
+    @property
+    def modified(self) -> int: ...
+    @property
+    def fd(self) -> int:
+        """Its receiver's, who closes it."""
 
 @final
 class Port:
@@ -104,14 +121,38 @@ class Port:
         body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
+        close: bool = False,
+        remember_ms: int = 0,
+        ignore_query: bool = False,
     ) -> bool:
         """The head, once, and what there is of the body. Content-Length may be among the fields, or `length`; with
         `end` neither is needed. Fields about the connection (Connection, Transfer-Encoding and their like) are the
-        engine's and left out. ValueError: a field cannot be sent; LengthError; nothing was sent then."""
+        engine's and left out. `close`: the connection ends with the answer. ValueError: a field cannot be sent;
+        LengthError; nothing was sent then.
 
-    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:
+        remember_ms, with `end`: for so long the engine may give the same answer again without a question, to requests
+        with the same signature, perhaps by the kernel tier: method, path, host, version, listener, and the fields that
+        the configuration makes significant (conditions, Range, Accept, Accept-Encoding and Authorization always are).
+        The query is covered, too, but with `ignore_query`. So the answer must depend on nothing else: no client's
+        address, no cookies. It is forgotten earlier when memory is short, with the configuration, and when a process
+        of the application leaves. Not remembered: the answer to a request with a body, one with Set-Cookie, with
+        no-store, no-cache or private in Cache-Control, with a Vary that names what the signature does not cover, and
+        one with a body over 64 KiB."""
+
+    def object(self, key: int, path: bytes, fields: Fields = (), status: int = 0, close: bool = False) -> bool:
+        """Answer with the file that the site has at `path` (decoded, "/" in front), as GET of it would be: from the
+        engine's memo or by its planner, ranges and conditions of the request included, and files of internal routes,
+        too. `fields` count before those of the file, but for those that describe its bytes. `status`: in place of 200.
+        What the site does not have is answered with 404. The exchange is over. ValueError: path, field or status cannot
+        be."""
+
+    def lookup(self, key: int, path: bytes) -> bool:
+        """Find the file that the site has at `path`, without answering: OBJECT will say what it is. One at a time
+        (RuntimeError), before the answer. ValueError: no such path can be."""
+
+    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False, close: bool = False) -> bool:
         """Bytes of the body. What is over the window is kept here until it fits; the buffer may be used again at once.
-        LengthError: more than `length`; nothing was sent."""
+        `close`, with `end`: the connection ends with the answer. LengthError: more than `length`; nothing was sent."""
 
     def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:
         """Bytes of the body from a regular file, which must not become shorter. The descriptor stays the caller's."""
@@ -131,8 +172,9 @@ class Port:
     def abort(self, key: int) -> None:
         """Cut the connection; before the head the answer is 502."""
 
-    def next(self, key: int) -> None:
-        """Decline before the head: the route's next step gets the request, or the answer is 404."""
+    def next(self, key: int, forward: bool = False) -> None:
+        """Decline before the head: the route's next step gets the request, or the answer is 404. forward: the server
+        that the route forwards to gets it, or the answer is 502. So it is when bytes of its body were read."""
 
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT. 0 when the exchange is over."""
@@ -144,7 +186,7 @@ class Port:
         """Ask the engines for no more requests; DRAIN is the event when the last one has come. From any thread, or a
         signal handler."""
 
-    def limits(self, max_requests: int, max_memory: int, retire: Callable[[], object]) -> None:
+    def limits(self, max_requests: int, max_memory: int, retire: Callable[[], Any]) -> None:
         """Call `retire`, once, when so many exchanges have ended, or the process is larger than so many bytes then;
         0: never."""
 

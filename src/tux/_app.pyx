@@ -17,7 +17,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as c_open
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport close, dup, pread, usleep, write
+from posix.unistd cimport close as c_close, dup, pread, usleep, write
 
 
 REQUEST = 0
@@ -26,6 +26,7 @@ CREDIT = 2
 GONE = 3
 DRAIN = 4
 ENGINE_GONE = 5
+OBJECT = 6
 WINDOW = TUX_APP_WINDOW_BYTES
 
 # Where a key has what: serial | link | tag.
@@ -47,6 +48,7 @@ cdef uint32_t CREDIT_BYTES = TUX_APP_WINDOW_BYTES // 4
 # How often the process's size is looked at, in milliseconds: a look takes two microseconds.
 cdef uint64_t MEMORY_MS = 100
 cdef int EVENTS = 16
+cdef int64_t MAX_REMEMBER_MS = 0xFFFFFFFF
 
 cdef long PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
@@ -138,9 +140,10 @@ cdef class Port:
             self._watch(control.fileno(), EPOLLIN, FROM_CONTROL)
 
     def __dealloc__(self):
-        for fd in (self.drain_fd, self.epoll_fd):
-            if fd >= 0:
-                close(fd)
+        if self.drain_fd >= 0:
+            c_close(self.drain_fd)
+        if self.epoll_fd >= 0:
+            c_close(self.epoll_fd)
 
     cdef int _watch(self, int fd, uint32_t events, uint64_t what) except -1:
         cdef epoll_event event
@@ -164,12 +167,12 @@ cdef class Port:
         link.side_fd = side_fd
         result = tux_ring_attach(&link.requests, requests_fd, -1, -1, TUX_APP_RING_BYTES)
         if result < 0:
-            close(requests_fd)
-            close(answers_fd)
+            c_close(requests_fd)
+            c_close(answers_fd)
             raise OSError(-result, os.strerror(-result))
         result = tux_ring_attach(&link.answers, answers_fd, -1, -1, TUX_APP_RING_BYTES)
         if result < 0:
-            close(answers_fd)
+            c_close(answers_fd)
             raise OSError(-result, os.strerror(-result))
         while self.next_index in self.by_index:
             self.next_index = (self.next_index + 1) & LINK_MASK
@@ -233,6 +236,8 @@ cdef class Port:
             link.drained = True
             self._check_drained()
             return None
+        if record.kind == TUX_APP_FOUND:
+            return self._found(link, payload, size)
         slot = link.slot(record.tag, record.serial)
         if slot is NULL:
             return None
@@ -254,6 +259,31 @@ cdef class Port:
                 link.close_slot(record.tag)
             return (3, key, (record.flags & TUX_APP_HARD) != 0)
         return None
+
+    cdef object _found(self, _Link link, const void *payload, uint32_t size):
+        cdef tux_app_found_view view
+        cdef tux_app_found *found = &view.found
+        cdef Object result
+        cdef Slot *slot
+        cdef int fd = -1
+        if not tux_appwire_found(payload, size, &view):
+            return None
+        if found.number:
+            fd = tux_app_take_fd(link.side_fd)
+        slot = link.slot(found.record.tag, found.record.serial)
+        if slot is NULL:
+            if fd >= 0:
+                c_close(fd)
+            return None
+        slot.looks = False
+        result = Object.__new__(Object)
+        result.status = found.record.status if fd >= 0 or not found.number else 503
+        result.size = found.size
+        result.media_type = _bytes(view.type, 0, found.type_len)
+        result.etag = _bytes(view.etag, 0, found.etag_len)
+        result.modified = found.modified_ns
+        result.fd = fd
+        return (6, self._key(link, found.record.tag, found.record.serial), result)
 
     cdef inline uint64_t _key(self, _Link link, uint32_t tag, uint32_t serial) noexcept:
         return <uint64_t> serial << (TAG_BITS + LINK_BITS) | <uint64_t> link.index << TAG_BITS | tag
@@ -285,7 +315,6 @@ cdef class Port:
         request.lines = _bytes(<const uint8_t *> view.fields, 0, said.n_fields * <uint32_t> sizeof(tux_app_field))
         request.host = said.host
         request.absolute = (said.record.flags & TUX_APP_ABSOLUTE) != 0
-        request.mount = _bytes(view.mount, 0, said.mount_len)
         if said.peer_len:
             request.client = (PyUnicode_DecodeLatin1(<const char *> view.peer, said.peer_len, NULL), said.peer_port)
         request.server = self._server(&view)
@@ -496,23 +525,37 @@ cdef class Port:
         return self.link.slot(self.tag, key >> (TAG_BITS + LINK_BITS))
 
     def answer(self, uint64_t key, int status, fields, *, int64_t length=-1, body=b"", bint end=False,
-               bint trailers=False):
+               bint trailers=False, bint close=False, int64_t remember_ms=0, bint ignore_query=False):
         cdef Slot *slot = self._find(key)
         cdef _Link link = self.link
         cdef uint32_t tag = self.tag
         cdef Py_buffer view
+        cdef _Manner manner
         if slot is NULL:
             return False
+        manner.end = end
+        manner.trailers = trailers
+        manner.close = close
+        manner.general = ignore_query
+        manner.remember_ms = <uint32_t> min(max(remember_ms, 0), MAX_REMEMBER_MS)
         if type(body) is bytes:
-            return link.answer(tag, slot, status, fields, length, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), end,
-                               trailers)
+            return link.answer(tag, slot, status, fields, length, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body),
+                               &manner)
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
         try:
-            return link.answer(tag, slot, status, fields, length, <const char *> view.buf, view.len, end, trailers)
+            return link.answer(tag, slot, status, fields, length, <const char *> view.buf, view.len, &manner)
         finally:
             PyBuffer_Release(&view)
 
-    def data(self, uint64_t key, body, bint end=False):
+    def object(self, uint64_t key, bytes path not None, fields=(), int status=0, bint close=False):
+        cdef Slot *slot = self._unanswered(key)
+        return False if slot is NULL else self.link.object(self.tag, slot, path, fields, status, close)
+
+    def lookup(self, uint64_t key, bytes path not None):
+        cdef Slot *slot = self._unanswered(key)
+        return False if slot is NULL else self.link.lookup(self.tag, slot, path)
+
+    def data(self, uint64_t key, body, bint end=False, bint close=False):
         cdef Slot *slot = self._find(key)
         cdef _Link link = self.link
         cdef uint32_t tag = self.tag
@@ -529,7 +572,7 @@ cdef class Port:
             length = 0 if slot.is_head else view.len
             if 0 <= slot.left < length:
                 raise LengthError(f"{length} bytes where {slot.left} are left of the body")
-            return link.data(tag, slot, <const char *> view.buf, length, end)
+            return link.data(tag, slot, <const char *> view.buf, length, _last(end, close))
         finally:
             PyBuffer_Release(&view)
 
@@ -542,7 +585,7 @@ cdef class Port:
         if not slot.answered:
             raise RuntimeError("the head comes first")
         if slot.is_head:
-            return self.link.data(self.tag, slot, NULL, 0, end)
+            return self.link.data(self.tag, slot, NULL, 0, _last(end, False))
         if 0 <= slot.left < length:
             raise LengthError(f"{length} bytes where {slot.left} are left of the body")
         if slot.left >= 0:
@@ -590,25 +633,25 @@ cdef class Port:
         if slot.used >= CREDIT_BYTES:
             used = slot.used
             slot.used = 0
-            self.link.short(self.tag, slot.serial, TUX_APP_CONSUMED, used)
+            self.link.short(self.tag, slot.serial, TUX_APP_CONSUMED, 0, used)
 
-    cdef int _finish(self, Slot *slot, int kind) except -1:
+    cdef int _finish(self, Slot *slot, int kind, int flags) except -1:
         """The last word."""
         cdef _Link link = self.link
         cdef uint32_t tag = self.tag, serial
         if slot is NULL:
             return 0
         serial = slot.serial
-        link.short(tag, serial, kind, 0)
+        link.short(tag, serial, kind, flags, 0)
         if link.slot(tag, serial) is not NULL:
             link.close_slot(tag)
         return 0
 
     def abort(self, uint64_t key):
-        self._finish(self._find(key), TUX_APP_ABORT)
+        self._finish(self._find(key), TUX_APP_ABORT, 0)
 
-    def next(self, uint64_t key):
-        self._finish(self._unanswered(key), TUX_APP_NEXT)
+    def next(self, uint64_t key, bint forward=False):
+        self._finish(self._unanswered(key), TUX_APP_NEXT, TUX_APP_FORWARD if forward else 0)
 
     def window(self, uint64_t key):
         cdef Slot *slot = self._find(key)
@@ -629,9 +672,9 @@ def wake_pair():
     event.data.u64 = FROM_ENGINE
     if waits < 0 or epoll_ctl(waits, EPOLL_CTL_ADD, raised, &event) < 0:
         error = errno
-        close(raised)
+        c_close(raised)
         if waits >= 0:
-            close(waits)
+            c_close(waits)
         raise OSError(error, os.strerror(error))
     return raised, waits
 

@@ -28,6 +28,24 @@ cdef extern from *:
         return sendmsg(side, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
     }
 
+    /* The next one that the engine has sent; -1: there is none, or no room for it. */
+    static int tux_app_take_fd(int side)
+    {
+        char byte;
+        int fd;
+        union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control;
+        struct iovec iov = {&byte, 1};
+        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
+                                 .msg_controllen = CMSG_LEN(sizeof(int))};
+        if (recvmsg(side, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+            return -1;
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+            return -1;
+        memcpy(&fd, CMSG_DATA(head), sizeof fd);
+        return fd;
+    }
+
     /* The other end is gone. */
     static int tux_app_is_dead(int side)
     {
@@ -35,6 +53,7 @@ cdef extern from *:
         return poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
     }
     """
+    int tux_app_take_fd(int side) nogil
     int tux_app_send_fd(int side, int fd) nogil
     bint tux_app_is_dead(int side) nogil
 
@@ -113,6 +132,19 @@ cdef int _drop(list kept) except -1:
 # -- links ---------------------------------------------------------------------------------------------------------
 
 
+cdef inline int _last(bint end, bint close) noexcept:
+    """Flags of the record that ends a body."""
+    return TUX_APP_END | (TUX_APP_CLOSE if close else 0) if end else 0
+
+
+cdef struct _Manner:
+    bint end
+    bint trailers
+    bint close
+    bint general
+    uint32_t remember_ms
+
+
 cdef struct Slot:
     uint32_t serial
     bint open
@@ -120,6 +152,7 @@ cdef struct Slot:
     bint answered
     bint complete  # all of the request's body has come
     bint trailers
+    bint looks  # FOUND is to come
     bint waits  # something of the answer is kept until the window is larger
     int64_t window  # bytes that the engine takes
     int64_t kept  # ... and bytes that are kept
@@ -142,7 +175,7 @@ cdef class _Totals:
 
     def __dealloc__(self):
         if self.memory_fd >= 0:
-            close(self.memory_fd)
+            c_close(self.memory_fd)
 
     cdef int limit(self, uint64_t max_requests, uint64_t max_memory, retire) except -1:
         self.max_requests = max_requests
@@ -206,9 +239,9 @@ cdef class _Link:
         if self.answers.capacity:
             tux_ring_close(&self.answers)
         if self.wake_fd >= 0:
-            close(self.wake_fd)
+            c_close(self.wake_fd)
         if self.side_fd >= 0:
-            close(self.side_fd)
+            c_close(self.side_fd)
         self.wake_fd = self.side_fd = -1
 
     cdef inline void wake(self) noexcept nogil:
@@ -286,11 +319,12 @@ cdef class _Link:
         self.commit(record_len + rest_len)
         return True
 
-    cdef int short(self, uint32_t tag, uint32_t serial, int kind, uint32_t n) except -1:
+    cdef int short(self, uint32_t tag, uint32_t serial, int kind, int flags, uint32_t n) except -1:
         """A record of nothing but itself."""
         cdef tux_app_record record
         memset(&record, 0, sizeof(record))
         record.kind = kind
+        record.flags = flags
         record.tag = tag
         record.serial = serial
         record.n = n
@@ -320,9 +354,10 @@ cdef class _Link:
     # -- answers -----------------------------------------------------------------------------------------------
 
     cdef bint answer(self, uint32_t tag, Slot *slot, int status, fields, int64_t length, const char *body,
-                     Py_ssize_t body_len, bint end, bint trailers) except -1:
+                     Py_ssize_t body_len, const _Manner *manner) except -1:
         cdef tux_app_answer record
         cdef uint32_t piece, fields_len
+        cdef bint end = manner.end, trailers = manner.trailers
         cdef char *at
         if slot.answered:
             raise RuntimeError("the exchange was answered before")
@@ -337,6 +372,8 @@ cdef class _Link:
             if 0 <= length < body_len or (end and 0 <= length != body_len):
                 raise LengthError(f"{body_len} bytes of a body of {length}")
         piece = <uint32_t> min(body_len, TUX_APP_PIECE_BYTES)
+        if manner.remember_ms and end and body_len <= TUX_MAX_APP_REMEMBERED_BYTES:
+            piece = <uint32_t> body_len
         memset(&record, 0, sizeof(record))
         record.record.kind = TUX_APP_ANSWER
         record.record.tag = tag
@@ -349,6 +386,11 @@ cdef class _Link:
             record.record.flags = TUX_APP_TRAILERS
         elif end and piece == body_len:
             record.record.flags = TUX_APP_END
+            record.remember_ms = manner.remember_ms
+            if manner.remember_ms and manner.general:
+                record.record.flags |= TUX_APP_GENERAL
+        if manner.close:
+            record.record.flags |= TUX_APP_CLOSE
         at = self.reserve(sizeof(record) + fields_len + piece)
         slot = self.slot(tag, record.record.serial)
         if at is NULL or slot is NULL:
@@ -363,21 +405,72 @@ cdef class _Link:
         slot.window -= piece
         slot.left = -1 if length < 0 else length - piece
         if piece < body_len:
-            return self.data(tag, slot, body + piece, body_len - piece, end)
+            return self.data(tag, slot, body + piece, body_len - piece, TUX_APP_END if end else 0)
         if end and not trailers:
             self.close_slot(tag)
         return True
 
-    cdef bint data(self, uint32_t tag, Slot *slot, const char *body, Py_ssize_t length, bint end) except -1:
+    # -- objects of the site -----------------------------------------------------------------------------------
+
+    cdef int check_path(self, Slot *slot, bytes path) except -1:
+        if not path.startswith(b"/") or b"\0" in path or len(path) > TUX_MAX_APP_PATH_BYTES:
+            raise ValueError(f"{path[:100]!r} cannot be the path of an object")
+        if slot.looks:
+            raise RuntimeError("a lookup is under way")
+        return 0
+
+    cdef bint object(self, uint32_t tag, Slot *slot, bytes path, fields, int status, bint close) except -1:
+        cdef tux_app_object record
+        cdef int64_t length = -1
+        cdef uint32_t fields_len
+        cdef char *at
+        self.check_path(slot, path)
+        if status and not tux_appwire_is_object_status(status):
+            raise ValueError(f"status {status} cannot be that of an object")
+        fields_len = _measure(fields, &length, False)
+        memset(&record, 0, sizeof(record))
+        record.record.kind = TUX_APP_OBJECT
+        record.record.flags = TUX_APP_CLOSE if close else 0
+        record.record.tag = tag
+        record.record.serial = slot.serial
+        record.record.status = status
+        record.fields_len = fields_len
+        record.path_len = <uint32_t> PyBytes_GET_SIZE(path)
+        at = self.reserve(sizeof(record) + fields_len + record.path_len)
+        if at is NULL:
+            return False
+        memcpy(at, &record, sizeof(record))
+        _write_fields(fields, at + sizeof(record), False)
+        memcpy(at + sizeof(record) + fields_len, PyBytes_AS_STRING(path), record.path_len)
+        self.commit(sizeof(record) + fields_len + record.path_len)
+        if self.slot(tag, record.record.serial) is not NULL:
+            self.close_slot(tag)
+        return True
+
+    cdef bint lookup(self, uint32_t tag, Slot *slot, bytes path) except -1:
+        cdef tux_app_record record
+        self.check_path(slot, path)
+        memset(&record, 0, sizeof(record))
+        record.kind = TUX_APP_LOOKUP
+        record.tag = tag
+        record.serial = slot.serial
+        record.n = <uint32_t> PyBytes_GET_SIZE(path)
+        slot.looks = True
+        return self.put(&record, sizeof(record), PyBytes_AS_STRING(path), record.n)
+
+    # -- bodies ------------------------------------------------------------------------------------------------
+
+    cdef bint data(self, uint32_t tag, Slot *slot, const char *body, Py_ssize_t length, int last) except -1:
+        """last: flags of the record that ends it, 0 when none does."""
         cdef tux_app_record record
         cdef uint32_t piece
         if slot.left >= 0:
             slot.left -= length
         if slot.waits:
-            (<list> self.kept[tag]).append((PyBytes_FromStringAndSize(body, length), end))
+            (<list> self.kept[tag]).append((PyBytes_FromStringAndSize(body, length), last))
             slot.kept += length
             return True
-        if length == 0 and not end:
+        if length == 0 and not last:
             return True
         memset(&record, 0, sizeof(record))
         record.kind = TUX_APP_DATA
@@ -385,13 +478,13 @@ cdef class _Link:
         record.serial = slot.serial
         while True:  # ends: each round sends something, or is the last
             if slot.window <= 0 < length:
-                self.kept[tag] = [(PyBytes_FromStringAndSize(body, length), end)]
+                self.kept[tag] = [(PyBytes_FromStringAndSize(body, length), last)]
                 slot.waits = True
                 slot.kept += length
                 return True
             piece = <uint32_t> max(0, min(length, TUX_APP_PIECE_BYTES, slot.window))
             record.n = piece
-            record.flags = TUX_APP_END if end and piece == length else 0
+            record.flags = last if piece == length else 0
             if not self.put(&record, sizeof(record), body, piece):
                 return False
             slot = self.slot(tag, record.serial)  # it may be gone, when the ring was full
@@ -402,7 +495,7 @@ cdef class _Link:
             length -= piece
             if length == 0:
                 break
-        if end:
+        if last:
             self.close_slot(tag)
         return True
 

@@ -11,7 +11,6 @@ cdef class Request:
     cdef readonly int minor
     cdef readonly str scheme
     cdef readonly bytes head
-    cdef readonly bytes mount
     cdef readonly object client, server
     cdef readonly bytes body
     cdef readonly bint complete
@@ -32,6 +31,18 @@ cdef class Request:
 
     def __repr__(self):
         return f"<Request {self.key:#x} {self.method} {self.target!r}>"
+
+
+@cython.final
+cdef class Object:
+    cdef readonly int status
+    cdef readonly uint64_t size
+    cdef readonly bytes media_type, etag
+    cdef readonly int64_t modified
+    cdef readonly int fd
+
+    def __repr__(self):
+        return f"<Object {self.status}, {self.size} bytes, {self.media_type!r}>"
 
 
 cdef inline str _method(const uint8_t *name, uint32_t length):

@@ -131,7 +131,7 @@ static uint16_t begin(struct tux_engine *engine, struct tux_conn *conn)
         text(engine, conn, "begun");
         tux_relay_fail(engine, conn, 502);
     } else if (strcmp(play->path, "/next") == 0 || strcmp(play->path, "/echo/next") == 0) {
-        if (!tux_relay_next(engine, conn)) {
+        if (!tux_relay_next(engine, conn, false)) {
             say(engine, conn, 404, 0, "");
             tux_relay_end(engine, conn, NULL, 0);
         }

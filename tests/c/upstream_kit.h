@@ -260,12 +260,14 @@ static inline void ask_free(struct ask *ask)
 /* A client, whose name is the slot, sends a request. */
 static inline struct ask *ask_as(uint32_t slot, const char *text)
 {
+    static struct tux_listener listener;
     struct ask *ask = calloc(1, sizeof *ask);
     size_t len = strlen(text);
     struct tux_exchange *exchange = calloc(1, sizeof *exchange + len);
     MUST(ask != NULL && exchange != NULL);
     ask->conn.slot = slot;
     ask->conn.exchange = exchange;
+    ask->conn.listener = &listener;
     tux_address_parse((const uint8_t *)"::1", 3, &ask->conn.address);
     exchange->conn = &ask->conn;
     exchange->relay = &ask->relay;

@@ -58,10 +58,6 @@ class Request(Protocol):
         """Names in lower case, in the order of the wire."""
 
     @property
-    def mount(self) -> bytes:
-        """Decoded prefix of the route, b"" for "/"; no slash at the end."""
-
-    @property
     def client(self) -> tuple[str, int] | None:
         """None: a unix socket. Port 0: a proxy did not say it."""
 

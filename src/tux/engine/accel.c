@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "accel.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "line.h"
+#include "reason.h"
 
 #define BIT(field) (1u << (field))
-#define ASK_BYTES (4u * TUX_MAX_HEAD_BYTES) /* of the request that the planner sees: every byte of a path may grow to three */
+#define CONTEXT_INTERNAL (UINT64_C(1) << 31) /* of signatures: what clients do not get may be sent in a backend's name */
+#define CONTEXT_ROOT_SHIFT 17u               /* ... below such a root; listeners are below */
+
+_Static_assert(((uint64_t)TUX_MAX_ROOTS << CONTEXT_ROOT_SHIFT) < CONTEXT_INTERNAL, "roots have room beside it");
 
 /* -- field lines -------------------------------------------------------------------------------------------------- */
 
@@ -102,6 +105,15 @@ bool tux_accel_applies(const struct tux_accel_rules *rules, const uint8_t *field
 
 /* -- the request that the planner sees ---------------------------------------------------------------------------- */
 
+/* A file that is wanted. */
+struct wanted {
+    const uint8_t *path; /* begins with a slash */
+    size_t len;
+    const char *escape;  /* what a path as this one has to be written with escapes for: "%?" where it is decoded */
+    uint32_t root;       /* below this one; TUX_NO_ROUTE: where the site says */
+    bool plain;          /* whatever the client's request says about ranges, conditions and codings */
+};
+
 struct text {
     uint8_t *bytes;
     size_t len, size;
@@ -120,13 +132,13 @@ static void put(struct text *text, const void *bytes, size_t len)
 
 #define PUT(text, literal) put(text, literal, sizeof(literal) - 1)
 
-static void put_escaped(struct text *text, const uint8_t *bytes, size_t len, const char *also)
+static void put_escaped(struct text *text, const struct wanted *wanted)
 {
     static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < len; i++) {
-        uint8_t byte = bytes[i];
+    for (size_t i = 0; i < wanted->len; i++) {
+        uint8_t byte = wanted->path[i];
         char escaped[3] = {'%', hex[byte >> 4], hex[byte & 15]};
-        if (byte <= ' ' || byte >= 0x7f || byte == '#' || strchr(also, byte) != NULL)
+        if (byte <= ' ' || byte >= 0x7f || byte == '#' || strchr(wanted->escape, byte) != NULL)
             put(text, escaped, sizeof escaped);
         else
             put(text, &byte, 1);
@@ -139,61 +151,140 @@ static void put_escaped(struct text *text, const uint8_t *bytes, size_t len, con
      BIT(TUX_FIELD_IF_UNMODIFIED_SINCE) | BIT(TUX_FIELD_IF_RANGE) | BIT(TUX_FIELD_ACCEPT) |                            \
      BIT(TUX_FIELD_ACCEPT_ENCODING))
 
-/* False: there is no such request. engine->head is the scan of the client's, and of the new one afterwards. */
-static bool write_request(struct tux_engine *engine, struct tux_conn *conn, const struct tux_accel_rules *rules,
-                          const struct line *line, bool sendfile, struct text *text)
+/* Write a request for the file into engine->text; engine->head is its scan afterwards. False: there is no such request. */
+static bool write_request(struct tux_engine *engine, struct tux_conn *conn, const struct wanted *wanted)
 {
     const struct tux_exchange *exchange = conn->exchange;
     struct tux_head *head = &engine->head;
-    uint64_t context = engine->context_high | conn->listener->index;
-    if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign, context, head) !=
-        TUX_DONE)
-        return false; /* it was scanned before */
-    bool safe = head->method == TUX_METHOD_GET || head->method == TUX_METHOD_HEAD;
-    if (head->method == TUX_METHOD_HEAD)
-        PUT(text, "HEAD ");
+    struct text text = {.bytes = engine->text, .size = sizeof engine->text};
+    if (!tux_exchange_scan(engine, conn))
+        return false;
+    bool is_head = head->method == TUX_METHOD_HEAD && !wanted->plain;
+    bool safe = (head->method == TUX_METHOD_GET || head->method == TUX_METHOD_HEAD) && !wanted->plain;
+    if (is_head)
+        PUT(&text, "HEAD ");
     else
-        PUT(text, "GET ");
-    if (sendfile) {
-        const char *root = engine->root_paths[rules->sendfile_root];
-        size_t root_len = strlen(root);
-        while (root_len > 0 && root[root_len - 1] == '/')
-            root_len--;
-        if (line->value_len <= root_len + 1 || memcmp(line->value, root, root_len) != 0 || line->value[root_len] != '/')
-            return false; /* elsewhere */
-        put_escaped(text, line->value + root_len, line->value_len - root_len, "%?");
-    } else {
-        if (line->value_len == 0 || line->value[0] != '/')
-            return false;
-        put_escaped(text, line->value, line->value_len, "");
-    }
+        PUT(&text, "GET ");
+    put_escaped(&text, wanted);
     if (head->minor == 0)
-        PUT(text, " HTTP/1.0\r\n");
+        PUT(&text, " HTTP/1.0\r\n");
     else
-        PUT(text, " HTTP/1.1\r\n");
+        PUT(&text, " HTTP/1.1\r\n");
     if (head->host.len > 0) {
-        PUT(text, "Host: ");
-        put(text, exchange->head + head->host.off, head->host.len);
-        PUT(text, "\r\n");
+        PUT(&text, "Host: ");
+        put(&text, exchange->head + head->host.off, head->host.len);
+        PUT(&text, "\r\n");
     }
-    for (uint32_t i = 0; safe && i < head->n_fields; i++) {
+    for (uint32_t i = 0; safe && (head->seen & FOR_FILES) != 0 && i < head->n_fields; i++) {
         const struct tux_head_field *field = &head->fields[i];
         if ((FOR_FILES & BIT(field->id)) == 0)
             continue;
-        put(text, exchange->head + field->name.off, field->name.len);
-        PUT(text, ": ");
-        put(text, exchange->head + field->value.off, field->value.len);
-        PUT(text, "\r\n");
+        put(&text, exchange->head + field->name.off, field->name.len);
+        PUT(&text, ": ");
+        put(&text, exchange->head + field->value.off, field->value.len);
+        PUT(&text, "\r\n");
     }
-    PUT(text, "\r\n");
-    return !text->full && tux_head_scan(text->bytes, text->len, 0, &engine->head_limits, &engine->config.sign, context,
-                                        head) == TUX_DONE;
+    PUT(&text, "\r\n");
+    uint64_t context = tux_conn_context(engine, conn) | CONTEXT_INTERNAL;
+    if (wanted->root != TUX_NO_ROUTE)
+        context |= (uint64_t)(wanted->root + 1u) << CONTEXT_ROOT_SHIFT;
+    engine->scanned = NULL;
+    return !text.full && tux_head_scan(text.bytes, text.len, 0, &engine->head_limits, &engine->config.sign, context,
+                                       head) == TUX_DONE;
+}
+
+/* -- the answer --------------------------------------------------------------------------------------------------- */
+
+/* What a backend says about its own body, or what the file's answer says better. */
+static bool is_about_body(const struct line *line)
+{
+    static const char *const names[] = {"content-length", "content-encoding", "content-range", "content-md5",   "etag",
+                                        "last-modified",  "accept-ranges",    "digest",        "repr-digest", "content-digest",
+                                        "date"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is(line, names[i]))
+            return true;
+    return false;
+}
+
+/* What a backend wants to be said with a file. */
+struct own {
+    const uint8_t *fields;
+    size_t len;
+    uint16_t status; /* in place of 200; 0: it stays */
+};
+
+static uint8_t *append(uint8_t *at, const struct line *line)
+{
+    memcpy(at, line->name, line->len);
+    return at + line->len;
+}
+
+/* The backend's fields count before those of the file, but for those that describe the bytes. An error has its own, and what
+ * the backend wants the client to remember. NULL: no memory. */
+static struct tux_own_head *merge(const struct own *own, const struct tux_plan *plan)
+{
+    bool good = plan->status == 200 || plan->status == 206 || plan->status == 304;
+    const uint8_t *p = memchr(plan->head, '\n', plan->head_len), *end = plan->head + plan->head_len;
+    const uint8_t *plan_fields = p == NULL ? end : p + 1;
+    uint16_t status = own->status != 0 && plan->status == 200 ? own->status : plan->status;
+    const char *reason = tux_reason(status);
+    size_t reason_len = strlen(reason);
+    struct tux_own_head *head = malloc(sizeof *head + plan->head_len + own->len + sizeof "HTTP/1.1 000 \r\n" + reason_len);
+    struct line line;
+    bool parts = false;
+    if (head == NULL)
+        return NULL;
+    uint8_t *at = head->bytes;
+    memcpy(at, "HTTP/1.1 000 ", 13);
+    at[9] = (uint8_t)('0' + status / 100);
+    at[10] = (uint8_t)('0' + status / 10 % 10);
+    at[11] = (uint8_t)('0' + status % 10);
+    memcpy(at + 13, reason, reason_len);
+    memcpy(at + 13 + reason_len, "\r\n", 2);
+    at += 13 + reason_len + 2;
+    for (p = plan_fields; next_line(&p, end, &line);)
+        parts |= is(&line, "content-type") && line.value_len >= 9 && tux_line_equals(line.value, 9, "multipart");
+    const uint8_t *theirs = at;
+    for (p = own->fields; next_line(&p, own->fields + own->len, &line);)
+        if (!is_ours(&line) &&
+            (is(&line, "set-cookie") || (good && !is_about_body(&line) && !(parts && is(&line, "content-type")))))
+            at = append(at, &line);
+    size_t theirs_len = (size_t)(at - theirs);
+    for (p = plan_fields; next_line(&p, end, &line);)
+        if (is(&line, "vary") || !has_name(theirs, theirs_len, &line))
+            at = append(at, &line);
+    head->len = (uint32_t)(at - head->bytes);
+    head->status = status;
+    return head;
+}
+
+static bool is_passed_on(uint16_t status)
+{
+    return status == 200 || status == 206 || status == 304 || status == 403 || status == 404 || status == 412 ||
+           status == 416 || status == 503;
+}
+
+static void answer(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan, const struct own *own)
+{
+    struct tux_own_head *head = NULL;
+    if (plan == NULL || !is_passed_on(plan->status)) { /* a folder, or a path that cannot be: the backend's fault */
+        tux_relay_fail(engine, conn, plan == NULL ? 503 : 404);
+        return;
+    }
+    if ((own->len > 0 || own->status != 0) && (head = merge(own, plan)) == NULL) {
+        tux_relay_fail(engine, conn, 503);
+        return;
+    }
+    tux_relay_plan(engine, conn, plan, head);
 }
 
 /* -- waiting for the planner -------------------------------------------------------------------------------------- */
 
-/* relay->peer meanwhile: the fields that the backend sent. */
+/* relay->peer meanwhile. */
 struct kept {
+    struct tux_facts facts; /* of the request that the planner sees */
+    uint16_t status;
     size_t len;
     uint8_t fields[];
 };
@@ -224,140 +315,153 @@ static void release(struct tux_engine *engine, struct tux_conn *conn, bool compl
 static const struct tux_backend backend = {
     .room = no_room, .body = no_body, .drained = nothing, .half_closed = nothing, .release = release};
 
-bool tux_accel_waits(const struct tux_conn *conn)
+static void planned(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
 {
-    return conn->state == TUX_CONN_RELAY && conn->exchange != NULL && conn->exchange->relay != NULL &&
-           conn->exchange->relay->backend == &backend;
+    struct kept *kept = conn->exchange->relay->peer;
+    struct own own = {.fields = kept->fields, .len = kept->len, .status = kept->status};
+    if (plan != NULL)
+        tux_ask_remember(engine, &kept->facts, plan);
+    conn->exchange->relay->peer = NULL; /* the plan takes the backend's place */
+    answer(engine, conn, plan, &own);
+    free(kept);
+}
+
+/* The remembered plan for the request of which engine->head is the scan, or NULL. */
+static struct tux_plan *find_plan(struct tux_engine *engine, const struct tux_facts *facts)
+{
+    struct tux_plan *plan = NULL;
+    if (!facts->is_signed || tux_answer_find(engine, facts, &plan) != TUX_PLAN_FOUND)
+        return NULL;
+    return plan;
+}
+
+/* Send the file in place of an answer. 0, or the status of the error to answer with. */
+static uint16_t send_file(struct tux_engine *engine, struct tux_conn *conn, const struct wanted *wanted, const struct own *own)
+{
+    if (!write_request(engine, conn, wanted))
+        return 502;
+    struct tux_facts facts = tux_facts_of(&engine->head);
+    struct tux_plan *plan = find_plan(engine, &facts);
+    if (plan != NULL) {
+        if (plan->fd >= 0 && !(plan->flags & TUX_PLAN_NO_BODY))
+            tux_ask_load(engine, &facts, plan);
+        answer(engine, conn, plan, own);
+        return 0;
+    }
+    struct kept *kept = malloc(sizeof *kept + own->len);
+    if (kept == NULL || !tux_ask_file(engine, conn, engine->text, wanted->root)) {
+        free(kept);
+        return 503;
+    }
+    kept->facts = facts;
+    kept->status = own->status;
+    kept->len = own->len;
+    if (own->len > 0)
+        memcpy(kept->fields, own->fields, own->len);
+    tux_relay_replace(engine, conn, &backend, kept);
+    tux_relay_await(conn, planned);
+    return 0;
 }
 
 bool tux_accel_answer(struct tux_engine *engine, struct tux_conn *conn, const struct tux_accel_rules *rules,
                       const struct tux_relay_head *head)
 {
-    const uint8_t *p = head->fields, *end = p + head->fields_len;
-    struct kept *kept = malloc(sizeof *kept + head->fields_len);
     struct line line;
     bool sendfile;
     unsigned n;
-    if (kept == NULL) {
-        tux_relay_fail(engine, conn, 503);
-        return true;
-    }
-    kept->len = 0;
-    while (next_line(&p, end, &line)) {
-        if (is_ours(&line))
-            continue;
-        memcpy(kept->fields + kept->len, line.name, line.len);
-        kept->len += line.len;
-    }
     line = find(rules, head->fields, head->fields_len, &sendfile, &n);
-    if (n == 0) {
+    if (n == 0) { /* it is answered without them */
         struct tux_relay_head stripped = *head;
-        stripped.fields = kept->fields;
-        stripped.fields_len = (uint32_t)kept->len;
+        uint8_t *fields = malloc(head->fields_len), *at = fields;
+        if (fields == NULL) {
+            tux_relay_fail(engine, conn, 503);
+            return true;
+        }
+        for (const uint8_t *p = head->fields; next_line(&p, head->fields + head->fields_len, &line);)
+            if (!is_ours(&line))
+                at = append(at, &line);
+        stripped.fields = fields;
+        stripped.fields_len = (uint32_t)(at - fields);
         tux_relay_answer(engine, conn, &stripped);
-        free(kept);
+        free(fields);
         return false;
     }
-    uint8_t *bytes = malloc(ASK_BYTES);
-    struct text text = {.bytes = bytes, .size = bytes == NULL ? 0 : ASK_BYTES};
-    uint16_t status = bytes == NULL ? 503 : 0;
-    if (status == 0 && (n > 1 || !write_request(engine, conn, rules, &line, sendfile, &text)))
-        status = 502;
-    if (status == 0 && !tux_ask_file(engine, conn, text.bytes, sendfile ? rules->sendfile_root : TUX_NO_ROUTE))
-        status = 503;
-    free(bytes);
-    if (status != 0) {
-        free(kept);
-        tux_relay_fail(engine, conn, status);
-    } else {
-        tux_relay_replace(engine, conn, &backend, kept);
+    struct wanted wanted = {.path = line.value, .len = line.value_len, .escape = "", .root = TUX_NO_ROUTE};
+    struct own own = {.fields = head->fields, .len = head->fields_len};
+    uint16_t status = n > 1 ? 502 : 0;
+    if (sendfile) {
+        const char *root = engine->root_paths[rules->sendfile_root];
+        size_t root_len = strlen(root);
+        while (root_len > 0 && root[root_len - 1] == '/')
+            root_len--;
+        if (wanted.len > root_len + 1 && memcmp(wanted.path, root, root_len) == 0) {
+            wanted.path += root_len;
+            wanted.len -= root_len;
+            wanted.escape = "%?";
+            wanted.root = rules->sendfile_root;
+        } else {
+            status = 502; /* elsewhere */
+        }
     }
+    if (wanted.len == 0 || wanted.path[0] != '/')
+        status = 502;
+    if (status == 0)
+        status = send_file(engine, conn, &wanted, &own);
+    if (status != 0)
+        tux_relay_fail(engine, conn, status);
     return true;
 }
 
-/* -- the answer --------------------------------------------------------------------------------------------------- */
-
-/* What a backend says about its own body, or what the file's answer says better. */
-static bool is_about_body(const struct line *line)
+void tux_accel_object(struct tux_engine *engine, struct tux_conn *conn, const struct tux_accel_object *object)
 {
-    static const char *const names[] = {"content-length", "content-encoding", "content-range", "content-md5",   "etag",
-                                        "last-modified",  "accept-ranges",    "digest",        "repr-digest", "content-digest",
-                                        "date"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (is(line, names[i]))
-            return true;
-    return false;
+    struct wanted wanted = {.path = object->path, .len = object->path_len, .escape = "%?", .root = TUX_NO_ROUTE};
+    struct own own = {.fields = object->fields, .len = object->fields_len, .status = object->status};
+    uint16_t status = send_file(engine, conn, &wanted, &own);
+    if (status != 0)
+        tux_relay_fail(engine, conn, status);
 }
 
-/* The backend's fields count before those of the file, but for those that describe the bytes. An error has its own, and what
- * the backend wants the client to remember. Returns the length of *fields, which has room for both. */
-static size_t merge(const struct kept *kept, const struct tux_plan *plan, uint8_t *fields, struct tux_relay_head *head)
+/* -- looking ------------------------------------------------------------------------------------------------------ */
+
+bool tux_accel_lookup(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *path, size_t len,
+                      tux_relay_planned *found, struct tux_facts *facts)
 {
-    bool good = plan->status == 200 || plan->status == 206 || plan->status == 304;
-    const uint8_t *p = memchr(plan->head, '\n', plan->head_len), *end = plan->head + plan->head_len;
-    const uint8_t *plan_fields = p == NULL ? end : p + 1;
+    struct wanted wanted = {.path = path, .len = len, .escape = "%?", .root = TUX_NO_ROUTE, .plain = true};
+    if (!write_request(engine, conn, &wanted))
+        return false;
+    *facts = tux_facts_of(&engine->head);
+    struct tux_plan *plan = find_plan(engine, facts);
+    if (plan != NULL && plan->fd < 0) {
+        facts->is_signed = false;
+        found(engine, conn, plan);
+        return true;
+    }
+    /* A descriptor that is given away must be nobody else's, who could change how it is read: a new one is asked for. */
+    if (!tux_ask_file(engine, conn, engine->text, TUX_NO_ROUTE))
+        return false;
+    tux_relay_await(conn, found);
+    return true;
+}
+
+/* The value of a field of the plan's head; its length is 0 if there is none. */
+static struct line value_of(const struct tux_plan *plan, const char *name)
+{
+    const uint8_t *p = plan->head;
     struct line line;
-    size_t len = 0;
-    bool parts = false;
-    for (p = plan_fields; next_line(&p, end, &line);)
-        parts |= is(&line, "content-type") && line.value_len >= 9 && tux_line_equals(line.value, 9, "multipart");
-    for (p = kept->fields; next_line(&p, kept->fields + kept->len, &line);) {
-        bool wanted = is(&line, "set-cookie") ||
-                      (good && !is_about_body(&line) && !(parts && is(&line, "content-type")));
-        if (!wanted)
-            continue;
-        memcpy(fields + len, line.name, line.len);
-        len += line.len;
-    }
-    size_t theirs = len;
-    for (p = plan_fields; next_line(&p, end, &line);) {
-        uint64_t length;
-        if (is(&line, "content-length")) {
-            if (tux_line_number(line.value, line.value_len, &length))
-                head->length = (int64_t)length;
-            continue;
-        }
-        if (!is(&line, "vary") && has_name(fields, theirs, &line))
-            continue;
-        memcpy(fields + len, line.name, line.len);
-        len += line.len;
-    }
-    for (p = fields; next_line(&p, fields + len, &line);)
-        head->has_server |= is(&line, "server");
-    return len;
+    while (next_line(&p, plan->head + plan->head_len, &line))
+        if (is(&line, name) && line.value_len <= TUX_MAX_ACCEL_VALUE_BYTES)
+            return line;
+    return (struct line){.value_len = 0};
 }
 
-static bool is_passed_on(uint16_t status)
+void tux_accel_describe(const struct tux_plan *plan, struct tux_accel_facts *facts)
 {
-    return status == 200 || status == 206 || status == 304 || status == 403 || status == 404 || status == 412 ||
-           status == 416 || status == 503;
-}
-
-void tux_accel_reply(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
-{
-    const struct kept *kept = conn->exchange->relay->peer;
-    if (plan == NULL || !is_passed_on(plan->status)) { /* a folder, or a path that cannot be: the backend's fault */
-        tux_relay_fail(engine, conn, plan == NULL ? 503 : 404);
-        return;
-    }
-    struct tux_relay_head head = {.status = plan->status, .length = -1};
-    bool has_body = (plan->flags & TUX_PLAN_NO_BODY) == 0 && conn->exchange->facts.method != TUX_METHOD_HEAD;
-    int fd = has_body && plan->fd >= 0 ? fcntl(plan->fd, F_DUPFD_CLOEXEC, 0) : -1;
-    uint8_t *fields = malloc(kept->len + plan->head_len);
-    if (fields == NULL || (has_body && plan->fd >= 0 && fd < 0)) {
-        free(fields);
-        tux_relay_fail(engine, conn, 503);
-        return;
-    }
-    head.fields_len = (uint32_t)merge(kept, plan, fields, &head);
-    head.fields = fields;
-    if (has_body)
-        head.length = (int64_t)plan->body_len;
-    tux_relay_answer(engine, conn, &head);
-    free(fields);
-    if (fd >= 0)
-        tux_relay_file(engine, conn, fd, plan->body_offset, plan->body_len);
-    else if (has_body)
-        tux_relay_data(engine, conn, plan->body, plan->body_len);
-    tux_relay_end(engine, conn, NULL, 0);
+    struct line type = value_of(plan, "content-type"), etag = value_of(plan, "etag");
+    *facts = (struct tux_accel_facts){.type = type.value,
+                                      .type_len = (uint16_t)type.value_len,
+                                      .etag = etag.value,
+                                      .etag_len = (uint16_t)etag.value_len};
+    for (uint32_t i = 0; i < plan->n_checks && facts->modified_ns == 0; i++) /* the side files, if any, are absent or more */
+        if (plan->checks[i].expected.kind == TUX_FOUND_FILE)
+            facts->modified_ns = plan->checks[i].expected.identity.mtime_ns;
 }

@@ -25,7 +25,7 @@ static enum tux_found_plan forgotten(struct tux_engine *engine, struct tux_signa
 /* May this remembered plan be replayed now? Its checks are repeated when they are older than TUX_RECHECK_MS. */
 static enum tux_found_plan usable(struct tux_engine *engine, struct tux_signature signature, struct tux_plan *plan)
 {
-    if (engine->now_ms >= plan->expires_ms)
+    if (tux_plan_is_over(plan, engine->now_ms))
         return forgotten(engine, signature);
     if (engine->now_ms < plan->fresh_until_ms)
         return TUX_PLAN_FOUND;
@@ -55,8 +55,10 @@ enum tux_found_plan tux_answer_find(struct tux_engine *engine, const struct tux_
     struct tux_signature signature = facts->general;
     for (int i = 0; i < 2; i++) {
         *plan = tux_memo_find(engine->memo, signature);
-        /* An answer to the same path without a query may lie under this general signature. If it is EXACT, it is not ours. */
-        bool other = *plan != NULL && i == 0 && !facts->same && ((*plan)->flags & TUX_PLAN_EXACT);
+        /* An answer to the same path without a query may lie under this general signature. If it is EXACT, it is not ours.
+         * If it says that others are to be asked, their answer may lie under the exact one. */
+        bool other = *plan != NULL && i == 0 && !facts->same && ((*plan)->flags & (TUX_PLAN_EXACT | TUX_PLAN_NEXT)) &&
+                     (((*plan)->flags & TUX_PLAN_EXACT) || tux_memo_find(engine->memo, facts->exact) != NULL);
         if (*plan != NULL && !other) {
             enum tux_found_plan found = usable(engine, signature, *plan);
             /* A range that the template cannot fill has an answer of its own under the exact signature. */
@@ -183,8 +185,8 @@ static uint8_t *file_piece(struct tux_engine *engine, struct tux_conn *conn, uin
     return is_intact(engine, plan) ? piece : NULL;
 }
 
-uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
-                       const struct tux_facts *facts)
+static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
+                    const struct tux_facts *facts, const struct tux_own_head *own)
 {
     struct tux_batch *batch = &engine->batch;
     bool keep = facts->keep_alive && !(plan->flags & TUX_PLAN_CLOSE) && !engine->draining && !conn->closing;
@@ -197,7 +199,7 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
     }
     batch->plans[batch->n_plans] = tux_plan_ref(plan);
 
-    if (keep && facts->minor == 1 && !(plan->flags & TUX_PLAN_RANGE)) {
+    if (own == NULL && keep && facts->minor == 1 && !(plan->flags & TUX_PLAN_RANGE)) {
         /* The usual form lies ready in one piece; only the second of its Date may have passed. */
         if (plan->date_s != engine->wall_s) {
             memcpy(plan->head + plan->head_len, engine->date, TUX_DATE_LINE_BYTES);
@@ -206,6 +208,7 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
         add_iovec(batch, plan->head, plan->head_len + TUX_DATE_LINE_BYTES + 2 + (plan->fd < 0 ? length : 0));
     } else {
         char *extra = (char *)batch->extra[batch->n_plans], *end = extra;
+        void *base;
         if (plan->flags & TUX_PLAN_RANGE) {
             uint64_t last = 0;
             tux_range_resolve(facts->range, plan->body_len, &first, &last); /* true: the caller has asked */
@@ -228,7 +231,12 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
         else if (facts->minor == 0)
             end = PUT(end, "Connection: keep-alive\r\n");
         end = PUT(end, "\r\n");
-        add_iovec(batch, plan->head, plan->head_len);
+        if (own != NULL) { /* it is sent, or copied, before the caller gets it back */
+            memcpy(&base, &(const uint8_t *){own->bytes}, sizeof base);
+            add_iovec(batch, base, own->len);
+        } else {
+            add_iovec(batch, plan->head, plan->head_len);
+        }
         add_iovec(batch, extra, (size_t)(end - extra));
         if (plan->fd < 0 && length > 0) /* else there may be no body to point into */
             add_iovec(batch, plan->body + first, length);
@@ -248,6 +256,12 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
         }
     }
     return length;
+}
+
+uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
+                       const struct tux_facts *facts)
+{
+    return add(engine, conn, plan, facts, NULL);
 }
 
 /* -- sending ---------------------------------------------------------------------------------------------------- */
@@ -391,14 +405,20 @@ enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn)
 
 enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
 {
+    return tux_answer_exchange_as(engine, conn, plan, NULL);
+}
+
+enum tux_step tux_answer_exchange_as(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
+                                     const struct tux_own_head *own)
+{
     struct tux_exchange *exchange = conn->exchange;
-    exchange->status = plan->status;
+    exchange->status = own != NULL ? own->status : plan->status;
     if (exchange->body_unread) {
         exchange->facts.keep_alive = false;
         conn->lingers = true;
     }
     tux_batch_begin(&engine->batch);
-    uint64_t bytes = tux_batch_add(engine, conn, plan, &exchange->facts);
+    uint64_t bytes = add(engine, conn, plan, &exchange->facts, own);
     if (conn->closing && conn->held_len > 0)
         conn->lingers = true;
     if (conn->file == NULL)
@@ -495,13 +515,10 @@ void tux_answer_log_exchange(struct tux_engine *engine, struct tux_conn *conn)
     struct tux_exchange *exchange = conn->exchange;
     if (engine->log == NULL)
         return;
-    struct tux_head *head = &engine->head;
     struct tux_log_record record = {.status = exchange->status,
                                     .body_bytes = exchange->body_bytes,
                                     .wall_ms = exchange->wall_ms,
                                     .duration_us = engine->now_us - exchange->begun_us,
                                     .tier = exchange->tier};
-    bool scanned = tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign, 0,
-                                 head) == TUX_DONE;
-    log_answer(engine, conn, scanned ? head : NULL, exchange->head, &record);
+    log_answer(engine, conn, tux_exchange_scan(engine, conn) ? &engine->head : NULL, exchange->head, &record);
 }

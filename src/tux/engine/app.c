@@ -286,11 +286,9 @@ static void dispatch(struct tux_engine *engine, struct tux_app *app)
             tux_relay_fail(engine, conn, 503);
             continue;
         }
-        struct tux_exchange *exchange = conn->exchange;
         if (choose(engine, app) == NULL)
             return;
-        if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
-                          engine->context_high | conn->listener->index, &engine->head) != TUX_DONE) {
+        if (!tux_exchange_scan(engine, conn)) {
             tux_relay_fail(engine, conn, 502); /* it was scanned before */
             continue;
         }

@@ -243,6 +243,7 @@ void tux_applink_kill(struct tux_engine *engine, struct tux_applink *link)
     if (link->dead)
         return;
     link->dead = true;
+    link->app->epoch++;
     engine->apps->stirred = true;
     tux_uncount(&engine->stats.app_links, 1);
     uint64_t read = link->requests.shared == NULL

@@ -61,6 +61,13 @@ static void end(struct tux_engine *engine, struct tux_apprequest *request, const
     tux_relay_end(engine, request->conn, view->fields, view->fields_len);
 }
 
+/* Nothing is read from the connection after this answer. */
+static void close_after(struct tux_conn *conn)
+{
+    conn->closing = true;
+    conn->lingers = conn->lingers || conn->exchange->facts.keep_alive; /* it is news to the client */
+}
+
 static void on_answer(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
 {
     struct tux_conn *conn = request->conn;
@@ -69,13 +76,16 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
         violated(engine, request);
         return;
     }
+    tux_relay_unplanned(engine, conn);
     if (view->record.status == 404) {
         bool over = request->over;
         request->over = (view->record.flags & TUX_APP_END) != 0;
-        if (tux_relay_next(engine, conn))
+        if (tux_relay_next(engine, conn, false))
             return;
         request->over = over;
     }
+    if (view->record.flags & TUX_APP_CLOSE)
+        close_after(conn);
     struct tux_relay_head head = {.status = view->record.status,
                                   .fields = view->fields,
                                   .fields_len = view->fields_len,
@@ -94,6 +104,13 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
             return;
         request->over = over;
     } else {
+        struct tux_plan *plan = view->remember_ms > 0 ? tux_apprequest_remember(engine, request, view) : NULL;
+        if (plan != NULL) {
+            request->over = true;
+            tux_relay_plan(engine, conn, plan, NULL);
+            tux_plan_unref(plan);
+            return;
+        }
         tux_relay_answer(engine, conn, &head);
     }
     if (view->record.n > 0)
@@ -114,6 +131,8 @@ static void on_data(struct tux_engine *engine, struct tux_apprequest *request, c
         return;
     }
     tux_relay_data(engine, conn, view->body, view->record.n);
+    if (view->record.flags & TUX_APP_CLOSE)
+        close_after(conn);
     if (view->record.flags & TUX_APP_END)
         end(engine, request, view);
     else
@@ -172,6 +191,32 @@ static bool on_file(struct tux_engine *engine, struct tux_applink *link, const s
     return true;
 }
 
+static void on_object(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
+{
+    struct tux_conn *conn = request->conn;
+    struct tux_accel_object object = {.path = view->path,
+                                      .path_len = view->path_len,
+                                      .fields = view->fields,
+                                      .fields_len = view->fields_len,
+                                      .status = view->record.status};
+    if (conn->exchange->relay->answered || conn->exchange->relay->planned != NULL) {
+        violated(engine, request);
+        return;
+    }
+    if (view->record.flags & TUX_APP_CLOSE)
+        close_after(conn);
+    request->over = true;
+    tux_accel_object(engine, conn, &object);
+}
+
+static void on_next(struct tux_engine *engine, struct tux_apprequest *request, bool forward)
+{
+    struct tux_conn *conn = request->conn;
+    request->over = true;
+    if (!tux_relay_next(engine, conn, forward))
+        tux_relay_fail(engine, conn, forward ? 502 : 404);
+}
+
 static void on_consumed(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
 {
     request->to_process += n;
@@ -186,6 +231,7 @@ static bool handle(struct tux_engine *engine, struct tux_applink *link, const st
 {
     if (view->record.kind == TUX_APP_LEAVE) {
         link->leaving = true;
+        link->app->epoch++;
         engine->apps->stirred = true;
         return true;
     }
@@ -229,9 +275,14 @@ static bool handle(struct tux_engine *engine, struct tux_applink *link, const st
         tux_relay_fail(engine, conn, 502);
         break;
     case TUX_APP_NEXT:
-        request->over = true;
-        if (relay->answered || !tux_relay_next(engine, conn))
-            tux_relay_fail(engine, conn, 404);
+        on_next(engine, request, (view->record.flags & TUX_APP_FORWARD) != 0);
+        break;
+    case TUX_APP_OBJECT:
+        on_object(engine, request, view);
+        break;
+    case TUX_APP_LOOKUP:
+        if (!tux_apprequest_lookup(engine, request, view->path, view->path_len))
+            violated(engine, request);
         break;
     default:
         break;

@@ -32,6 +32,7 @@ struct tux_apprequest {
     bool with_body;       /* part of the request's body is in its record */
     bool over;            /* the process knows that it is over */
     uint8_t informed;     /* number of 1xx answers */
+    struct tux_facts looks; /* of the lookup under way */
 };
 
 /* A control record for which there was no room. */
@@ -63,6 +64,7 @@ struct tux_applink {
     struct tux_apppending *pending, **pending_tail;
     struct tux_apprequest *want_room;
     uint64_t files; /* descriptors taken */
+    uint64_t given; /* descriptors sent */
     bool asleep;    /* the engine's end of the answers: the process will wake it */
     bool dirty;     /* the process may have to be woken */
     bool awaits;    /* the process was asked to say when there is room */
@@ -77,6 +79,7 @@ struct tux_app {
     struct tux_apprequest *queue, *queue_end; /* first come, first served */
     uint32_t n_queued;
     uint64_t n_requests; /* so far */
+    uint64_t epoch;      /* changes when a process leaves: what it left in the memo is over then */
     uint32_t round; /* whose turn it is among equals */
     struct tux_timer timer; /* of the first in the queue */
 };
@@ -96,7 +99,7 @@ struct tux_apps {
     struct tux_timer late;   /* ... and when it may be told to the processes */
     bool dispatch;           /* something in a queue may find a process now */
     bool stirred;            /* some link is awake, dirty, leaving or dead: there is something to do in each turn */
-    uint8_t scratch[TUX_MAX_APP_FIELDS_BYTES];
+    uint8_t scratch[TUX_APP_SCRATCH_BYTES];
 };
 
 /* -- app.c -- */
@@ -127,6 +130,16 @@ static inline void tux_applink_touch(struct tux_applink *link)
     link->dirty = true;
     link->apps->stirred = true;
 }
+
+/* -- appmemo.c -- */
+/* The answer as a plan, if it may be given again and was asked for before; it is in the memo then, and the caller has a
+ * reference of its own. Else NULL. */
+struct tux_plan *tux_apprequest_remember(struct tux_engine *engine, const struct tux_apprequest *request,
+                                         const struct tux_app_answer_view *view);
+
+/* -- appfind.c -- */
+/* The process wants to know about a file of the site. False: it must not, now. */
+bool tux_apprequest_lookup(struct tux_engine *engine, struct tux_apprequest *request, const uint8_t *path, uint32_t len);
 
 /* -- appreply.c -- */
 void tux_applink_read(struct tux_engine *engine, struct tux_applink *link);

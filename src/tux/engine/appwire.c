@@ -15,7 +15,7 @@ static_assert(TUX_MAX_HEAD_BYTES <= UINT16_MAX, "places in a head fit into 16 bi
 uint32_t tux_appwire_request_bytes(const struct tux_app_request *request)
 {
     return (uint32_t)(sizeof *request + request->n_fields * sizeof(struct tux_app_field) + request->head_len +
-                      request->peer_len + request->local_len + request->mount_len + request->record.n);
+                      request->peer_len + request->local_len + request->record.n);
 }
 
 static bool inside(struct tux_span span, uint32_t len)
@@ -37,8 +37,7 @@ bool tux_appwire_request(const void *payload, uint32_t size, struct tux_app_requ
     view->head = (const uint8_t *)(view->fields + request->n_fields);
     view->peer = view->head + len;
     view->local = view->peer + request->peer_len;
-    view->mount = view->local + request->local_len;
-    view->body = view->mount + request->mount_len;
+    view->body = view->local + request->local_len;
     if (!inside(request->method, len) || !inside(request->target, len) || !inside(request->path, len) ||
         !inside(request->query, len) || !inside(request->host, len))
         return false;
@@ -49,6 +48,17 @@ bool tux_appwire_request(const void *payload, uint32_t size, struct tux_app_requ
             return false;
     }
     return true;
+}
+
+bool tux_appwire_found(const void *payload, uint32_t size, struct tux_app_found_view *view)
+{
+    struct tux_app_found *found = &view->found;
+    if (size < sizeof *found)
+        return false;
+    memcpy(found, payload, sizeof *found);
+    view->type = (const uint8_t *)payload + sizeof *found;
+    view->etag = view->type + found->type_len;
+    return sizeof *found + found->type_len + found->etag_len == size;
 }
 
 enum tux_app_field_kind tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len,
@@ -131,11 +141,40 @@ static bool take_answer(const uint8_t *payload, uint32_t size, uint8_t *scratch,
     memcpy(&answer, payload, sizeof answer);
     view->length = answer.length;
     view->fields_len = answer.fields_len;
-    const unsigned known = TUX_APP_END | TUX_APP_TRAILERS; /* one of them at most */
+    view->remember_ms = answer.remember_ms;
+    const unsigned ends = TUX_APP_END | TUX_APP_TRAILERS; /* one of them at most */
+    const unsigned known = ends | TUX_APP_CLOSE | TUX_APP_GENERAL;
     if (status < 200 || status > 999 || answer.length < -1 || (view->record.flags & ~known) != 0 ||
-        (view->record.flags & known) == known)
+        (view->record.flags & ends) == ends)
         return false;
     return take_fields(view, payload + sizeof answer, size - (uint32_t)sizeof answer, scratch);
+}
+
+/* A path, of which a copy is checked: it begins with a slash, and has no NUL. */
+static bool take_path(struct tux_app_answer_view *view, const uint8_t *from, uint32_t len, uint8_t *scratch)
+{
+    if (len == 0 || len > TUX_MAX_APP_PATH_BYTES)
+        return false;
+    memcpy(scratch, from, len);
+    view->path = scratch;
+    view->path_len = len;
+    return scratch[0] == '/' && memchr(scratch, 0, len) == NULL;
+}
+
+static bool take_object(const uint8_t *payload, uint32_t size, uint8_t *scratch, struct tux_app_answer_view *view)
+{
+    struct tux_app_object object;
+    uint16_t status = view->record.status;
+    if (size < sizeof object || view->record.n != 0 || (view->record.flags & ~TUX_APP_CLOSE) != 0)
+        return false;
+    memcpy(&object, payload, sizeof object);
+    const uint8_t *rest = payload + sizeof object;
+    uint32_t left = size - (uint32_t)sizeof object;
+    view->fields_len = object.fields_len;
+    if ((status != 0 && !tux_appwire_is_object_status(status)) || object.path_len > left)
+        return false;
+    return take_fields(view, rest, left - object.path_len, scratch) &&
+           take_path(view, rest + view->fields_len, object.path_len, scratch + view->fields_len);
 }
 
 static bool take_file(const uint8_t *payload, uint32_t size, struct tux_app_answer_view *view)
@@ -159,14 +198,15 @@ bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, st
     memcpy(&view->record, payload, sizeof *record);
     const uint8_t *rest = (const uint8_t *)payload + sizeof *record;
     uint32_t left = size - (uint32_t)sizeof *record;
-    if (record->kind != TUX_APP_ANSWER && record->kind != TUX_APP_INFORM && record->status != 0)
+    if (record->kind != TUX_APP_ANSWER && record->kind != TUX_APP_INFORM && record->kind != TUX_APP_OBJECT &&
+        record->status != 0)
         return false;
     switch (record->kind) {
     case TUX_APP_ANSWER:
         return take_answer(payload, size, scratch, view);
     case TUX_APP_DATA:
         view->body = rest;
-        return record->n == left && (record->flags & ~TUX_APP_END) == 0;
+        return record->n == left && (record->flags & ~(TUX_APP_END | TUX_APP_CLOSE)) == 0;
     case TUX_APP_FILE:
         return take_file(payload, size, view);
     case TUX_APP_INFORM:
@@ -179,8 +219,13 @@ bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, st
         return record->n == 0 && record->flags == 0 && take_fields(view, rest, left, scratch);
     case TUX_APP_CONSUMED:
         return left == 0 && record->flags == 0;
-    case TUX_APP_ABORT:
+    case TUX_APP_OBJECT:
+        return take_object(payload, size, scratch, view);
+    case TUX_APP_LOOKUP:
+        return record->n == left && record->flags == 0 && take_path(view, rest, left, scratch);
     case TUX_APP_NEXT:
+        return left == 0 && record->n == 0 && (record->flags & ~TUX_APP_FORWARD) == 0;
+    case TUX_APP_ABORT:
     case TUX_APP_LEAVE:
         return left == 0 && record->n == 0 && record->flags == 0;
     default:

@@ -20,14 +20,18 @@
 #define TUX_APP_PIECE_BYTES 32768u          /* body bytes in one record: several fit into the ring */
 #define TUX_MAX_APP_FIELDS_BYTES 65536u     /* fields of one answer, all lines together */
 #define TUX_MAX_APP_TAGS 65536u             /* exchanges of one link */
+#define TUX_MAX_APP_PATH_BYTES 4095u        /* of an object: no file has a longer path */
+#define TUX_MAX_APP_TYPE_BYTES 255u         /* of what is said of an object: media type and entity tag */
+#define TUX_MAX_APP_REMEMBERED_BYTES 65536u /* body of an answer that may be remembered: it comes in one record */
 
 /* -- what the engine says --------------------------------------------------------------------------------------- */
 enum tux_app_call {
-    TUX_APP_REQUEST = 1, /* struct tux_app_request, fields, head, peer, local address, mount, body */
+    TUX_APP_REQUEST = 1, /* struct tux_app_request, fields, head, peer, local address, body */
     TUX_APP_BODY,        /* more of the request's body; flag END */
     TUX_APP_CREDIT,      /* the client took `n` bytes of the answer */
     TUX_APP_GONE,        /* the client sends nothing any more; flag HARD: nor takes it, the exchange is over */
     TUX_APP_DRAIN,       /* no request follows on this link */
+    TUX_APP_FOUND,       /* what LOOKUP found: struct tux_app_found, media type, entity tag */
 };
 
 /* -- what the process says -------------------------------------------------------------------------------------- */
@@ -40,8 +44,10 @@ enum tux_app_reply {
     TUX_APP_UPGRADE,    /* 101 with these fields: a tunnel from here on */
     TUX_APP_CONSUMED,   /* `n` bytes of the request's body were used */
     TUX_APP_ABORT,      /* cut it */
-    TUX_APP_NEXT,       /* not for me: the next step of the route's chain */
+    TUX_APP_NEXT,       /* not for me: the next step of the route's chain; flag FORWARD: the other server */
     TUX_APP_LEAVE,      /* names no exchange: send no more requests, and say DRAIN behind the last */
+    TUX_APP_OBJECT,     /* answer with a file of the site: struct tux_app_object, fields, path */
+    TUX_APP_LOOKUP,     /* find a file of the site, FOUND says what it is: path of `n` bytes */
 };
 
 #define TUX_APP_END 1u       /* the last bytes of a body */
@@ -50,6 +56,9 @@ enum tux_app_reply {
 #define TUX_APP_UPGRADES 8u  /* of REQUEST: UPGRADE is a possible answer */
 #define TUX_APP_HTTPS 16u    /* of REQUEST: the client's scheme */
 #define TUX_APP_ABSOLUTE 32u /* of REQUEST: the host is the target's, not the Host field's */
+#define TUX_APP_CLOSE 64u    /* of ANSWER, OBJECT, and of DATA that ends one: the connection ends with the answer */
+#define TUX_APP_GENERAL 128u /* of ANSWER: the query does not matter where it is remembered */
+#define TUX_APP_FORWARD 2u   /* of NEXT */
 
 /* Begins every record. */
 struct tux_app_record {
@@ -75,16 +84,31 @@ struct tux_app_request {
     struct tux_span method, target, path, query, host; /* in the head */
     uint32_t listener;
     uint16_t peer_port, local_port; /* 0: a unix socket, or not known */
-    uint16_t mount_len;
     uint8_t peer_len, local_len; /* peer_len 0: a unix socket */
     uint8_t minor;
-    uint8_t unused[3];
+    uint8_t unused[5];
 };
 
 struct tux_app_answer {
     struct tux_app_record record;
     int64_t length; /* of the body, -1: not known */
     uint32_t fields_len;
+    uint32_t remember_ms; /* with END: so long the same answer may be given again, without a question; 0: it may not */
+};
+
+/* Paths are decoded, and begin with "/". */
+struct tux_app_object {
+    struct tux_app_record record; /* status 0: the file's own */
+    uint32_t fields_len;
+    uint32_t path_len;
+};
+
+struct tux_app_found {
+    struct tux_app_record record; /* status: what GET would be answered with */
+    uint64_t number;              /* of the descriptor on the side socket: they are counted, on both ends; 0: none */
+    uint64_t size;
+    int64_t modified_ns;          /* since 1970; 0: not known */
+    uint16_t type_len, etag_len;
     uint32_t unused;
 };
 
@@ -116,13 +140,21 @@ static inline void tux_app_tell_load(const struct tux_ring *answers, uint32_t lo
 struct tux_app_request_view {
     struct tux_app_request request;
     const struct tux_app_field *fields;
-    const uint8_t *head, *peer, *local, *mount, *body;
+    const uint8_t *head, *peer, *local, *body;
 };
 
 /* Bytes of the record of a request with so much in it. */
 uint32_t tux_appwire_request_bytes(const struct tux_app_request *request);
 /* Read a REQUEST; false: nonsense. */
 bool tux_appwire_request(const void *payload, uint32_t size, struct tux_app_request_view *view);
+
+struct tux_app_found_view {
+    struct tux_app_found found;
+    const uint8_t *type, *etag;
+};
+
+/* Read a FOUND; false: nonsense. */
+bool tux_appwire_found(const void *payload, uint32_t size, struct tux_app_found_view *view);
 /* Whether this field would be taken in an answer: its syntax, and that it says nothing about the connection, which is
  * the engine's. TUX_APP_FIELD_LENGTH: Content-Length, which goes into tux_app_answer.length. */
 enum tux_app_field_kind {
@@ -135,19 +167,30 @@ enum tux_app_field_kind {
 enum tux_app_field_kind tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len,
                                           bool upgrade);
 
+/* Whether an object may be sent with this status: one of an answer that has a body. */
+static inline bool tux_appwire_is_object_status(unsigned status)
+{
+    return status >= 200 && status <= 599 && status != 204 && status != 205 && status != 206 && status != 304;
+}
+
 /* -- the engine's side ------------------------------------------------------------------------------------------ */
 
 struct tux_app_answer_view {
     struct tux_app_record record; /* a copy: the process cannot change it any more */
     int64_t length;               /* ANSWER */
+    uint32_t remember_ms;         /* ANSWER */
     uint64_t offset, file_len, number; /* FILE */
-    const uint8_t *fields;        /* ANSWER, INFORM, UPGRADE, TRAILER */
+    const uint8_t *fields;        /* ANSWER, INFORM, UPGRADE, TRAILER, OBJECT */
     uint32_t fields_len;
+    const uint8_t *path;          /* OBJECT, LOOKUP */
+    uint32_t path_len;
     const uint8_t *body;          /* record.n bytes; they may still change, as bytes of a body may */
     bool has_date, has_server;
 };
 
-/* Read a record of the process. `scratch` takes a copy of fields, TUX_MAX_APP_FIELDS_BYTES of it, in which they are
+#define TUX_APP_SCRATCH_BYTES (TUX_MAX_APP_FIELDS_BYTES + TUX_MAX_APP_PATH_BYTES)
+
+/* Read a record of the process. `scratch`, of TUX_APP_SCRATCH_BYTES, takes a copy of fields and path, in which they are
  * checked and from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
 bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, struct tux_app_answer_view *view);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Exchanges: requests that wait, for Python's reply or for the helper thread. */
-#include "accel.h"
 #include "core.h"
 #include "kernel.h"
 #include "origin.h"
@@ -24,6 +23,13 @@ struct tux_facts tux_facts_of(const struct tux_head *head)
                               .exact = head->exact};
 }
 
+void tux_exchange_renew(struct tux_engine *engine, struct tux_conn *conn)
+{
+    if (++engine->last_serial == 0)
+        engine->last_serial = 1;
+    conn->serial = engine->last_serial;
+}
+
 struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
                                       const uint8_t *bytes)
 {
@@ -38,9 +44,8 @@ struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn
     exchange->head_len = head->length;
     memcpy(exchange->head, bytes, head->length);
     conn->exchange = exchange;
-    if (++engine->last_serial == 0)
-        engine->last_serial = 1;
-    conn->serial = engine->last_serial;
+    engine->scanned = head == &engine->head ? exchange : NULL;
+    tux_exchange_renew(engine, conn);
     tux_count(&engine->stats.exchanges, 1);
     return exchange;
 }
@@ -56,10 +61,25 @@ void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn)
         if (*link != NULL)
             *link = exchange->next_waiting;
     }
+    if (engine->scanned == exchange)
+        engine->scanned = NULL;
     conn->exchange = NULL;
     conn->serial = 0;
     free(exchange);
     tux_uncount(&engine->stats.exchanges, 1);
+}
+
+bool tux_exchange_scan(struct tux_engine *engine, struct tux_conn *conn)
+{
+    const struct tux_exchange *exchange = conn->exchange;
+    if (engine->scanned == exchange)
+        return true;
+    engine->scanned = NULL;
+    if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
+                      tux_conn_context(engine, conn), &engine->head) != TUX_DONE)
+        return false;
+    engine->scanned = exchange;
+    return true;
 }
 
 /* -- asks ------------------------------------------------------------------------------------------------------- */
@@ -71,10 +91,8 @@ static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const st
     struct tux_ask_record *record = tux_ring_reserve(&engine->asks, (uint32_t)size);
     if (record == NULL)
         return false;
-    if ((flags & TUX_ASK_INTERNAL) == 0) {
-        flags |= head->is_signed ? TUX_ASK_SIGNED : 0;
-        flags |= head->range.kind != TUX_RANGE_NONE ? TUX_ASK_PLAIN_RANGE : 0;
-    }
+    flags |= head->is_signed ? TUX_ASK_SIGNED : 0;
+    flags |= head->range.kind != TUX_RANGE_NONE ? TUX_ASK_PLAIN_RANGE : 0;
     flags |= head->has_query ? TUX_ASK_HAS_QUERY : 0;
     flags |= head->chunked || head->content_length > 0 ? TUX_ASK_HAS_BODY : 0;
     flags |= head->expect_other ? TUX_ASK_EXPECT_OTHER : 0;
@@ -103,14 +121,10 @@ static bool write_ask(struct tux_engine *engine, struct tux_conn *conn, const st
 enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_exchange *exchange = conn->exchange;
-    struct tux_head *head = &engine->head;
-    uint64_t context = engine->context_high | conn->listener->index;
     conn->state = TUX_CONN_WAIT;
     exchange->asked_ms = engine->now_ms;
     tux_timer_set(&engine->wheel, &conn->timer, engine->now_ms + engine->config.limits.stall_timeout_ms);
-    bool scanned = tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
-                                 context, head) == TUX_DONE;
-    if (scanned && write_ask(engine, conn, head, exchange->head, 0, TUX_NO_ROUTE)) {
+    if (tux_exchange_scan(engine, conn) && write_ask(engine, conn, &engine->head, exchange->head, 0, TUX_NO_ROUTE)) {
         tux_count(&engine->stats.asks, 1);
         return TUX_STEP_WAIT;
     }
@@ -125,6 +139,7 @@ bool tux_ask_file(struct tux_engine *engine, struct tux_conn *conn, const uint8_
         tux_count(&engine->stats.ring_full, 1);
         return false;
     }
+    conn->exchange->asked_ms = engine->now_ms;
     tux_count(&engine->stats.asks, 1);
     return true;
 }
@@ -182,13 +197,10 @@ static void insert(struct tux_engine *engine, struct tux_signature signature, st
 
 /* Remember the plan if it says so and its signature has been asked before. It is not yet fresh: its checks are repeated
  * before its first replay, so a change since the file was read cannot slip in. */
-static void remember(struct tux_engine *engine, const struct tux_facts *facts, const struct tux_chain *chain,
-                     struct tux_plan *plan)
+void tux_ask_remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
 {
     if (!(plan->flags & TUX_PLAN_REMEMBER) || !facts->is_signed)
         return;
-    if (chain != NULL && chain->steps[0].origin != TUX_ORIGIN_PLANNER)
-        return; /* others are asked first */
     struct tux_signature signature = signature_of(facts, plan);
     if (tux_memo_admit(engine->memo, signature))
         insert(engine, signature, plan);
@@ -199,7 +211,8 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
 {
     const struct tux_reply_record *record = &view->record;
     struct tux_conn *conn = tux_conn_by_id(engine, record->id);
-    bool named = conn != NULL && tux_accel_waits(conn);
+    struct tux_relay *relay = conn != NULL && conn->exchange != NULL ? conn->exchange->relay : NULL;
+    bool named = relay != NULL && relay->planned != NULL;
     bool waits = named || (conn != NULL && conn->state == TUX_CONN_WAIT && conn->exchange != NULL);
     uint64_t asked_ms = waits ? conn->exchange->asked_ms : engine->now_ms;
     struct tux_plan *plan = sound ? plan_of(engine, view, asked_ms) : NULL;
@@ -210,19 +223,23 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
             tux_plan_unref(plan);
         return;
     }
+    struct tux_facts *facts = &conn->exchange->facts;
     if (named) {
-        tux_accel_reply(engine, conn, plan);
+        tux_relay_planned *planned = relay->planned;
+        relay->planned = NULL;
+        planned(engine, conn, plan != NULL && tux_answer_fits(facts, plan) ? plan : NULL);
         if (plan != NULL)
             tux_plan_unref(plan);
         return;
     }
     enum tux_step step;
-    struct tux_facts *facts = &conn->exchange->facts;
     if (plan == NULL || !tux_answer_fits(facts, plan)) {
         conn->exchange->tier = 'e';
         step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, sound && plan == NULL ? 503 : 500));
     } else {
-        remember(engine, facts, conn->exchange->chain, plan);
+        const struct tux_chain *chain = conn->exchange->chain;
+        if (chain == NULL || chain->steps[0].origin == TUX_ORIGIN_PLANNER) /* else others are asked first */
+            tux_ask_remember(engine, facts, plan);
         step = tux_origin_answer(engine, conn, plan);
     }
     if (plan != NULL)

@@ -267,11 +267,12 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     struct tux_head *head = &engine->head;
     struct tux_batch *batch = &engine->batch;
     struct tux_plan *parked = NULL;
-    uint64_t context = engine->context_high | conn->listener->index;
+    uint64_t context = tux_conn_context(engine, conn);
     size_t pos = 0;
     bool incomplete = false, starts_exchange = false, next = false;
 
     tux_batch_begin(batch);
+    engine->scanned = NULL;
     while (pos < len && !tux_batch_full(engine, batch)) {
         enum tux_outcome outcome = tux_head_scan(buf + pos, len - pos, pos == 0 ? seen : 0, &engine->head_limits,
                                                  &engine->config.sign, context, head);

@@ -188,7 +188,9 @@ struct tux_engine {
     struct tux_conn *graveyard;
     struct tux_engine_stats stats;
     struct tux_head head;
+    const struct tux_exchange *scanned; /* the exchange of which `head` is the scan; NULL: of something else */
     struct tux_batch batch;
+    uint8_t text[TUX_MAX_HEAD_BYTES]; /* a request that the engine writes itself */
     uint8_t copy[TUX_COPY_BYTES];
     uint8_t recv[TUX_RECV_BYTES + TUX_MAX_HELD_BYTES];
 };
@@ -247,6 +249,14 @@ enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn);
 struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status);  /* always something */
 /* Answer the connection's exchange, which is logged and freed when all is out. The caller runs the connection. */
 enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
+/* ... with another head than the plan's, of the same form. NULL: the plan's. */
+struct tux_own_head {
+    uint32_t len;
+    uint16_t status;
+    uint8_t bytes[];
+};
+enum tux_step tux_answer_exchange_as(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
+                                     const struct tux_own_head *own);
 void tux_answer_log(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head, const uint8_t *bytes,
                     uint16_t status, uint64_t body_bytes, char tier);
 void tux_answer_log_exchange(struct tux_engine *engine, struct tux_conn *conn);
@@ -255,11 +265,22 @@ void tux_answer_log_exchange(struct tux_engine *engine, struct tux_conn *conn);
 struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,
                                       const uint8_t *bytes); /* NULL: no memory */
 void tux_exchange_free(struct tux_engine *engine, struct tux_conn *conn);
+/* Make engine->head the scan of the exchange's head, if it is not. False does not happen: it was scanned before. */
+bool tux_exchange_scan(struct tux_engine *engine, struct tux_conn *conn);
+/* A reply to this exchange's ask would come too late from here on. */
+void tux_exchange_renew(struct tux_engine *engine, struct tux_conn *conn);
+/* Of the signatures of a listener's requests. */
+static inline uint64_t tux_conn_context(const struct tux_engine *engine, const struct tux_conn *conn)
+{
+    return engine->context_high | conn->listener->index;
+}
 /* The exchange is complete: look again or ask. Sets state WAIT, or answers 503 when the ring is full. */
 enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn);
 /* Ask about a file that a backend has named, by a request of its own, of which engine->head is the scan. root: where it is, or
  * TUX_NO_ROUTE: where the site says. False: there is no room. */
 bool tux_ask_file(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, uint32_t root);
+/* Put a plan into the memo if it may be there and was asked for before. */
+void tux_ask_remember(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan);
 bool tux_ask_check(struct tux_engine *engine, struct tux_plan *plan); /* by the helper thread; false: no memory */
 void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan); /* until its checks are known */
 void tux_ask_replies(struct tux_engine *engine); /* take all replies */

@@ -261,7 +261,8 @@ uint32_t tux_kernel_sum(const void *bytes, size_t len)
  */
 static bool is_publishable(const struct tux_head *head, const struct tux_plan *plan)
 {
-    if ((plan->flags & TUX_PLAN_PUBLISH) == 0 || plan->fd >= 0 || plan->expires_ms != UINT64_MAX)
+    /* What expires by the clock alone does so soon, but for what applications have declared. */
+    if ((plan->flags & TUX_PLAN_PUBLISH) == 0 || plan->fd >= 0 || (plan->expires_ms != UINT64_MAX && plan->epoch == NULL))
         return false;
     if (head->method != TUX_METHOD_GET && head->method != TUX_METHOD_HEAD)
         return false;
@@ -312,13 +313,19 @@ static bool tell(const struct tux_kernel *kernel, size_t more)
     return send(kernel->message_fd, message, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-/* How long the plan's last check holds, by the programs' clock. */
-static uint64_t fresh_until(const struct tux_plan *plan)
+/* A time of the engine's clock by that of the programs; 0: it has passed. */
+static uint64_t boot_time(uint64_t ms)
 {
     uint64_t boot_ns = clock_ns(CLOCK_BOOTTIME);
     uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-    uint64_t until_ns = plan->fresh_until_ms * UINT64_C(1000000);
+    uint64_t until_ns = ms * UINT64_C(1000000);
     return until_ns > now_ns ? boot_ns + (until_ns - now_ns) : 0;
+}
+
+/* How long the plan's last check holds. */
+static uint64_t fresh_until(const struct tux_plan *plan)
+{
+    return boot_time(plan->fresh_until_ms < plan->expires_ms ? plan->fresh_until_ms : plan->expires_ms);
 }
 
 static void enter(struct tux_engine *engine, uint32_t cell, const struct tux_kernel_key *key, struct tux_plan *plan)
@@ -447,6 +454,10 @@ void tux_kernel_retire(struct tux_engine *engine, struct tux_plan *plan)
 static void confirm(struct tux_kernel *kernel, const struct tux_plan *plan, uint64_t checked_ns)
 {
     uint64_t until_ns = checked_ns + TUX_RECHECK_MS * UINT64_C(1000000);
+    if (plan->expires_ms != UINT64_MAX) {
+        uint64_t expires_ns = boot_time(plan->expires_ms);
+        until_ns = until_ns < expires_ns ? until_ns : expires_ns;
+    }
     for (uint32_t at = plan->published; at != 0; at = kernel->published[at - 1].next_head)
         __atomic_store_n(&kernel->cells[at - 1].fresh_until_ns, until_ns, __ATOMIC_RELEASE);
 }
@@ -465,6 +476,10 @@ static void recheck(struct tux_engine *engine, struct tux_plan *plan)
 {
     if (plan->checking)
         return; /* its answers are not fresh for longer than they were before that */
+    if (tux_plan_is_over(plan, engine->now_ms)) {
+        tux_kernel_retire(engine, plan);
+        return;
+    }
     uint64_t now_ns = clock_ns(CLOCK_BOOTTIME);
     tux_count(&engine->stats.rechecks, 1);
     switch (tux_checks_repeat(plan, engine->roots, engine->now_ms, true)) {

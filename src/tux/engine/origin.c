@@ -83,6 +83,16 @@ bool tux_origin_next(struct tux_exchange *exchange)
     return false;
 }
 
+bool tux_origin_skip(struct tux_exchange *exchange, enum tux_origin origin)
+{
+    for (uint32_t i = exchange->step + 1u; exchange->chain != NULL && i < exchange->chain->n_steps; i++)
+        if (exchange->chain->steps[i].origin == origin) {
+            exchange->step = (uint8_t)(i - 1); /* tux_origin_next follows */
+            return true;
+        }
+    return false;
+}
+
 enum tux_step tux_origin_answer(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan)
 {
     if ((plan->flags & TUX_PLAN_NEXT) && tux_origin_next(conn->exchange))

@@ -18,6 +18,8 @@ static inline bool tux_origin_has_next(const struct tux_exchange *exchange)
 {
     return exchange->chain != NULL && exchange->step + 1u < exchange->chain->n_steps;
 }
+/* Pass over the steps between this one and one of that origin; false: none follows, and nothing happened. */
+bool tux_origin_skip(struct tux_exchange *exchange, enum tux_origin origin);
 /* Take the step that is due, whose request's body has not been touched: ask the planner, or hand the request to a
  * backend. */
 enum tux_step tux_origin_begin(struct tux_engine *engine, struct tux_conn *conn);

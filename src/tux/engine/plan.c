@@ -50,6 +50,8 @@ static struct tux_signature plan_content(const struct tux_plan *plan)
     tux_siphash_init128(&hash, plan->key);
     tux_siphash_word(&hash, (uint64_t)plan->status << 16 | plan->flags);
     tux_siphash_word(&hash, plan->expires_ms);
+    tux_siphash_word(&hash, plan->epoch == NULL ? 0 : (uint64_t)(uintptr_t)plan->epoch);
+    tux_siphash_word(&hash, plan->made_in);
     tux_siphash_word(&hash, plan->body_len);
     tux_siphash_word(&hash, plan->body_offset);
     hash_piece(&hash, plan->head, plan->head_len);

@@ -51,6 +51,8 @@ struct tux_plan {
     struct tux_signature content; /* keyed hash over everything above: equal plans share one object in the memo */
     /* -- engine: */
     uint64_t expires_ms;     /* not replayed after this; UINT64_MAX: no time to live */
+    const uint64_t *epoch;   /* of whoever made it, NULL: nobody's ... */
+    uint64_t made_in;        /* ... and what it was then: not replayed when it has changed */
     uint64_t fresh_until_ms; /* its checks held then; after it they are repeated first */
     uint64_t resident_until_ms; /* its file was in the page cache; after it, probe again */
     uint32_t file_hits;        /* how often it was replayed from its file */
@@ -84,6 +86,11 @@ struct tux_plan_parts {
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2]);
 /* Compute the content hash, unless it is there. Takes about 1 ns a byte of the body: only what enters the memo needs it. */
 void tux_plan_seal(struct tux_plan *plan);
+/* Not to be replayed, whatever its checks say. */
+static inline bool tux_plan_is_over(const struct tux_plan *plan, uint64_t now_ms)
+{
+    return now_ms >= plan->expires_ms || (plan->epoch != NULL && *plan->epoch != plan->made_in);
+}
 struct tux_plan *tux_plan_ref(struct tux_plan *plan);
 void tux_plan_unref(struct tux_plan *plan);
 extern _Atomic uint64_t tux_plans_alive; /* leak counter of the process, over all threads */

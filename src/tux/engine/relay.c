@@ -100,6 +100,7 @@ static void release(struct tux_engine *engine, struct tux_conn *conn, bool compl
     struct tux_relay *relay = relay_of(conn);
     const struct tux_backend *backend = relay->backend;
     relay->backend = NULL;
+    tux_relay_unplanned(engine, conn);
     if (backend != NULL)
         backend->release(engine, conn, complete);
 }
@@ -256,6 +257,29 @@ void tux_relay_replace(struct tux_engine *engine, struct tux_conn *conn, const s
     touch(engine, conn);
 }
 
+void tux_relay_await(struct tux_conn *conn, tux_relay_planned *planned)
+{
+    relay_of(conn)->planned = planned;
+}
+
+void tux_relay_unplanned(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_relay *relay = relay_of(conn);
+    if (relay->planned == NULL)
+        return;
+    relay->planned = NULL;
+    tux_exchange_renew(engine, conn);
+}
+
+void tux_relay_plan(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan, struct tux_own_head *own)
+{
+    struct tux_relay *relay = relay_of(conn);
+    relay->plan = tux_plan_ref(plan);
+    relay->own = own;
+    release(engine, conn, false);
+    touch(engine, conn);
+}
+
 void tux_relay_upgrade(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *fields, size_t fields_len)
 {
     struct tux_relay *relay = relay_of(conn);
@@ -274,10 +298,11 @@ void tux_relay_upgrade(struct tux_engine *engine, struct tux_conn *conn, const u
     touch(engine, conn);
 }
 
-bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn)
+bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn, bool forward)
 {
     struct tux_relay *relay = relay_of(conn);
-    if (relay->answered || relay->touched || !tux_origin_has_next(conn->exchange))
+    if (relay->answered || relay->plan != NULL || relay->touched || !tux_origin_has_next(conn->exchange) ||
+        (forward && !tux_origin_skip(conn->exchange, TUX_ORIGIN_FORWARD)))
         return false;
     relay->next = true;
     release(engine, conn, false);
@@ -467,6 +492,27 @@ static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, ui
     return tux_answer_exchange(engine, conn, tux_answer_canned(engine, status));
 }
 
+/* Answer with the plan that was given, behind what has to go out before it. */
+static enum tux_step answer_plan(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    struct tux_relay *relay = exchange->relay;
+    struct tux_plan *plan = relay->plan;
+    struct tux_own_head *own = relay->own;
+    if (!relay->body_end) {
+        exchange->facts.keep_alive = false;
+        conn->lingers = true;
+    }
+    relay->plan = NULL;
+    relay->own = NULL;
+    tux_relay_free(engine, conn);
+    conn->state = TUX_CONN_WAIT;
+    enum tux_step step = tux_answer_exchange_as(engine, conn, plan, own);
+    tux_plan_unref(plan);
+    free(own);
+    return step;
+}
+
 enum tux_step tux_relay_begin(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_exchange *exchange = conn->exchange;
@@ -478,8 +524,7 @@ enum tux_step tux_relay_begin(struct tux_engine *engine, struct tux_conn *conn)
     exchange->relay = relay;
     exchange->asked_ms = engine->now_ms;
     relay->number = exchange->chain->steps[exchange->step].number;
-    if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign,
-                      engine->context_high | conn->listener->index, head) != TUX_DONE)
+    if (!tux_exchange_scan(engine, conn))
         return TUX_STEP_CLOSE; /* it was scanned before */
     exchange->chunked = head->chunked;
     exchange->body_left = head->content_length;
@@ -578,6 +623,8 @@ enum tux_step tux_relay_step(struct tux_engine *engine, struct tux_conn *conn)
             flush(engine, conn, NULL, 0);
         if (relay->broken || relay->failed != 0)
             return cut(conn);
+        if (relay->plan != NULL && tux_outq_empty(&relay->out))
+            return answer_plan(engine, conn);
         if (relay->ended && tux_outq_empty(&relay->out))
             return done(engine, conn);
         if (relay->starved && relay->backend != NULL && relay->out.file_bytes == 0 &&
@@ -603,7 +650,7 @@ enum tux_step tux_relay_expired(struct tux_engine *engine, struct tux_conn *conn
     struct tux_relay *relay = relay_of(conn);
     relay->timed = false;
     tux_count(&engine->stats.timeouts, 1);
-    if (!relay->answered && !is_torn(relay)) {
+    if (!relay->answered && relay->plan == NULL && !is_torn(relay)) {
         release(engine, conn, false);
         return refuse(engine, conn, 408);
     }
@@ -620,6 +667,9 @@ void tux_relay_free(struct tux_engine *engine, struct tux_conn *conn)
         return;
     release(engine, conn, false);
     tux_outq_clear(&relay->out);
+    if (relay->plan != NULL)
+        tux_plan_unref(relay->plan);
+    free(relay->own);
     tux_uncount(&engine->stats.held, relay->counted);
     if (relay->timed)
         tux_timer_cancel(&engine->wheel, &conn->timer);

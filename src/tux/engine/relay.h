@@ -34,6 +34,9 @@ struct tux_backend {
     void (*release)(struct tux_engine *engine, struct tux_conn *conn, bool complete);
 };
 
+/* What becomes of a plan that a backend has asked for; NULL: none could be made. The reference stays the caller's. */
+typedef void tux_relay_planned(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
+
 struct tux_relay {
     const struct tux_backend *backend; /* NULL: released */
     void *peer;           /* the backend's own */
@@ -59,6 +62,9 @@ struct tux_relay {
     bool broken;          /* the client's socket is, or the backend contradicted itself: close */
     bool touched;         /* body bytes were passed on */
     bool timed;           /* the connection's timer is set */
+    tux_relay_planned *planned; /* a plan was asked for in the backend's name */
+    struct tux_plan *plan;      /* it is the answer, in place of one by tux_relay_answer */
+    struct tux_own_head *own;   /* ... with this head; NULL: its own */
     struct tux_outq out;
 };
 
@@ -92,9 +98,16 @@ void tux_relay_end(struct tux_engine *engine, struct tux_conn *conn, const uint8
 void tux_relay_fail(struct tux_engine *engine, struct tux_conn *conn, uint16_t status);
 /* 101 with these fields: from here on bytes are passed both ways until tux_relay_end. */
 void tux_relay_upgrade(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *fields, size_t fields_len);
-/* Before the head: the next step of the chain is to answer. The backend is released. False: there is none, or the body
- * has been touched; then nothing happened. */
-bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn);
+/* Before the head: a plan is the answer, with another head than its own if `own` is not NULL, which is the relay's from here
+ * on. It is sent as a hit of the memo would be. The backend is released. */
+void tux_relay_plan(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan, struct tux_own_head *own);
+/* The planner was asked, and `planned` is called for its reply, while the backend is not released. */
+void tux_relay_await(struct tux_conn *conn, tux_relay_planned *planned);
+/* It is not waited for any more. */
+void tux_relay_unplanned(struct tux_engine *engine, struct tux_conn *conn);
+/* Before the head: the next step of the chain is to answer; forward: the step that forwards. The backend is released.
+ * False: there is none, or the body has been touched; then nothing happened. */
+bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn, bool forward);
 /* Before the head: another backend answers; the one so far is released. */
 void tux_relay_replace(struct tux_engine *engine, struct tux_conn *conn, const struct tux_backend *backend, void *peer);
 /* There is room for the request's body (again). */

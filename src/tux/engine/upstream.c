@@ -263,9 +263,7 @@ static uint16_t start(struct tux_engine *engine, struct tux_upcall *call)
 /* Later than in begin(), the scan of the head is somebody else's. */
 static uint16_t start_again(struct tux_engine *engine, struct tux_upcall *call)
 {
-    struct tux_exchange *exchange = call->conn->exchange;
-    if (tux_head_scan(exchange->head, exchange->head_len, 0, &engine->head_limits, &engine->config.sign, 0,
-                      &engine->head) != TUX_DONE)
+    if (!tux_exchange_scan(engine, call->conn))
         return 500; /* it was scanned before */
     uint16_t status = start(engine, call);
     if (status == 0 && call->up != NULL)

@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 from tux import _app
 
-REQUEST, BODY, CREDIT, GONE, DRAIN = range(1, 6)
-ANSWER, DATA, FILE, TRAILER, INFORM, UPGRADE, CONSUMED, ABORT, NEXT, LEAVE = range(1, 11)
-END, HARD, TRAILERS, UPGRADES, HTTPS, ABSOLUTE = 1, 2, 4, 8, 16, 32
+REQUEST, BODY, CREDIT, GONE, DRAIN, FOUND = range(1, 7)
+ANSWER, DATA, FILE, TRAILER, INFORM, UPGRADE, CONSUMED, ABORT, NEXT, LEAVE, OBJECT, LOOKUP = range(1, 13)
+END, HARD, TRAILERS, UPGRADES, HTTPS, ABSOLUTE, CLOSE, GENERAL = 1, 2, 4, 8, 16, 32, 64, 128
+FORWARD = 2
 
 _PAGE: Final = mmap.PAGESIZE
 _RECORD: Final = struct.Struct("<BBHIII")
-_REQUEST: Final = struct.Struct("<qII10IIHHHBBB3x")
+_REQUEST: Final = struct.Struct("<qII10IIHHBBB5x")
+_FOUND: Final = struct.Struct("<QQqHH4x")
 _FIELD: Final = struct.Struct("<HHHHBx")
 _WRITTEN, _READ, _READER_SLEEPS, _WRITER_SLEEPS = 0, 64, 128, 192
 _LOAD = 1024
@@ -45,6 +47,19 @@ class Said(NamedTuple):
         """Of an ANSWER."""
         length: int = struct.unpack_from("<q", self.rest)[0]
         return length
+
+    @property
+    def remember_ms(self) -> int:
+        """Of an ANSWER."""
+        remember_ms: int = struct.unpack_from("<I", self.rest, 12)[0]
+        return remember_ms
+
+    @property
+    def object(self) -> tuple[bytes, bytes]:
+        """Fields and path of an OBJECT."""
+        fields, path = struct.unpack_from("<II", self.rest)
+        assert len(self.rest) == 8 + fields + path
+        return self.rest[8 : 8 + fields], self.rest[8 + fields :]
 
     @property
     def fields(self) -> bytes:
@@ -159,7 +174,6 @@ class EngineDouble:
         length: int = -1,
         peer: tuple[str, int] = ("192.0.2.7", 40000),
         local: tuple[str, int] = ("192.0.2.1", 8080),
-        mount: bytes = b"",
     ) -> None:
         """A request with this head, whose lines end with CR LF."""
         line, _, rest = head.partition(b"\r\n")
@@ -184,16 +198,26 @@ class EngineDouble:
             spans[8:] = host_at, len(authority)
         peer_text, local_text = peer[0].encode(), local[0].encode()
         fixed = _REQUEST.pack(
-            length, len(head), len(fields) // _FIELD.size, *spans, 3, peer[1], local[1], len(mount), len(peer_text),
+            length, len(head), len(fields) // _FIELD.size, *spans, 3, peer[1], local[1], len(peer_text),
             len(local_text), int(version[-1:]),
         )  # fmt: skip
         self.say(
             REQUEST, tag, serial, flags=flags | (END if complete else 0), n=len(body),
-            rest=fixed + fields + head + peer_text + local_text + mount + body,
+            rest=fixed + fields + head + peer_text + local_text + body,
         )  # fmt: skip
 
     def get(self, tag: int = 0, serial: int = 1, *, path: bytes = b"/", method: bytes = b"GET") -> None:
         self.request(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n", tag=tag, serial=serial)
+
+    def found(
+        self, status: int = 200, *, tag: int = 0, serial: int = 1, size: int = 0, modified: int = 0,
+        fd: int = -1, number: int = 0, media_type: bytes = b"", etag: bytes = b"",
+    ) -> None:  # fmt: skip
+        """What a lookup found. number: of the descriptor; the descriptor goes over the side socket."""
+        if fd >= 0:
+            socket.send_fds(self.side, [b"\0"], [fd])
+        rest = _FOUND.pack(number, size, modified, len(media_type), len(etag)) + media_type + etag
+        self.requests.write(_RECORD.pack(FOUND, 0, status, tag, serial, 0) + rest)
 
     def wake(self) -> None:
         """As the engine does it: only when the process sleeps."""

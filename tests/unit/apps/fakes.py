@@ -31,7 +31,6 @@ class FakeRequest:
     length: int = -1
     minor: int = 1
     scheme: str = "http"
-    mount: bytes = b""
     client: tuple[str, int] | None = ("192.0.2.7", 40000)
     server: tuple[str, int | None] = ("127.0.0.1", 8000)
     upgrade: bool = False

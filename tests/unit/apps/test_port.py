@@ -62,7 +62,7 @@ def rig() -> Iterator[Rig]:
 
 
 def test_a_request_says_what_the_head_says(rig: Rig) -> None:
-    rig.engine.request(HEAD, mount=b"/shop", body=b"xyz", complete=False, length=10, flags=wire.UPGRADES | wire.HTTPS)
+    rig.engine.request(HEAD, body=b"xyz", complete=False, length=10, flags=wire.UPGRADES | wire.HTTPS)
     kind, key, request = rig.take()
     assert kind == _app.REQUEST
     assert isinstance(request, Request)
@@ -71,7 +71,7 @@ def test_a_request_says_what_the_head_says(rig: Rig) -> None:
         "GET", b"/a%20b?q=1", b"/a%20b", b"q=1",
     )  # fmt: skip
     assert request.headers == [(b"host", b"example.org"), (b"x-custom", b"\xe4 b"), (b"host-2", b"")]
-    assert (request.minor, request.scheme, request.mount, request.listener) == (1, "https", b"/shop", 3)
+    assert (request.minor, request.scheme, request.listener) == (1, "https", 3)
     assert request.client == ("192.0.2.7", 40000)
     assert request.server == ("192.0.2.1", 8080)
     assert (request.body, request.complete, request.length, request.upgrade) == (b"xyz", False, 10, True)
@@ -83,7 +83,7 @@ def test_unix_sockets_have_no_client(rig: Rig) -> None:
     request = rig.take()[2]
     assert isinstance(request, Request)
     assert (request.client, request.server, request.minor) == (None, ("/run/tux.sock", None), 0)
-    assert (request.query, request.mount, request.headers) == (b"", b"", [])
+    assert (request.query, request.headers) == (b"", [])
 
 
 def test_the_host_of_an_absolute_target_counts(rig: Rig) -> None:
@@ -466,3 +466,107 @@ def test_a_ring_that_is_none_is_refused(rig: Rig, tmp_path: Path) -> None:
     fds = [os.open(tmp_path / "file", os.O_RDWR) for _ in range(4)]
     with pytest.raises(OSError, match="Invalid"):
         rig.port.attach(1, *fds)
+
+
+def test_an_object_is_named(rig: Rig) -> None:
+    key = rig.begin(tag=2, serial=9)
+    assert rig.port.object(key, b"/a b.html", [(b"X-A", b"1"), (b"Content-Length", b"7")], 201, close=True)
+    said = rig.engine.hear()
+    assert (said.kind, said.status, said.tag, said.serial, said.flags) == (wire.OBJECT, 201, 2, 9, wire.CLOSE)
+    assert said.object == (b"X-A: 1\r\n", b"/a b.html")
+    assert rig.port.open == 0
+    assert not rig.port.object(key, b"/a")
+    key = rig.begin()
+    assert rig.port.object(key, b"/b")
+    assert rig.engine.hear().object == (b"", b"/b")
+
+
+@pytest.mark.parametrize("path", [b"", b"a", b"/a\0", b"/" + b"a" * 4095])
+def test_what_is_no_path(rig: Rig, path: bytes) -> None:
+    key = rig.begin()
+    with pytest.raises(ValueError, match="cannot be the path"):
+        rig.port.object(key, path)
+    with pytest.raises(ValueError, match="cannot be the path"):
+        rig.port.lookup(key, path)
+    with pytest.raises(ValueError, match="status 204"):
+        rig.port.object(key, b"/a", status=204)
+    with pytest.raises(ValueError, match="cannot be"):
+        rig.port.object(key, b"/a", [(b"a b", b"")])
+    assert rig.engine.hear_all() == []
+    assert rig.port.open == 1
+
+
+def test_lookups_come_back_with_descriptors(rig: Rig, tmp_path: Path) -> None:
+    key = rig.begin(tag=3, serial=7)
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    assert rig.port.lookup(key, b"/file")
+    said = rig.engine.hear()
+    assert (said.kind, said.tag, said.serial, said.n, said.rest) == (wire.LOOKUP, 3, 7, 5, b"/file")
+    with pytest.raises(RuntimeError, match="under way"):
+        rig.port.lookup(key, b"/file")
+    with pytest.raises(RuntimeError, match="under way"):
+        rig.port.object(key, b"/file")
+    with path.open() as file:
+        rig.engine.found(
+            tag=3, serial=7, size=7, modified=5, fd=file.fileno(), number=1, media_type=b"text/plain", etag=b'"e"'
+        )
+    kind, same, found = rig.take()
+    assert (kind, same) == (_app.OBJECT, key)
+    assert isinstance(found, _app.Object)
+    assert (found.status, found.size, found.modified) == (200, 7, 5)
+    assert (found.media_type, found.etag) == (b"text/plain", b'"e"')
+    assert os.pread(found.fd, 10, 0) == b"content"
+    assert not os.get_inheritable(found.fd)
+    os.close(found.fd)
+    assert rig.port.lookup(key, b"/none")
+    rig.engine.found(404, tag=3, serial=7)
+    found = rig.take()[2]
+    assert isinstance(found, _app.Object)
+    assert (found.status, found.fd) == (404, -1)
+    assert rig.port.answer(key, 200, [], end=True)
+
+
+def test_a_descriptor_for_an_exchange_that_is_over_is_closed(rig: Rig, tmp_path: Path) -> None:
+    key = rig.begin()
+    assert rig.port.lookup(key, b"/file")
+    assert rig.port.answer(key, 200, [], end=True)
+    reader, writer = os.pipe()
+    rig.engine.found(fd=writer, number=1)
+    os.close(writer)
+    assert rig.port.take() is None
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    key = rig.begin(serial=2)
+    assert rig.port.lookup(key, b"/file")
+    rig.engine.found(number=2, serial=2)  # there was no room for the descriptor
+    found = rig.take()[2]
+    assert isinstance(found, _app.Object)
+    assert (found.status, found.fd) == (503, -1)
+
+
+def test_answers_say_what_may_be_remembered(rig: Rig) -> None:
+    key = rig.begin()
+    body = b"x" * 60_000
+    assert rig.port.answer(key, 200, [], body=body, end=True, remember_ms=1500, ignore_query=True)
+    said = rig.engine.hear()
+    assert (said.flags, said.remember_ms, said.body) == (wire.END | wire.GENERAL, 1500, body)
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], body=b"x", end=True, remember_ms=1 << 40, close=True)
+    said = rig.engine.hear()
+    assert (said.flags, said.remember_ms) == (wire.END | wire.CLOSE, 0xFFFFFFFF)
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], body=b"x" * 65_537, end=True, remember_ms=10)
+    first, *_, last = rig.engine.hear_all()
+    assert (first.flags, first.remember_ms, last.flags) == (0, 0, wire.END)
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], remember_ms=10)
+    assert rig.port.data(key, b"x", end=True, close=True)
+    first, last = rig.engine.hear_all()
+    assert (first.remember_ms, last.flags) == (0, wire.END | wire.CLOSE)
+
+
+def test_declining(rig: Rig) -> None:
+    rig.port.next(rig.begin())
+    rig.port.next(rig.begin(), forward=True)
+    assert [(said.kind, said.flags) for said in rig.engine.hear_all()] == [(wire.NEXT, 0), (wire.NEXT, wire.FORWARD)]

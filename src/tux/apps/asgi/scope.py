@@ -47,13 +47,9 @@ class Scopes:
         """Everything in it belongs to the request alone: applications may change it."""
         raw_path = request.path
         path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
-        mount = request.mount
-        root_path = mount.decode("utf-8", "replace") if mount else ""
-        if self._prefix:
-            root_path = self._prefix + root_path
-            if not (path.startswith(self._prefix) and path[len(self._prefix) :][:1] in ("", "/")):
-                path = self._prefix + path
-                raw_path = self._raw_prefix + raw_path
+        if self._prefix and not (path.startswith(self._prefix) and path[len(self._prefix) :][:1] in ("", "/")):
+            path = self._prefix + path
+            raw_path = self._raw_prefix + raw_path
         return {
             "type": "http",
             "asgi": {"version": VERSION, "spec_version": HTTP_SPEC_VERSION},
@@ -63,7 +59,7 @@ class Scopes:
             "path": path,
             "raw_path": raw_path,
             "query_string": request.query,
-            "root_path": root_path,
+            "root_path": self._prefix,
             "headers": request.headers,
             "client": request.client,
             "server": request.server,

@@ -8,12 +8,11 @@ from urllib.parse import unquote_to_bytes
 from tux.apps.options import AppOptions
 from tux.apps.port import Request
 from tux.apps.wsgi.files import FileWrapper
-from tux.http.target import TargetError, decode_path
 
 MAX_NAMES = 1024
 """Field names that are remembered: clients choose them, so there has to be an end."""
 MAX_BASES = 256
-"""Combinations of server address, scheme and mount that are remembered, for the same reason."""
+"""Combinations of server address and scheme that are remembered, for the same reason."""
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _DROPPED = ""
@@ -34,7 +33,7 @@ class Environs:
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
         }
-        self._bases: dict[tuple[object, str, bytes], dict[str, Any]] = {}
+        self._bases: dict[tuple[object, str], dict[str, Any]] = {}
         self._names: dict[bytes, str] = {
             b"content-type": "CONTENT_TYPE",
             b"content-length": "CONTENT_LENGTH",
@@ -44,7 +43,7 @@ class Environs:
 
     def make(self, request: Request, stream: Any) -> dict[str, Any]:
         """A new environ. Text is what PEP 3333 calls native: a character for each byte, Latin-1."""
-        origin = (request.server, request.scheme, request.mount)
+        origin = (request.server, request.scheme)
         base = self._bases.get(origin)
         if base is None:
             base = self._new_base(request)
@@ -57,8 +56,8 @@ class Environs:
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
         environ["wsgi.input"] = stream
         path = request.path
-        if self._root or request.mount or b"%" in path or not path.startswith(b"/"):
-            environ["PATH_INFO"] = _path_info(path, request.mount, self._root).decode("latin-1")
+        if self._root or b"%" in path or not path.startswith(b"/"):
+            environ["PATH_INFO"] = _path_info(path, self._root).decode("latin-1")
         else:
             environ["PATH_INFO"] = path.decode("latin-1")
         client = request.client
@@ -89,7 +88,7 @@ class Environs:
         base["wsgi.url_scheme"] = request.scheme
         base["SERVER_PORT"] = str(port) if port is not None else _DEFAULT_PORTS.get(request.scheme, "80")
         base["SERVER_NAME"] = host if host and port is not None else "localhost"
-        base["SCRIPT_NAME"] = (self._root + request.mount).decode("latin-1")
+        base["SCRIPT_NAME"] = self._root.decode("latin-1")
         if request.scheme == "https":
             base["HTTPS"] = "on"
         return base
@@ -102,21 +101,9 @@ class Environs:
         return name
 
 
-def _path_info(path: bytes, mount: bytes, root: bytes) -> bytes:
+def _path_info(path: bytes, root: bytes) -> bytes:
     """The decoded path without SCRIPT_NAME. Something in front may have taken off `root`."""
     if not path.startswith(b"/"):  # "*" of OPTIONS
         return b"/"
     decoded = unquote_to_bytes(path)
-    for prefix in (root + mount, mount):
-        if _is_below(decoded, prefix):
-            return decoded[len(prefix) :]
-    # Routes match the normalised path: this one has dot segments, or several slashes in a row.
-    try:
-        decoded = decode_path(path.decode("latin-1"))
-    except TargetError:
-        return decoded
-    return decoded[len(mount) :] if _is_below(decoded, mount) else decoded
-
-
-def _is_below(path: bytes, mount: bytes) -> bool:
-    return path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == ord("/"))
+    return decoded[len(root) :] if decoded.startswith(root) and decoded[len(root) :][:1] in (b"", b"/") else decoded

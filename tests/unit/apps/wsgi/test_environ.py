@@ -82,34 +82,29 @@ def test_http_1_0_over_https_to_a_unix_socket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "mount", "root", "script_name", "path_info"),
+    ("target", "root", "script_name", "path_info"),
     [
-        (b"/", b"", "", "", "/"),
-        (b"/a/b", b"", "", "", "/a/b"),
-        (b"/a/b", b"", "/shop", "/shop", "/a/b"),
-        (b"/a/b", b"", "/shop/", "/shop", "/a/b"),
-        (b"/shop", b"", "/shop", "/shop", ""),
-        (b"/shop/a", b"", "/shop", "/shop", "/a"),
-        (b"/shopping", b"", "/shop", "/shop", "/shopping"),
-        (b"/x/shop/a", b"/shop", "/x", "/x/shop", "/a"),
-        (b"/caf%c3%a9/a", b"", "/caf\xe9", "/caf\xc3\xa9", "/a"),
-        (b"/shop/a", b"/shop", "", "/shop", "/a"),
-        (b"/shop", b"/shop", "", "/shop", ""),
-        (b"/shop/", b"/shop", "/x", "/x/shop", "/"),
-        (b"/sh%6fp/%61%2Fb", b"/shop", "", "/shop", "/a/b"),
-        (b"/caf%C3%A9?q=%C3", b"", "", "", "/caf\xc3\xa9"),
-        (b"/caf\xc3\xa9", b"", "", "", "/caf\xc3\xa9"),
-        (b"/caf%c3%a9/x", b"/caf\xc3\xa9", "", "/caf\xc3\xa9", "/x"),
-        (b"//shop//a", b"/shop", "", "/shop", "/a"),  # the route matched what this means
-        (b"/x/../shop/a", b"/shop", "", "/shop", "/a"),
-        (b"/shop//a", b"/shop", "", "/shop", "//a"),
-        (b"*", b"", "", "", "/"),
-        (b"/a%", b"", "", "", "/a%"),
-        (b"/a%zz", b"/shop", "", "/shop", "/a%zz"),
+        (b"/", "", "", "/"),
+        (b"/a/b", "", "", "/a/b"),
+        (b"/a/b", "/shop", "/shop", "/a/b"),
+        (b"/a/b", "/shop/", "/shop", "/a/b"),
+        (b"/shop", "/shop", "/shop", ""),
+        (b"/shop/", "/shop", "/shop", "/"),
+        (b"/shop/a", "/shop", "/shop", "/a"),
+        (b"/shop//a", "/shop", "/shop", "//a"),
+        (b"/shopping", "/shop", "/shop", "/shopping"),
+        (b"/sh%6fp/%61%2Fb", "/shop", "/shop", "/a/b"),
+        (b"/caf%c3%a9/a", "/caf\xe9", "/caf\xc3\xa9", "/a"),
+        (b"/caf%C3%A9?q=%C3", "", "", "/caf\xc3\xa9"),
+        (b"/caf\xc3\xa9", "", "", "/caf\xc3\xa9"),
+        (b"//shop//a", "", "", "//shop//a"),
+        (b"*", "", "", "/"),
+        (b"/a%", "", "", "/a%"),
+        (b"/a%zz", "/shop", "/shop", "/a%zz"),
     ],
 )
-def test_path_is_decoded_and_split(target: bytes, mount: bytes, root: str, script_name: str, path_info: str) -> None:
-    environ = make(target, mount=mount, root_path=root)
+def test_path_is_decoded_and_split(target: bytes, root: str, script_name: str, path_info: str) -> None:
+    environ = make(target, root_path=root)
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script_name, path_info)
     assert environ["REQUEST_URI"] == target.decode("latin-1")
 
