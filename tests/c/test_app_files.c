@@ -180,6 +180,26 @@ static void test_objects_of_nobody(void)
     close_stage();
 }
 
+/* A process speaks of a request that it has not read, and dies: nobody else gets the request, nor what was found. */
+static void test_lookup_of_the_unread(void)
+{
+    open_stage();
+    ask("/x");
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    kit_hold(&s.kit, true);
+    client_get(&s.client, "/x");
+    CHECK(kit_becomes(&s.kit, "relayed", 2));
+    p.record.serial++;
+    say(&p, TUX_APP_LOOKUP, 0, 2, "/a");
+    CHECK(kit_becomes(&s.kit, "asks", 1));
+    kill_process(&p);
+    CHECK_ANSWER(&s.client, 502, "no\n");
+    kit_hold(&s.kit, false);
+    CHECK(kit_becomes(&s.kit, "stale_replies", 1));
+    close_stage();
+}
+
 static int take_descriptor(void)
 {
     char byte;
@@ -362,6 +382,7 @@ int main(void)
         large[i] = (char)(i * 7 + i / 251);
     test_objects();
     test_objects_of_nobody();
+    test_lookup_of_the_unread();
     test_lookups();
     test_remembered();
     test_forgotten();

@@ -244,7 +244,7 @@ static void dequeue(struct tux_engine *engine, struct tux_apprequest *request)
 bool tux_apprequest_again(struct tux_engine *engine, struct tux_apprequest *request)
 {
     struct tux_relay *relay = request->conn->exchange->relay;
-    if (request->with_body || relay->touched || relay->answered || request->over)
+    if (request->with_body || relay->touched || relay->answered || relay->planned != NULL || request->over)
         return false;
     tux_applink_remove(request->link, request);
     request->owed = 0;
