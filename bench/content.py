@@ -228,9 +228,9 @@ class Content:
         file.write_bytes(head(hot_path(size)))
         return RequestList(file, None, (200,), str(size))
 
-    def mixed(self, percent: int, part: int) -> RequestList:
-        """Hits of the hot file of 1 KiB, and among them ``percent`` of misses: missing paths, all different, and others
-        in each ``part``. A list is good until the next one is asked for."""
+    def mixed(self, percent: int, part: int, *, status: int = 404) -> RequestList:
+        """Hits of the hot file of 1 KiB, and among them ``percent`` of misses: paths without a file, all different, and
+        others in each ``part``, answered with ``status``. A list is good until the next one is asked for."""
         source = random.Random(SEED + part)
         file, order = self._requests / "misses.heads", self._requests / f"misses-{percent}.order"
         file.write_bytes(
@@ -240,7 +240,7 @@ class Content:
         if percent not in self._orders:
             order.write_bytes(array.array("I", mixed_order(percent)).tobytes())
             self._orders.add(percent)
-        return RequestList(file, order, (200, 404), "path", second=1)
+        return RequestList(file, order, tuple(dict.fromkeys((200, status))), "path", second=1)
 
     def _paths(self, scenario: Scenario) -> Iterator[str]:
         match scenario.requests:

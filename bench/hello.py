@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ HELLO: Final = b"Hello, World!"
 _HEADERS: Final = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(HELLO)))]
 _RAW: Final = [(name.lower().encode(), value.encode()) for name, value in _HEADERS]
 HOG_S: Final = 0.05
+SLOW_S: Final = 0.02
 FILE: Final = os.environ.get("BENCH_FILE", "")
 """The file that the applications below send, whatever is asked for."""
 
@@ -46,6 +48,14 @@ def hog(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         time.sleep(HOG_S)
     start_response("200 OK", _HEADERS)
     return [HELLO]
+
+
+async def slow(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """ASGI that waits for SLOW_S, as for a database, and needs no CPU for that."""
+    assert scope["type"] == "http"
+    await asyncio.sleep(SLOW_S)
+    await send({"type": "http.response.start", "status": 200, "headers": _RAW})
+    await send({"type": "http.response.body", "body": HELLO})
 
 
 def burn(seconds: float) -> None:

@@ -27,7 +27,7 @@ from typing import IO, Final
 from bench import behind
 from bench.content import HOST
 from bench.netns import Place
-from bench.scenarios import FLOOR, FLOOR_AGAIN, TIER, Scenario
+from bench.scenarios import AUTO, FLOOR, FLOOR_AGAIN, TIER, Scenario
 from bench.tier import tux_has_tier
 from tools.fetch_peers import FetchError, peer
 
@@ -116,19 +116,24 @@ def _h2o(site: Site) -> Command:
     return Command((str(found.path), "-m", "worker", "-c", _write(site, "h2o.conf", config)), found.env)
 
 
-def _tux(site: Site, *, log: bool, tier: bool = False) -> Command:
-    """Without ``tier`` it is off: `auto` would use it on a machine with a mounted bpffs."""
+def _tux(site: Site, *, log: bool, tier: str = "off") -> Command:
+    """``tier``: the mode. In the row of misses it has an application for what is no file."""
     access = str(log_of(site.scratch)) if log else "off"
     user = ("--user", "root") if os.geteuid() == 0 else ()
     kernel: tuple[str, ...] = ()
-    if tier:
+    env: dict[str, str] = {}
+    app: tuple[str, ...] = ()
+    if site.scenario.kind == "misses":
+        app = ("--app", "bench.hello:slow", "--app-dir", str(ROOT), "--app-workers", str(behind.PROCESSES))
+        env = {"PYTHONPATH": str(ROOT)}
+    if tier != "off":
         config = _write(site, "tux.toml", f"[kernel]\nbpffs = {json.dumps(site.bpffs)}\n")
-        kernel = ("--config", config, "--kernel", "on", "--kernel-interface", site.place.interface)
+        kernel = ("--config", config, "--kernel", tier, "--kernel-interface", site.place.interface)
     elif tux_has_tier():
         kernel = ("--kernel", "off")
     line = (sys.executable, "-m", "tux", "serve", str(site.www), "--workers", str(WORKERS),
-            "--listen", f"{site.place.address}:{site.port}", "--access-log", access, *user, *kernel)  # fmt: skip
-    return Command(line, {})
+            "--listen", f"{site.place.address}:{site.port}", "--access-log", access, *user, *kernel, *app)  # fmt: skip
+    return Command(line, env)
 
 
 def _floor(site: Site) -> Command:
@@ -149,7 +154,8 @@ SERVERS: Final[Mapping[str, Callable[[Site], Command]]] = {
     FLOOR: _floor,
     "tux": lambda site: _tux(site, log=False),
     "tux-log": lambda site: _tux(site, log=True),
-    TIER: lambda site: _tux(site, log=True, tier=True),
+    TIER: lambda site: _tux(site, log=True, tier="on"),
+    AUTO: lambda site: _tux(site, log=True, tier="auto"),
     "nginx": lambda site: _nginx(site, sendfile=True, log=False),
     "nginx-nosendfile": lambda site: _nginx(site, sendfile=False, log=False),
     "nginx-log": lambda site: _nginx(site, sendfile=True, log=True),

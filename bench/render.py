@@ -69,8 +69,9 @@ less than the A/A spread (how much the floor differs from itself) counts as reac
 better of its two configurations, "best peer" the best of nginx, lighttpd and h2o in that row. CPU is microseconds per
 answer: of the server's process tree, of the whole machine (interrupts and load generator included), and of the load
 generator. p99 is taken at a fixed offered rate only, from the moment a request was due. "tux" and "tux-log" have the
-kernel tier off, "tux-kernel" has it on, and an access log as "tux-log" has. [README.md](README.md) has the method in
-full. Rows may be of different runs: each says when it was measured, and with which revision of this repository."""
+kernel tier off, "tux-kernel" has it on, "tux-auto" its default mode, both with an access log as "tux-log" has.
+[README.md](README.md) has the method in full. Rows may be of different runs: each says when it was measured, and with
+which revision of this repository."""
 
 
 def results_page(results: Results) -> str:

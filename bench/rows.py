@@ -11,24 +11,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench import netns, peers, scenarios, soak, tier, verdict
+from bench import behind, netns, peers, scenarios, soak, tier, verdict
 from bench.content import HOST, RANGE_FILE, Content, head, hot_path
-from bench.hello import HELLO
+from bench.hello import HELLO, SLOW_S
 from bench.measure import Load, Meter, hot_symbols, idle_memory_bytes
 from bench.netns import Place
 from bench.peers import Running, Site
-from bench.scenarios import FLOOR, TIER, Case, Scenario
+from bench.scenarios import AUTO, FLOOR, TIER, Case, Scenario
 from bench.tier import Audit, Log
 from bench.verdict import Results, Row, Sample
 
 FIRST_PORT: Final = 8100
 WARM_S: Final = 0.5  # seconds of load before the first round of a server
 REWARM_S: Final = 0.1  # and before each later one
+JUDGE_S: Final = 60.0  # seconds of load until `auto` must have judged: it takes some 15
 DISTURBED: Final = 0.2  # processors that do other work, in the median, above which a row says so
 LOOPBACK: Final = Place("127.0.0.1", "lo", netns.MTU)
 ATTEMPTS: Final = 4  # of a measurement beside which something else ran
@@ -131,7 +133,7 @@ def _all_ready(bench: Bench, scenario: Scenario, place: Place) -> Iterator[dict[
             log = Log(peers.log_of(server.scratch)) if peers.log_of(server.scratch).exists() else None
             if log is not None:
                 log.rest()
-            audit = Audit(server.pid, log, bench.bpffs if name == TIER else "", counted=name.startswith("tux"))
+            audit = Audit(server.pid, log, bench.bpffs if name in (TIER, AUTO) else "", counted=name.startswith("tux"))
             ready[name] = Ready(server, load, audit)
         yield ready
 
@@ -191,16 +193,35 @@ def _throughput(bench: Bench, scenario: Scenario, row: Row, place: Place) -> Non
             bursts = "" if scenario.tick_us is None else f", in bursts every {scenario.tick_us} us"
             row.notes.append(f"Offered: {rate:,.0f} requests/s{bursts}.")
             row.seconds = bench.settings.seconds * 2  # the noisiest figure: longer rounds
+        if AUTO in ready:
+            row.notes.append(
+                "tux-auto has the default mode, `--kernel auto`, and is measured when that has judged, under the same "
+                "load, and no connection needs the programs any more (`tux kernel status`: resting). tux-kernel has "
+                "`on`, which takes up every connection. Packets of all servers pass the programs of both, as those of "
+                "other ports do."
+            )
         for number in range(row.rounds):
             for name in _wanted(bench, scenario):
                 one = ready[peers.process_of(name)]
                 _run(bench, one, replace(one.load, seconds=REWARM_S if number else WARM_S))
+                if name == AUTO:
+                    _let_judge(bench, one)
                 # Another part of the list in every round: a random order is then not the same one again.
                 load = replace(one.load, rate=rate, start=number * 16_384, seconds=row.seconds)
                 if rate is not None:
                     load = replace(load, tick_us=scenario.tick_us)
                 _note(row, name, number, _run(bench, one, load))
-        _profile(bench, scenario, row, ready.get(TIER if scenario.needs_tier else "tux"))
+        subjects = [target.subject for target in scenario.targets] if scenario.needs_tier else ["tux"]
+        _profile(bench, scenario, row, ready.get(subjects[0]))
+
+
+def _let_judge(bench: Bench, ready: Ready) -> None:
+    """Offer the load until the mode `auto` has judged it, and the programs rest. Raises TierError."""
+    end = time.monotonic() + JUDGE_S
+    while not tier.rests(bench.bpffs, ready.server.pid):
+        if time.monotonic() > end:
+            raise tier.TierError(f"{ready.server.name} did not pause within {JUDGE_S:.0f} s")
+        _run(bench, ready, replace(ready.load, seconds=1.0))
 
 
 def _cpu(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
@@ -405,17 +426,15 @@ def _misses(bench: Bench, scenario: Scenario, row: Row, place: Place) -> None:
     assert scenario.size is not None
     seconds = row.seconds = bench.settings.seconds * 2
     alone = bench.content.hot(scenario.size)
+    rate = scenarios.MISS_RATE
+    row.notes.append(
+        f"Offered: {rate:,} hits/s; then also {rate:,} misses/s, on the same connections. A miss is a path without a "
+        f"file, each another: an application (ASGI, {behind.PROCESSES} processes) waits for {SLOW_S * 1000:.0f} ms "
+        "and answers. The floor has no application: it answers at once."
+    )
     with _all_ready(bench, scenario, place) as ready:
-        base = ready.get("tux-log") or next(iter(ready.values()))
-        rate = round(
-            _sustained(bench, base, replace(base.load, requests=bench.content.mixed(50, 0))) * scenarios.MISS_RATE
-        )
-        row.notes.append(
-            f"Offered: {rate:,} hits/s; then also {rate:,} misses/s, on the same connections. A miss is a path that is "
-            "not there, each another: tux decides each anew, in Python, and answers 404."
-        )
         for number in range(row.rounds):
-            mixed = bench.content.mixed(50, 1 + number)
+            mixed = bench.content.mixed(50, number, status=200)
             for name in _wanted(bench, scenario):
                 one = ready[peers.process_of(name)]
                 hits = replace(one.load, requests=alone, seconds=seconds, rate=float(rate))

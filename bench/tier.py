@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TUX: Final = (sys.executable, "-m", "tux")
@@ -55,13 +55,23 @@ def missing(bpffs: str) -> str:
 
 def counters(bpffs: str, server: int) -> dict[str, int]:
     """What the tier of the supervisor ``server`` has counted. Raises TierError."""
+    return {str(name): int(value) for name, value in _status(bpffs, server)["counters"].items()}
+
+
+def rests(bpffs: str, server: int) -> bool:
+    """Whether the mode `auto` has judged that the tier of the supervisor ``server`` does not pay, and no connection
+    needs it any more. Raises TierError."""
+    return bool(_status(bpffs, server)["state"] == "resting")
+
+
+def _status(bpffs: str, server: int) -> dict[str, Any]:
     done = _tux("kernel", "status", "--json", "--bpffs", bpffs)
     if done.returncode != 0:
         raise TierError(f"tux kernel status: {done.stderr.strip()}")
     for line in done.stdout.splitlines():
-        state = json.loads(line)
+        state: dict[str, Any] = json.loads(line)
         if state["pid"] == server:
-            return {str(name): int(value) for name, value in state["counters"].items()}
+            return state
     raise TierError(f"tux kernel status does not name the server {server}")
 
 

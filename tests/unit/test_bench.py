@@ -21,7 +21,7 @@ import pytest
 from bench import content, render, run, soak, tier
 from bench.measure import tree, tree_cpu_us
 from bench.rows import Settings
-from bench.scenarios import ALL, FLOOR, FLOOR_AGAIN, MISS_RATIOS, MISSES, NGINX, SCENARIOS, TIER, Target, by_name
+from bench.scenarios import ALL, AUTO, FLOOR, FLOOR_AGAIN, MISS_RATIOS, MISSES, NGINX, SCENARIOS, TIER, Target, by_name
 from bench.tier import Audit, Log, foreign_packets
 from bench.verdict import Environment, Results, Row, Sample, faulty, judge, of_case, ratio, spread
 from tools.fetch_peers import FetchError, parse_depends, peer
@@ -84,9 +84,10 @@ def test_rows_of_the_kernel_tier_compare_like_with_like() -> None:
     rows = [scenario for scenario in SCENARIOS if scenario.name.startswith("kernel-")]
     assert rows == [scenario for scenario in SCENARIOS if scenario.needs_tier or TIER in scenario.servers]
     for scenario in rows:
-        logged = {FLOOR, FLOOR_AGAIN, TIER, "tux-log", "nginx-log", "nginx-nosendfile-log"}
+        logged = {FLOOR, FLOOR_AGAIN, TIER, AUTO, "tux-log", "nginx-log", "nginx-nosendfile-log"}
         assert set(scenario.servers) <= logged
-        assert all(target.subject == TIER for target in scenario.targets)
+        subject = AUTO if AUTO in scenario.servers else TIER
+        assert all(target.subject == subject for target in scenario.targets)
     for name in ("kernel-hot-1k-lo", "kernel-hot-10k-lo"):
         assert (by_name(name).link, by_name(f"{name}-1500").link) == ("lo-65536", "lo")
         assert by_name(name).size == by_name(f"{name}-1500").size
@@ -142,7 +143,7 @@ def test_rows_of_other_runs_say_when_and_of_what() -> None:
 def test_only_the_servers_of_the_chosen_rows_are_needed() -> None:
     assert {"lighttpd", "h2o", "nginx", "tux"} <= run._settings(run._parse(["--quick"])).servers
     some = run._settings(run._parse(["--quick", "--only", "kernel-*"])).servers
-    assert some == set(by_name("kernel-hot-1k-lo").servers) - {FLOOR_AGAIN}
+    assert some == set(by_name("kernel-close-1k").servers) - {FLOOR_AGAIN}
     one = run._parse(["--quick", "--only", "kernel-*", "--servers", "tux-kernel,h2o"])
     assert run._settings(one).servers == {TIER}
 
