@@ -88,7 +88,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.STOPTHREAD: Rule(HELD | {State.IDLE, State.POSTPONED}, State.OUTSIDE),
     # What enters the event loop.
     Action.EVENTLOOP: Rule(HELD | {State.IDLE, State.POSTPONED}, State.OVER),
-    Action.GET_OBJECT: Rule(HELD, State.WAITING),
+    Action.GET_OBJECT: Rule(OPEN, State.WAITING),
     Action.SEND_OBJECT: Rule(OPEN, State.WAITING),
     Action.SEND_BUFFER: Rule(OPEN, State.WAITING),
     Action.WAIT_PROXY_SOCKET: Rule(HELD, State.WAITING),

@@ -49,10 +49,11 @@ class ModuleSeat:
             self._handle_events(live.structure)
         finally:
             self.current = here.seat = None
-        if live.move is None:
+        move: Move | None = live.move  # tux() has set it
+        if move is None:
             live.complain("TUXAPI_handle_events() has returned without an action that enters the event loop")
             return Move(Action.EVENTLOOP)
-        return live.move
+        return move
 
     def moved(self, live: Live) -> None:
         """`turn` looks when the function returns."""

@@ -29,7 +29,7 @@ class AnswerError(ValueError):
 
 
 class Answer:
-    """The answer to one request. AnswerError, GoneError: nothing more can be sent."""
+    """The answer to one request. AnswerError, ClientGoneError: nothing more can be sent."""
 
     def __init__(self, face: Face) -> None:
         self.stage = Stage.NOTHING

@@ -285,7 +285,7 @@ def _read_object(live: Live, req: user_req_t) -> None:
 
 
 def _read_headers(live: Live, req: user_req_t) -> None:
-    head = live.head()
+    head = live.face.head
     _give(req, head)
     req.objectlen = len(head)
 

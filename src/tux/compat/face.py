@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,12 +17,8 @@ class Found(NamedTuple):
     """Open for reading, and the caller's; -1: there is none."""
 
 
-class GoneError(Exception):
-    """The client is gone: nothing can be sent any more."""
-
-
 class Face(Protocol):
-    """One request and its answer. Every call belongs to the event loop. Those that send may raise GoneError."""
+    """One request and its answer. Every call belongs to the event loop. Those that send may raise ClientGoneError."""
 
     method: str
     target: bytes
@@ -37,6 +34,10 @@ class Face(Protocol):
     """The address, "" if there is none."""
     port: int
     """Of ours that it came by, 0 if there is none."""
+
+    @property
+    def head(self) -> bytes:
+        """The whole head, as the client sent it."""
 
     async def read_body(self) -> bytes:
         """All of it."""
@@ -64,6 +65,12 @@ class Face(Protocol):
 
     def redirect(self) -> None:
         """Give the request to the server behind this one."""
+
+    def note(self, waiter: asyncio.Future[None]) -> None:
+        """From now on this gets a ClientGoneError when the client is gone, which is raised if it is already."""
+
+    def drop(self, waiter: asyncio.Future[None]) -> None:
+        """No longer."""
 
     def cut(self) -> None:
         """End the connection in the middle of an answer; before one the status is 502."""

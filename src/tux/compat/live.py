@@ -150,11 +150,6 @@ class Live:
                 self.stir()
             return self._pair.theirs.fileno()
 
-    def head(self) -> bytes:
-        """For READ_HEADERS: the head of the request, made again of what was read of it."""
-        line = f"{self.face.method} ".encode() + self.face.target + f" HTTP/1.{self.face.minor}\r\n".encode()
-        return line + b"".join(b"%b: %b\r\n" % field for field in self.face.headers) + b"\r\n"
-
     def postpone(self) -> None:
         """Make the descriptor one for whoever continues the request."""
         self.state = State.POSTPONED
@@ -269,7 +264,11 @@ class Live:
             if until():  # the other thread was faster than the line before
                 return
             if self._pair is None:
-                await self._stirred
+                self.face.note(self._stirred)
+                try:
+                    await self._stirred
+                finally:
+                    self.face.drop(self._stirred)
             else:
                 await self._readable(self._pair.ours, None, self._stirred)
             await self._drain()
@@ -299,6 +298,7 @@ class Live:
             if not waiter.done():
                 waiter.set_result(None)
 
+        self.face.note(waiter)
         self._loop.add_reader(sock.fileno(), on_readable)
         try:
             await asyncio.wait_for(waiter, seconds)
@@ -306,6 +306,7 @@ class Live:
             return False
         finally:
             self._loop.remove_reader(sock.fileno())
+            self.face.drop(waiter)
         return True
 
     # The end

@@ -39,6 +39,17 @@ class FakeFace:
     end: str = ""
     """How it ended: "keep", "close", "cut", "redirect", "object NAME"."""
 
+    @property
+    def head(self) -> bytes:
+        line = self.method.encode() + b" " + self.target + b" HTTP/1.%d\r\n" % self.minor
+        return line + b"".join(b"%b: %b\r\n" % pair for pair in self.headers) + b"\r\n"
+
+    def note(self, waiter: asyncio.Future[None]) -> None:
+        pass
+
+    def drop(self, waiter: asyncio.Future[None]) -> None:
+        pass
+
     async def read_body(self) -> bytes:
         return self.body
 
@@ -57,7 +68,8 @@ class FakeFace:
         self.status, self.fields, self.length = status, list(fields), length
 
     async def send(self, data: bytes) -> None:
-        assert self.status and not self.end
+        assert self.status
+        assert not self.end
         if 0 <= self.length < len(self.sent) + len(data):
             raise ValueError(f"{len(self.sent) + len(data)} bytes")
         await asyncio.sleep(0)
