@@ -238,3 +238,132 @@ def said_at_start(site: Path, module: str) -> str:
         return server.stderr_text()
     finally:
         server.stop()
+
+
+POWERS = """
+import itertools
+
+import tux
+
+count = itertools.count(1)
+
+
+@tux.module("/sent")
+def sent(req: tux.Request):
+    return req.send_object("/data/large.txt", {"X-Own": "yes"})
+
+
+@tux.module("/read")
+async def read(req: tux.Request) -> bytes:
+    with await req.get_object("data/large.txt") as found:
+        return f"{found.size} {found.type} ".encode() + bytes(found.memory[:10]) + found.read(10, 10)
+
+
+@tux.module("/small")
+async def small(req: tux.Request) -> dict[str, str]:
+    with await req.get_object("/index.html") as found:
+        return {"text": bytes(found.memory).decode(), "etag": found.etag}
+
+
+@tux.module("/none")
+async def none(req: tux.Request):
+    try:
+        await req.get_object("/nothing.txt")
+    except FileNotFoundError as error:
+        return 404, str(error)
+
+
+@tux.module("/cached", cache=3600)
+def cached(req: tux.Request) -> str:
+    return str(next(count))
+
+
+@tux.module("/by-query", cache=3600)
+def by_query(req: tux.Request) -> str:
+    return req.query + str(next(count))
+
+
+@tux.module("/personal", cache=3600)
+def personal(req: tux.Request) -> str:
+    return req.cookies.get("a", "") + str(next(count))
+
+
+@tux.module("/close")
+def close(req: tux.Request):
+    return req.send("bye", close=True)
+
+
+@tux.module("/late")
+def late(req: tux.Request):
+    req.write("bye")
+    req.finish(close=True)
+
+
+@tux.module("/server/*")
+def server(req: tux.Request):
+    return req.redirect_to_server()
+"""
+
+
+def test_objects_of_the_site(start: Start, site: Path) -> None:
+    put(site / "powers.py", POWERS)
+    large = os.urandom(200_000).hex().encode()
+    etag = asking(start("public"))("GET", "/").value("etag")
+    put(site / "public/data/large.txt", large)
+    ask = asking(start("public", module="powers.py"))
+    for _ in range(3):  # from the planner, and from the memo
+        answer = ask("GET", "/sent")
+        assert (answer.status, answer.value("x-own"), answer.body == large) == (200, "yes", True)
+        assert answer.value("content-type") == "text/plain; charset=utf-8"
+        assert ask("GET", "/read").body == b"400000 text/plain; charset=utf-8 " + large[:20]
+        assert ask("GET", "/small").json() == {"text": "index", "etag": etag}
+        assert ask("GET", "/none").body == b"/nothing.txt: the static origin answers 404"
+    part = ask("GET", "/sent", range="bytes=5-9")
+    assert (part.status, part.body) == (206, large[5:10])
+    same = ask("GET", "/sent", if_none_match=answer.value("etag"))
+    assert (same.status, same.body) == (304, b"")
+    head = ask("HEAD", "/sent")
+    assert (head.value("content-length"), head.body) == ("400000", b"")
+
+
+def test_answers_that_are_remembered(start: Start, site: Path) -> None:
+    put(site / "powers.py", POWERS)
+    server = start("public", module="powers.py")
+    ask = asking(server)
+
+    def settled(target: str) -> bytes:
+        """What is answered twice in a row."""
+        last = b""
+        while (answer := ask("GET", target).body) != last:
+            last = answer
+        return last
+
+    first = settled("/cached")
+    assert ask("GET", "/cached", user_agent="x").body == first
+    assert ask("GET", "/cached?any").body == first
+    assert settled("/by-query?a").startswith(b"a")
+    assert settled("/by-query?b").startswith(b"b")
+    assert len({ask("GET", "/personal", cookie="a=b").body for _ in range(5)}) == 5
+    assert server.stderr_text().count("not remembered") == 1
+
+
+def test_finish_closes_or_keeps(start: Start, site: Path) -> None:
+    put(site / "powers.py", POWERS)
+    with contextlib.ExitStack() as stack:
+        server = start("public", module="powers.py")
+        for target in (b"/close", b"/late"):
+            connection = stack.enter_context(Connection(server))
+            connection.sock.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            received = b""
+            while data := connection.sock.recv(65536):
+                received += data
+            assert b"bye" in received
+
+
+def test_a_request_is_given_to_the_server_behind(start: Start, site: Path) -> None:
+    put(site / "powers.py", POWERS)
+    put(site / "behind/server/a", "from behind")
+    behind = start("behind", module=None, listen="127.0.0.1:0")
+    ask = asking(start("public", module="powers.py", forward=behind.url))
+    assert ask("GET", "/server/a").body == b"from behind"
+    assert ask("GET", "/server/b").status == 404

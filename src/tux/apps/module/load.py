@@ -68,6 +68,7 @@ def _load(spec: str, what: str) -> tuple[Any, str]:
 def _import_file(path: str, what: str) -> ModuleType:
     full = os.path.abspath(path)
     if not os.path.isfile(full):
+        sys.path.insert(0, os.path.dirname(full))  # if the user may not look there, the log says so
         raise LoadError(f"{what}: there is no file {full}")
     name = os.path.basename(full).removesuffix(".py")
     known = sys.modules.get(name)
