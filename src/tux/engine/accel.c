@@ -446,9 +446,12 @@ bool tux_accel_lookup(struct tux_engine *engine, struct tux_conn *conn, const ui
 /* The value of a field of the plan's head; its length is 0 if there is none. */
 static struct line value_of(const struct tux_plan *plan, const char *name)
 {
-    const uint8_t *p = plan->head;
+    const uint8_t *end = plan->head + plan->head_len, *p = memchr(plan->head, '\n', plan->head_len);
     struct line line;
-    while (next_line(&p, plan->head + plan->head_len, &line))
+    if (p == NULL) /* no line but the status */
+        return (struct line){.value_len = 0};
+    p++;
+    while (next_line(&p, end, &line))
         if (is(&line, name) && line.value_len <= TUX_MAX_ACCEL_VALUE_BYTES)
             return line;
     return (struct line){.value_len = 0};

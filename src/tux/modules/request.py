@@ -385,8 +385,6 @@ class Request:
         if self.uncovered:
             self._server.not_remembered(self)
             return {}
-        if not hasattr(self._server.port, "lookup"):
-            return {}  # a port that cannot yet
         return {"remember_ms": round(self.handler.cache * 1000), "ignore_query": self.ignores_query}
 
     def send_object(self, target: str | Object, headers: Fields = (), *, status: int = 0) -> Done:
