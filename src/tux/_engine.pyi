@@ -3,7 +3,7 @@
 Text of a head is `str`, decoded as Latin-1 (one character per byte); file-system paths are `bytes`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 # enum tux_found_kind
@@ -47,12 +47,15 @@ class Found:
     ino: int
     data: bytes | None  # the whole content, when load() read it
     fd: int  # open descriptor of a larger file, when load() opened it, else -1
+    hidden: bool  # a regular file that nobody must have: load() has not read it
 
 @final
 class Roots:
     """Folders that are served, for one thread (not thread-safe). Paths are resolved by openat2(RESOLVE_BENEATH)."""
 
-    def __init__(self, paths: Sequence[bytes] = ()) -> None: ...
+    def __init__(self, paths: Sequence[bytes] = (), hidden: Callable[[int], bool] | None = None) -> None:
+        """hidden: whether nobody must have the file of this descriptor; asked by load(). OSError: that cannot be told,
+        and the file is an ERROR."""
     def add(self, path: bytes) -> int:
         """Index of a further root. The folder need not exist yet."""
     def look(self, root: int, path: bytes) -> Found:

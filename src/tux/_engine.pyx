@@ -101,6 +101,7 @@ cdef class Found:
     cdef readonly bytes path
     cdef readonly bytes data
     cdef readonly int fd
+    cdef readonly bint hidden
     cdef tux_found found
 
     def __cinit__(self):
@@ -145,13 +146,15 @@ cdef class Found:
 
 cdef class Roots:
     cdef tux_roots *roots
+    cdef object hidden  # of those who must not have it: called with an open file
 
-    def __cinit__(self, paths=()):
+    def __cinit__(self, paths=(), hidden=None):
         self.roots = tux_roots_new()
         if self.roots is NULL:
             raise MemoryError
 
-    def __init__(self, paths=()):
+    def __init__(self, paths=(), hidden=None):
+        self.hidden = hidden
         for path in paths:
             self.add(path)
 
@@ -183,6 +186,9 @@ cdef class Roots:
             fd = tux_files_open(self.roots, root, PyBytes_AS_STRING(path), len(path), _now_ms(), &result.found)
             if fd < 0:
                 return result
+            if self.hidden is not None and self._hides(fd, result):
+                close(fd)
+                return result
             if result.found.identity.size > limit:
                 result.fd = fd
                 return result
@@ -197,6 +203,16 @@ cdef class Roots:
         result.found.kind = TUX_FOUND_ERROR
         result.found.error = EAGAIN
         return result
+
+    cdef bint _hides(self, int fd, Found result) except -1:
+        """Nothing of the file is to be read."""
+        try:
+            result.hidden = self.hidden(fd)
+        except OSError as error:
+            result.found.kind = TUX_FOUND_ERROR
+            result.found.error = error.errno
+            return True
+        return result.hidden
 
 
 cdef bytes _read_whole(int fd, size_t size):

@@ -63,6 +63,8 @@ class Options(TypedDict, total=False):
     """`http://HOST:PORT`, `unix:/path`, or several of them."""
     static: Mapping[str, str | os.PathLike[str]]
     """Prefix -> folder."""
+    cgi: Mapping[str, str | os.PathLike[str]]
+    """Prefix -> folder with programs."""
     reload: bool
     trusted: str | Sequence[str]
     proxy_protocol: bool
@@ -281,8 +283,9 @@ def _plain(options: Options) -> dict[str, Any]:
     if (cache := plain.get("cache_control")) is not None:
         globs = {"*": cache} if isinstance(cache, str) else cache
         plain["cache_control"] = [f"{glob}={value}" for glob, value in globs.items()]
-    if (static := plain.get("static")) is not None:
-        plain["static"] = [f"{prefix}={os.fspath(folder)}" for prefix, folder in static.items()]
+    for name in ("static", "cgi"):
+        if (folders := plain.get(name)) is not None:
+            plain[name] = [f"{prefix}={os.fspath(folder)}" for prefix, folder in folders.items()]
     if (headers := plain.pop("headers", None)) is not None:
         plain["header"] = [f"{glob}:{name}={value}" for glob, name, value in _header_rules(headers)]
     return plain

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import structs
 
+from tux.apps.cgi.options import CgiOptions
 from tux.config.app import App
+from tux.config.cgi import Cgi
 from tux.config.doc import Doc
 from tux.config.module import Module
+from tux.planner.rules import Routes
 
 if TYPE_CHECKING:
     from tux.apps.load import Loaded
@@ -66,11 +69,15 @@ class ModuleOptions(Module, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return load(self)
 
 
-Options: TypeAlias = AppOptions | ModuleOptions
+Options: TypeAlias = AppOptions | ModuleOptions | CgiOptions
 
 
-def options_of(name: str, table: App | Module, *, grace: float) -> Options:
-    """The options of a table of the configuration."""
+def options_of(name: str, table: App | Module | Cgi, routes: Routes, *, cpus: int, grace: float) -> Options:
+    """The options of a table of the configuration, on a machine with so many CPUs."""
+    if isinstance(table, Cgi):
+        return CgiOptions.of(name, table, routes, cpus=cpus, grace=grace)
+    if table.workers == "auto":
+        table = structs.replace(table, workers=cpus)
     if isinstance(table, Module):
         return ModuleOptions.of(name, table, grace=grace)
     return AppOptions.of(name, table, grace=grace)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from tux._app import Port
 from tux.apps import forked
+from tux.apps.cgi.options import CgiOptions
 from tux.apps.load import LoadError
 from tux.daemon import control, privileges
 from tux.daemon.worker import close_all_but
@@ -52,9 +53,12 @@ def main(seat: AppSeat, *, account: Account) -> int:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGUSR2 else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.environ.update(options.env)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what the application prints is seen at once, in a pipe, too
+    ready = functools.partial(_ready, seat.control, port)
+    if isinstance(options, CgiOptions):
+        return _serve_scripts(port, options, ready)
+    os.environ.update(options.env)
     try:
         os.chdir(options.dir)
         loaded = options.load()
@@ -62,7 +66,7 @@ def main(seat: AppSeat, *, account: Account) -> int:
         gc.freeze()  # what was loaded stays: no collection needs to look at it
         requests = options.max_requests and options.max_requests + random.randint(0, options.max_requests_jitter)
         port.limits(requests, options.max_memory, functools.partial(_say, seat.control, control.RETIRE))
-        serve(port, loaded.application, options, ready=functools.partial(_ready, seat.control, port))
+        serve(port, loaded.application, options, ready=ready)
     except LoadError as error:
         sys.stderr.write(f"{error.trace}tux: {options.label}: {error}\n")
         blocker = privileges.in_the_way([path for path in sys.path if path])
@@ -74,6 +78,18 @@ def main(seat: AppSeat, *, account: Account) -> int:
         return FAILED
     except OSError as error:
         logger.error("%s: %s: %s", options.label, error.filename or options.dir, error.strerror or error)
+        return FAILED
+    return 0
+
+
+def _serve_scripts(port: Port, options: CgiOptions, ready: Callable[[], None]) -> int:
+    from tux.apps import cgi
+
+    gc.freeze()
+    try:
+        cgi.serve(port, options, ready)
+    except OSError as error:
+        logger.error("cgi: %s: %s", error.filename or "cannot start", error.strerror or error)
         return FAILED
     return 0
 

@@ -63,6 +63,13 @@ import click
     help="Serve FOLDER below PREFIX, as in /static/=./static; can be given several times.",
 )
 @click.option(
+    "--cgi",
+    multiple=True,
+    metavar="PREFIX=FOLDER",
+    help="Run the programs in FOLDER for requests below PREFIX (CGI/1.1), as in /cgi-bin/=./cgi-bin; can be given "
+    "several times.",
+)
+@click.option(
     "--reload/--no-reload",
     default=None,
     help="For development: start the application and the modules anew when a file of them changes. Default: no.",
@@ -145,7 +152,7 @@ import click
 def serve(*, ready_fd: int | None, **options: Any) -> int:
     """Serve the folder PATH over HTTP; and, when they are given, modules, an application and a server behind.
 
-    PATH is the current folder when none of --module, --app, --forward and --config is given.
+    PATH is the current folder when none of --module, --app, --forward, --cgi and --config is given.
 
     For each address, a line on standard error tells when connections are accepted:
     "tux: ready on http://127.0.0.1:8080".

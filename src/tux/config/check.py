@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tux.config import listen, module, origins, policy
 from tux.config.decode import shown
@@ -45,6 +45,7 @@ def problems(config: Config) -> list[Problem]:
         *_kernel(config.kernel),
         *_modules(config),
         *_apps(config),
+        *_environment(config.cgi.env, ("cgi", "env")),
         *_upstreams(config),
         *_sites(config),
     ]
@@ -98,9 +99,13 @@ def _hint(module: str) -> str:
 def _processes(group: Processes, place: Place) -> Iterator[Problem]:
     if group.max_requests_jitter and not group.max_requests:
         yield Problem((*place, "max_requests_jitter"), 'needs "max_requests"')
-    for key, value in group.env.items():
+    yield from _environment(group.env, (*place, "env"))
+
+
+def _environment(env: Mapping[str, str], place: Place) -> Iterator[Problem]:
+    for key, value in env.items():
         if not key or "=" in key or "\0" in key + value:
-            yield Problem((*place, "env", key), "not possible as an environment variable")
+            yield Problem((*place, key), "not possible as an environment variable")
 
 
 def _modules(config: Config) -> Iterator[Problem]:

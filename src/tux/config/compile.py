@@ -11,11 +11,12 @@ import msgspec
 from tux._engine import LIMITS, RouteTable
 from tux.config import check, origins
 from tux.config.app import App
+from tux.config.cgi import Cgi
 from tux.config.module import Module
 from tux.config.origins import chain
 from tux.config.schema import Config, Limits, Route, Site, StepName
 from tux.config.upstream import Upstream
-from tux.planner.rules import Rule, StaticRule
+from tux.planner.rules import Routes, Rule, StaticRule
 
 
 class Step(NamedTuple):
@@ -34,17 +35,25 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     table: RouteTable
     """Host and path -> index in `rules`."""
     rules: tuple[Rule, ...]
-    apps: tuple[tuple[str, App | Module], ...]
-    """Applications and modules that some route names, with their names: to the engine they are the same."""
+    apps: tuple[tuple[str, App | Module | Cgi], ...]
+    """Applications and modules that some route names, with their names, and what runs scripts: to the engine they are
+    the same."""
     upstreams: tuple[tuple[str, Upstream], ...]
     trusted: tuple[str, ...]
     """Peers whose word about the client is believed."""
     proxy_protocol: bool
     """They begin their connections with a header of that protocol."""
+    shared: frozenset[int]
+    """Rules beside which their route tries something else."""
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
     limits: dict[str, int]
     """Limits that differ from `tux._engine.LIMITS`, by the names of the engine."""
+
+    @property
+    def routes(self) -> Routes:
+        """What the process that starts scripts finds them by."""
+        return Routes(self.table, self.rules, self.roots, self.shared)
 
 
 def compile_config(config: Config) -> Compiled:
@@ -52,10 +61,11 @@ def compile_config(config: Config) -> Compiled:
     table = RouteTable()
     roots: list[bytes] = []
     rules: list[Rule] = []
-    apps: list[tuple[str, App | Module]] = []
+    apps: list[tuple[str, App | Module | Cgi]] = []
     upstreams: list[tuple[str, Upstream]] = []
+    shared: set[int] = set()
 
-    def app_index(name: str, table: Mapping[str, App | Module]) -> int:
+    def app_index(name: str, table: Mapping[str, App | Module | Cgi]) -> int:
         entry = (name, table[name])
         if entry not in apps:
             apps.append(entry)
@@ -68,6 +78,8 @@ def compile_config(config: Config) -> Compiled:
         return upstreams.index(entry)
 
     def chain_of(site: Site, route: Route) -> tuple[Step, ...]:
+        if isinstance(route, origins.cgi.Route):
+            return (Step("app", app_index("cgi", {"cgi": config.cgi})),)
         if not isinstance(route, origins.static.Route):
             return ()
         steps, source = chain.chain_of(site, route)
@@ -101,6 +113,8 @@ def compile_config(config: Config) -> Compiled:
                 root=-1 if files is None else files.root,
                 mount_len=0 if files is None else len(files.mount),
             )
+            if steps:
+                shared.add(len(rules))
             rules.append(rule)
     for folder in (*(app.sendfile_root for _, app in apps), *(upstream.sendfile_root for _, upstream in upstreams)):
         if folder is not None:
@@ -113,6 +127,7 @@ def compile_config(config: Config) -> Compiled:
         upstreams=tuple(upstreams),
         trusted=config.server.trusted,
         proxy_protocol=config.server.proxy_protocol,
+        shared=frozenset(shared),
         significant=(),
         limits=engine_limits(config.server.limits),
     )

@@ -119,6 +119,7 @@ def absolute(config: Config, base: str) -> Config:
 
     return Config(
         server=server(config.server),
+        cgi=msgspec.structs.replace(config.cgi, sendfile_root=folder(config.cgi.sendfile_root)),
         kernel=msgspec.structs.replace(config.kernel, bpffs=join(base, config.kernel.bpffs)),
         site=tuple(site(s) for s in config.site),
         module=modules,

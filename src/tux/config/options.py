@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ OPTIONS = {
     ("site", "module"): "--module",
     ("site", "app"): "--app",
     ("site", "forward"): "--forward",
-    ("site", "route"): "--static",
+    ("site", "route"): "--static or --cgi",
     ("site", "index"): "--index",
     ("site", "precompressed"): "--precompressed",
     ("site", "cache_control"): "--cache-control",
@@ -81,6 +82,7 @@ def from_options(
     factory: bool | None = None,
     forward: Sequence[str] = (),
     static: Sequence[str] = (),
+    cgi: Sequence[str] = (),
     reload: bool | None = None,
     trusted: Sequence[str] = (),
     proxy_protocol: bool | None = None,
@@ -88,13 +90,13 @@ def from_options(
     """The configuration that the options of `tux serve` describe; None and () stand for options that were not given.
 
     Without `config`: one site for all hosts: the folder `path`, the modules `module`, the application `app`, the
-    servers `forward`. When none of them is given, it is the current folder; otherwise nothing is served from disk but
-    what `path` and `static` name. With `config`: the file, where options of the server and of the kernel tier win over
-    its values. Its sites are as they are: `path` and options of a site are an error, unless the file has no site; then
-    they make one.
+    servers `forward`, the programs of `cgi`. When none of them is given, it is the current folder; otherwise nothing is
+    served from disk but what `path` and `static` name. With `config`: the file, where options of the server and of the
+    kernel tier win over its values. Its sites are as they are: `path` and options of a site are an error, unless the
+    file has no site; then they make one.
 
-    cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE"; static: "PREFIX=FOLDER". Relative paths start at the current
-    folder.
+    cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER". Relative paths start at the
+    current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
     server = _given(
         listen=tuple(listen) or None,
@@ -128,7 +130,7 @@ def from_options(
         module=_MODULE if module else None,
         app=None if app is None else _APP,
         forward=_UPSTREAM if forward else None,
-        route=_static_routes(static) or None,
+        route=_routes("static", static, "root") + _routes("cgi", cgi, "cgi") or None,
         index=tuple(index) or None,
         precompressed=precompressed,
         cache_control=_cache_control(cache_control) or None,
@@ -136,7 +138,7 @@ def from_options(
         dotfiles=dotfiles,
     )
     # What the options say is judged by itself, so that an error names the option.
-    if config is None and path is None and app is None and not module and not forward:
+    if config is None and path is None and app is None and not module and not forward and not cgi:
         site["root"] = "."
     ours = _decode(server, tier, modules, application, tuple(forward), site)
     if config is None:
@@ -145,10 +147,11 @@ def from_options(
     if file.site and site:
         named = ", ".join(OPTIONS["site", key] for key in site)
         raise StartError(f"{named}: cannot be given with {config}, which has sites; change them there", USAGE)
-    if not file.site and not (path or module or app or forward):
+    if not file.site and not (path or module or app or forward or cgi):
         raise StartError(f'{config}: no site: add [[site]] with root = "FOLDER", or give PATH')
     return Config(
         server=msgspec.structs.replace(file.server, **{key: getattr(ours.server, key) for key in server}),
+        cgi=file.cgi,
         kernel=msgspec.structs.replace(file.kernel, **{key: getattr(ours.kernel, key) for key in tier}),
         site=file.site or ours.site,
         module={**file.module, **ours.module},
@@ -165,14 +168,15 @@ def _number(value: int | str | None) -> int | str | None:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-def _static_routes(options: Sequence[str]) -> list[dict[str, str]]:
+def _routes(option: str, texts: Sequence[str], key: str) -> list[dict[str, str]]:
     routes = []
-    for text in options:
+    for text in texts:
         # The first "=" ends the prefix: paths of folders have one more often than prefixes of URLs do.
         prefix, equals, folder = text.partition("=")
         if not equals or not prefix or not folder:
-            raise StartError(f'--static: expected PREFIX=FOLDER, as in /static/=./static, got "{text}"', USAGE)
-        routes.append({"path": prefix, "root": folder})
+            example = f"/{option}/=./{option}"
+            raise StartError(f'--{option}: expected PREFIX=FOLDER, as in {example}, got "{text}"', USAGE)
+        routes.append({"path": prefix, key: folder})
     return routes
 
 
@@ -221,15 +225,19 @@ def _decode(
             site=(decode(site, Site, ("site", 0)),) if site else (),
         )
     except ConfigError as error:
-        raise ConfigError([_as_option(problem) for problem in error.problems], USAGE) from None
+        raise ConfigError([_as_option(problem, site) for problem in error.problems], USAGE) from None
     problems = [problem for problem in check.problems(decoded) if problem.place]
     if problems:
-        raise ConfigError([_as_option(problem) for problem in problems], USAGE)
+        raise ConfigError([_as_option(problem, site) for problem in problems], USAGE)
     return load.absolute(decoded, load.current_folder())
 
 
-def _as_option(problem: Problem) -> Problem:
+def _as_option(problem: Problem, site: Mapping[str, Any]) -> Problem:
     table, *parts = [part for part in problem.place if isinstance(part, str)]
     key, *inner = parts[1:] if table in ("module", "app", "upstream") else parts or ["root"]
     detail = " ".join(inner)  # the glob, and the name of a field
-    return Problem((), f"{detail}: {problem.message}" if detail else problem.message, OPTIONS[table, key])
+    option = OPTIONS[table, key]
+    if key == "route":
+        number = next(part for part in problem.place[2:] if isinstance(part, int))
+        option = "--cgi" if "cgi" in site["route"][number] else "--static"
+    return Problem((), f"{detail}: {problem.message}" if detail else problem.message, option)

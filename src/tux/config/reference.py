@@ -10,6 +10,7 @@ import msgspec
 
 from tux.config import decode, origins, schema
 from tux.config.app import App
+from tux.config.cgi import Cgi
 from tux.config.doc import Doc
 from tux.config.module import Module
 from tux.config.policy import Policy
@@ -63,6 +64,7 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[module.NAME]`", Module
     yield "`[app.NAME]`", App
     yield "`[upstream.NAME]`", Upstream
+    yield "`[cgi]`", Cgi
     yield "`[[site]]`", schema.Site
     yield "`[site.tux]`", Policy
     yield "`[[site.route]]`", schema.Route

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Struct, field
 
 from tux.config.app import App
+from tux.config.cgi import Cgi
 from tux.config.doc import MAX_SECONDS, Doc
 from tux.config.module import Module
 from tux.config.policy import Policy
@@ -355,6 +356,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kernel: Annotated[Kernel, Doc("The kernel tier.")] = Kernel()
     module: Annotated[dict[str, Module], Doc("The modules, by name.")] = field(default_factory=dict)
     app: Annotated[dict[str, App], Doc("The applications, by name.")] = field(default_factory=dict)
+    cgi: Annotated[Cgi, Doc("How scripts are run.")] = Cgi()
     upstream: Annotated[dict[str, Upstream], Doc("The servers that are forwarded to, by name.")] = field(
         default_factory=dict
     )

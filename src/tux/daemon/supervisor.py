@@ -14,6 +14,7 @@ import msgspec
 
 from tux._engine import Engine, KernelLog, Roots
 from tux.config import listen
+from tux.config.cgi import Cgi
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config, Server
 from tux.daemon import descriptors, privileges, systemd, upstreams, worker
@@ -25,7 +26,9 @@ from tux.daemon.privileges import Account
 from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
+from tux.planner.hidden import Hidden
 from tux.planner.loop import Planner, canned_answers
+from tux.planner.rules import CgiRule
 
 if TYPE_CHECKING:
     from tux.daemon.apps import Apps
@@ -86,7 +89,7 @@ def _plan(config: Config, own: Sequence[str]) -> Plan:
     groups = upstreams.resolve(compiled.upstreams, compiled.roots)
     account = privileges.account_for(server.user)
     folders = [os.fsdecode(root) for root in compiled.roots]
-    folders += [app.dir for _, app in compiled.apps]
+    folders += [app.dir for _, app in compiled.apps if not isinstance(app, Cgi)]
     privileges.check_roots(folders, account)
     if account.uid == 0:
         logger.warning("workers run as root; --user NAME makes them run as somebody else")
@@ -132,23 +135,17 @@ def _make_apps(compiled: Compiled, server: Server, account: Account) -> Apps | N
         return None
     # Only here: a server of files need not wait for what applications need.
     from tux.apps import serve
+    from tux.apps.cgi.options import CgiOptions
     from tux.apps.options import options_of
     from tux.daemon.apps import Apps
 
     cpus = usable_cpus()
-    options = [
-        options_of(
-            name,
-            msgspec.structs.replace(app, workers=cpus if app.workers == "auto" else app.workers),
-            grace=server.grace,
-        )
-        for name, app in compiled.apps
-    ]
+    options = [options_of(name, table, compiled.routes, cpus=cpus, grace=server.grace) for name, table in compiled.apps]
     apps = Apps(options, functools.partial(serve.main, account=account), SIGNALS)
     if server.reload:
         from tux.daemon.reload import Watcher
 
-        apps.watcher = Watcher([one.dir for one in options], apps.reload, SIGNALS)
+        apps.watcher = Watcher([one.dir for one in options if not isinstance(one, CgiOptions)], apps.reload, SIGNALS)
     return apps
 
 
@@ -217,9 +214,10 @@ def _make_engine(
 
 
 def _make_planner(compiled: Compiled, engine: Engine, own: AbstractSet[Identity]) -> Planner:
+    scripts = [compiled.roots[rule.root] for rule in compiled.rules if isinstance(rule, CgiRule)]
     return Planner(
         engine.port,
-        Roots(compiled.roots),
+        Roots(compiled.roots, Hidden(scripts).covers if scripts else None),
         compiled.table,
         compiled.rules,
         significant=frozenset(compiled.significant),

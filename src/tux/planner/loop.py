@@ -13,7 +13,7 @@ from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import DenyRule, NotFoundRule, Rule, StaticRule
+from tux.planner.rules import CgiRule, DenyRule, NotFoundRule, Rule, StaticRule
 from tux.planner.static import StaticPlanner, error_plan, method_plan
 from tux.planner.view import Request, View
 
@@ -85,7 +85,7 @@ class Planner:
         self._clock = clock
         self._notices = Notices()
         more = {} if small_body_bytes is None else {"small_body_bytes": small_body_bytes}
-        self._routes: list[StaticPlanner | NotFoundRule | DenyRule] = [
+        self._routes: list[StaticPlanner | NotFoundRule | CgiRule | DenyRule] = [
             StaticPlanner(rule, roots, own=own, notices=self._notices, **more) if isinstance(rule, StaticRule) else rule
             for rule in rules
         ]
@@ -156,7 +156,7 @@ class Planner:
         route = self._routes[number]
         if isinstance(route, StaticPlanner):
             return route.plan(view, path, inside=root is not None)
-        return error_plan(view, 404 if isinstance(route, NotFoundRule) else 403)
+        return error_plan(view, 403 if isinstance(route, DenyRule) else 404)
 
     def _serve(self, ask: Asked) -> None:
         plan = self.decide(ask, ask.root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -80,11 +80,40 @@ class NotFoundRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route without files: what reaches the planner is answered with 404."""
 
 
+class CgiRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route whose requests are answered by programs below a root. What reaches the planner is answered with 404."""
+
+    root: int
+    """Index of the root in `tux._engine.Roots`. Files in it are never sent, by whatever route."""
+    mount: bytes
+    """Decoded path that is taken off before the lookup below the root; no slash at the end."""
+    document_root: bytes
+    """The folder of the site, which PATH_INFO is translated by; b"": it has none."""
+
+
 class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route that is always refused with 403."""
 
 
-Rule: TypeAlias = StaticRule | NotFoundRule | DenyRule
+Rule: TypeAlias = StaticRule | NotFoundRule | CgiRule | DenyRule
+
+
+class Table(Protocol):
+    """The compiled routes (`tux._engine.RouteTable`)."""
+
+    def match(self, host: str, path: bytes, /) -> int: ...
+
+
+class Routes(NamedTuple):
+    """The routes of the server: the process finds the one that the engine has found."""
+
+    table: Table
+    rules: tuple[Rule, ...]
+    """By the numbers that `table` gives."""
+    roots: tuple[bytes, ...]
+    """Folders, by the numbers that rules name."""
+    shared: frozenset[int] = frozenset()
+    """Rules beside which their route tries something else: an application, a forwarded server."""
 
 
 def check_field(name: str, value: str) -> None:

@@ -197,7 +197,7 @@ class StaticPlanner:
 
     def _file(self, view: View, found: Found, checks: list[Found]) -> Plan:
         """The answer for an existing file; the last of `checks` is about it."""
-        if self._own and (found.dev, found.ino) in self._own:
+        if found.hidden or (self._own and (found.dev, found.ino) in self._own):
             return self._absent(view, tuple(checks))
         if self._redirected and media.extension(found.path) in self._redirected:
             return self._absent(view, tuple(checks))
@@ -218,7 +218,7 @@ class StaticPlanner:
                     checks[sides[coding]] = side
                     if side.kind == ERROR:
                         return self._refusal(view, side, ())
-                    if side.kind == FILE and side.mtime_ns >= found.mtime_ns:
+                    if side.kind == FILE and not side.hidden and side.mtime_ns >= found.mtime_ns:
                         found, tag_suffix = side, SIDE_SUFFIXES[coding]
                         more += f"Content-Encoding: {coding}\r\n"
                         break

@@ -7,11 +7,11 @@ An origin is a module with
 
 from __future__ import annotations
 
-from tux.config.origins import deny, static
+from tux.config.origins import cgi, deny, static
 from tux.config.origins.base import Origin
 from tux.config.schema import Route
 
-ORIGINS: tuple[Origin, ...] = (static.ORIGIN, deny.ORIGIN)
+ORIGINS: tuple[Origin, ...] = (static.ORIGIN, cgi.ORIGIN, deny.ORIGIN)
 DEFAULT: Origin = static.ORIGIN
 
 

@@ -1,0 +1,45 @@
+"""Origin `cgi`: programs in a folder, one of which is started for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, cast
+
+from tux.config import schema
+from tux.config.doc import Doc
+from tux.config.origins.base import Origin, Place
+from tux.config.schema import Site
+from tux.errors import Problem
+from tux.planner.rules import CgiRule, Rule
+
+
+class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Programs: what follows `path` names an executable file in a folder, which is run for the request (CGI/1.1,
+    RFC 3875). `[cgi]` has the bounds."""
+
+    origin: Annotated[Literal["cgi"], Doc("Names this origin; may be left out.")] = "cgi"
+    cgi: Annotated[
+        str,
+        Doc(
+            """The folder with the programs: with `path = "/cgi-bin/"` and `cgi = "./cgi-bin"`, `/cgi-bin/report/2026`
+            is `./cgi-bin/report` with the PATH_INFO `/2026`. Nothing in this folder is ever sent as a file, whatever
+            route it is reached by.""",
+            min_length=1,
+        ),
+    ]
+
+
+def _check(_site: Site, _route: schema.Route, _place: Place) -> Iterator[Problem]:
+    yield from ()
+
+
+def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) -> Rule:
+    route = cast(Route, route)
+    return CgiRule(
+        root=root_index(route.cgi),
+        mount=route.path.encode().rstrip(b"/"),
+        document_root=b"" if site.root is None else site.root.encode("utf-8", "surrogateescape"),
+    )
+
+
+ORIGIN = Origin(name="cgi", key="cgi", route=Route, check=_check, paths=("cgi",), compile=_compile)
