@@ -32,7 +32,7 @@ def run(site: Path) -> Iterator[Run]:
     copy = site / "examples"
     shutil.copytree(EXAMPLES, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (copy, *copy.rglob("*")):
-        path.chmod(0o777 if path.is_dir() else 0o644)
+        path.chmod(0o777 if path.is_dir() else path.stat().st_mode & 0o111 | 0o644)
     servers: list[tux.Server] = []
 
     def runner(file: str) -> tux.Server:
@@ -95,6 +95,15 @@ def test_flask(run: Run) -> None:
     assert ask("GET", "/votes.csv").body == b"Adelie,0\nGentoo,2\nChinstrap,0\n"
     assert ask("POST", "/vote", b"choice=x", content_type="application/x-www-form-urlencoded").status == 400
     assert ask("GET", "/poll.py").status == 404
+
+
+def test_cgi(run: Run) -> None:
+    ask = asking(run("cgi/tux.toml"))
+    assert b"visitor" in ask("GET", "/").body
+    assert ask("GET", "/cgi-bin/clock.sh").value("cache-control") == "no-store"
+    reply = ask("POST", "/cgi-bin/visitors.py", b"name=Ada+%3Cb%3E")
+    assert (reply.status, reply.value("location")) == (303, "/cgi-bin/visitors.py")
+    assert b"<li>Ada &lt;b&gt;</li>" in ask("GET", reply.value("location")).body
 
 
 def test_fastapi(run: Run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.cli.conftest import Run, Supervisor
 from tux.config.app import App
 from tux.config.module import Module
-from tux.config.origins import static
+from tux.config.origins import cgi, static
 from tux.config.schema import Config, Kernel, Server, Site
 from tux.config.upstream import Upstream
 
@@ -62,6 +62,7 @@ def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, f
         *("--module", "hello.py", "--module", "shop.hooks", "--module-workers", "2"),
         *("--app-workers", "auto", "--app-threads", "2", "--static", "/static/=./static", "--static", "/media/=media"),
         *("--forward", "http://127.0.0.1:8081", "--forward", "unix:/run/b.sock", "--reload"),
+        *("--cgi", "/cgi-bin/=./cgi-bin"),
         *("--trusted", "10.0.0.0/8", "--trusted", "unix", "--proxy-protocol"),
     )
     assert result.output == ""
@@ -82,6 +83,7 @@ def test_with_every_option_of_what_is_behind(run: Run, supervisor: Supervisor, f
                 route=(
                     static.Route(path="/static/", root=f"{folder}/static"),
                     static.Route(path="/media/", root=f"{folder}/media"),
+                    cgi.Route(path="/cgi-bin/", cgi=f"{folder}/cgi-bin"),
                 ),
             ),
         ),

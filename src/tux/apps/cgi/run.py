@@ -362,8 +362,8 @@ class Run:
 
     def _on_output_end(self) -> None:
         """All that it wrote was read."""
-        self._close_output()
         error = 0 if self.child is None else self.child.error
+        self._close_output()
         if self.phase is Phase.HEAD and error:
             self._not_started(OSError(error, os.strerror(error)))
         elif self.phase is Phase.HEAD:
@@ -372,10 +372,8 @@ class Run:
             self.fail(502, f"wrote {self.left} bytes less than its Content-Length")
         elif self.phase is Phase.BODY:
             self.end_at = self.server.now + EXIT_SECONDS
-        if self.child is not None:
-            self.check_exit()
-        elif self.end_at is not None:
-            self.end_response()
+            if self.child is None:
+                self.end_response()
 
     def end_response(self) -> None:
         """The end of a response without Content-Length."""
@@ -523,9 +521,13 @@ class Run:
             self._on_output(select.EPOLLHUP)
 
     def _close_output(self) -> None:
+        if self.output < 0:
+            return
         self.starved = False
         self.output = self.server.close(self.output)
-        if self.child is None and self.phase not in {Phase.COLLECTING, Phase.WAITING}:
+        if self.child is not None:
+            self.check_exit()
+        else:
             self.server.ended(self)
 
 
