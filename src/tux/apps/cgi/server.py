@@ -277,7 +277,6 @@ class Redirected:
         self.minor = request.minor
         self.scheme = request.scheme
         self.headers = [pair for pair in request.headers if not pair[0].startswith(b"content-")]
-        self.mount = request.mount
         self.head = request.head
         self.client = request.client
         self.server = request.server
