@@ -311,6 +311,7 @@ def test_objects_of_the_site(start: Start, site: Path) -> None:
     etag = asking(start("public"))("GET", "/").value("etag")
     put(site / "public/data/large.txt", large)
     ask = asking(start("public", module="powers.py"))
+    answer = ask("GET", "/sent")
     for _ in range(3):  # from the planner, and from the memo
         answer = ask("GET", "/sent")
         assert (answer.status, answer.value("x-own"), answer.body == large) == (200, "yes", True)
