@@ -102,8 +102,8 @@ def test_the_sdist_is_complete(sdist: Path) -> None:
 def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith("/")}
-    extensions = {name for name in names if re.fullmatch(r"tux/_(app|engine)\.[\w.-]+\.so", name)}
-    assert len(extensions) == 2
+    extensions = {name for name in names if re.fullmatch(r"tux/_(app|cgi|engine)\.[\w.-]+\.so", name)}
+    assert len(extensions) == 3
     package = {name.removeprefix("src/") for name in committed() if name.startswith("src/tux/")}
     tier = {"tux/kernel/tier.bin"} & names
     assert tier or features.missing("bpf")  # where it could be built, it was
