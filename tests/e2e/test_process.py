@@ -432,6 +432,7 @@ class TestFromPython:
         """And leaves signal handlers, descriptors and the log as they were."""
         program = f"""
 import logging, os, signal, sys, tux
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 before = sorted(os.listdir("/proc/self/fd"))
 code = tux.serve({str(site)!r}, listen="127.0.0.1:0", workers=1, kernel="off")
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
