@@ -62,6 +62,11 @@ cdef extern from "ring.h" nogil:
     bint tux_ring_release_bare(tux_ring *ring)
 
 
+cdef extern from "appfd.h" nogil:
+    int tux_appfd_send(int side_fd, int fd)
+    int tux_appfd_take(int side_fd)
+
+
 cdef extern from "appwire.h" nogil:
     enum:
         TUX_FIELD_COUNT

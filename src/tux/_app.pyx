@@ -269,7 +269,7 @@ cdef class Port:
         if not tux_appwire_found(payload, size, &view):
             return None
         if found.number:
-            fd = tux_app_take_fd(link.side_fd)
+            fd = tux_appfd_take(link.side_fd)
         slot = link.slot(found.record.tag, found.record.serial)
         if slot is NULL:
             if fd >= 0:

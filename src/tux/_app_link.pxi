@@ -7,44 +7,7 @@
 
 cdef extern from *:
     """
-    #include <errno.h>
     #include <poll.h>
-    #include <string.h>
-    #include <sys/socket.h>
-
-    /* 0, or -errno. The byte is there because a message must not be empty. */
-    static int tux_app_send_fd(int side, int fd)
-    {
-        char byte = 0;
-        union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control;
-        struct iovec iov = {&byte, 1};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
-                                 .msg_controllen = sizeof control.room};
-        memset(&control, 0, sizeof control);
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
-        return sendmsg(side, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-    }
-
-    /* The next one that the engine has sent; -1: there is none, or no room for it. */
-    static int tux_app_take_fd(int side)
-    {
-        char byte;
-        int fd;
-        union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control;
-        struct iovec iov = {&byte, 1};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
-                                 .msg_controllen = CMSG_LEN(sizeof(int))};
-        if (recvmsg(side, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
-            return -1;
-        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-        if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
-            return -1;
-        memcpy(&fd, CMSG_DATA(head), sizeof fd);
-        return fd;
-    }
 
     /* The other end is gone. */
     static int tux_app_is_dead(int side)
@@ -53,8 +16,6 @@ cdef extern from *:
         return poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
     }
     """
-    int tux_app_take_fd(int side) nogil
-    int tux_app_send_fd(int side, int fd) nogil
     bint tux_app_is_dead(int side) nogil
 
 
@@ -569,7 +530,7 @@ cdef class _Link:
 
 cdef bint _send_fd(_Link link, int fd) except -1:
     """Over the side socket, waiting for room; False: the engine is gone."""
-    cdef int result = tux_app_send_fd(link.side_fd, fd)
+    cdef int result = tux_appfd_send(link.side_fd, fd)
     while result == -11:  # EAGAIN: the engine takes each with its record
         link.dirty = True
         link.flush()
@@ -578,7 +539,7 @@ cdef bint _send_fd(_Link link, int fd) except -1:
         if link.gone:
             return False
         PyErr_CheckSignals()
-        result = tux_app_send_fd(link.side_fd, fd)
+        result = tux_appfd_send(link.side_fd, fd)
     if result == -32 or result == -104:  # EPIPE, ECONNRESET
         return False
     if result < 0:

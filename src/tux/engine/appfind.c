@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "accel.h"
+#include "appfd.h"
 #include "apps.h"
 
 /* The body of a plan in a file of its own, which nobody can change any more; -1: it cannot be had. */
@@ -27,31 +27,13 @@ static int in_memory(const struct tux_plan *plan)
     return readable;
 }
 
-static bool send_descriptor(int side_fd, int fd)
-{
-    char byte = 0;
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
-    memset(&control, 0, sizeof control);
-    control.head.cmsg_level = SOL_SOCKET;
-    control.head.cmsg_type = SCM_RIGHTS;
-    control.head.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
-    return sendmsg(side_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
-}
-
 /* Give the process a descriptor of the plan's body. False: it cannot be had, or the process does not take those it got. */
 static bool give_descriptor(struct tux_applink *link, const struct tux_plan *plan)
 {
     if (plan->fd >= 0)
-        return send_descriptor(link->side_fd, plan->fd);
+        return tux_appfd_send(link->side_fd, plan->fd) == 0;
     int fd = in_memory(plan);
-    bool given = fd >= 0 && send_descriptor(link->side_fd, fd);
+    bool given = fd >= 0 && tux_appfd_send(link->side_fd, fd) == 0;
     if (fd >= 0)
         close(fd);
     return given;

@@ -3,13 +3,12 @@
  * which this process does not have is a late one, and dropped; one that its exchange does not allow ends that exchange. */
 #include "apps.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "accel.h"
+#include "appfd.h"
 #include "relay.h"
 
 static struct tux_apprequest *find(struct tux_applink *link, const struct tux_app_record *record)
@@ -139,32 +138,10 @@ static void on_data(struct tux_engine *engine, struct tux_apprequest *request, c
         owe(engine, request, view->record.n);
 }
 
-/* The descriptor that was sent for this record; -1: there is none. */
-static int take_descriptor(struct tux_applink *link)
-{
-    char byte;
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(sizeof(int))};
-    if (recvmsg(link->side_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
-        return -1;
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-        head->cmsg_len != CMSG_LEN(sizeof(int)))
-        return -1;
-    int fd;
-    memcpy(&fd, CMSG_DATA(head), sizeof fd);
-    return fd;
-}
-
 /* Returns false when the link cannot go on. */
 static bool on_file(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view)
 {
-    int fd = view->number == link->files + 1 ? take_descriptor(link) : -1;
+    int fd = view->number == link->files + 1 ? tux_appfd_take(link->side_fd) : -1;
     if (fd < 0)
         return false;
     link->files++;
