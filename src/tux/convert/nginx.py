@@ -149,8 +149,6 @@ class _Converter:
     def __init__(self, result: Result) -> None:
         self.result = result
         self._listen: list[str] = []
-        self._sockets: dict[str, str] = {}
-        """Socket -> where its default server is."""
         self._upstreams: dict[str, Directive] = {}
         self._site_root: str | None = None
         """What a route without a root of its own takes its files from."""
