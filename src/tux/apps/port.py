@@ -1,4 +1,4 @@
-"""A process's end of the rings to the engines, as WSGI and ASGI see it (`tux._app.Port`), or a test's stand-in."""
+"""A process's end of the rings to the engines, as those who serve see it (`tux._app.Port`), or a stand-in."""
 
 from __future__ import annotations
 
@@ -135,11 +135,35 @@ class Port(Protocol):
         body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
+        remember_ms: int = 0,
+        ignore_query: bool = False,
+        close: bool = False,
     ) -> bool:
-        """The head, and what there is of the body. ValueError: a field cannot be sent; nothing was."""
+        """The head, and what there is of the body. `remember_ms`: the engine may repeat this answer for so long, to
+        requests with the same signature (without the query). `close`: the connection is closed behind it. ValueError: a
+        field cannot be sent; nothing was."""
 
-    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:  # noqa: FBT001, FBT002
-        """Bytes of the body. Counts against the window."""
+    def object(
+        self,
+        key: int,
+        path: bytes,
+        fields: Fields = (),
+        status: int = 0,
+        close: bool = False,  # noqa: FBT001, FBT002
+    ) -> bool:
+        """Answer with the file at this path of the site, `fields` before its own. status 0: the file's."""
+
+    def lookup(self, key: int, path: bytes) -> bool:
+        """Look up the file at this path of the site: event OBJECT. One at a time."""
+
+    def data(
+        self,
+        key: int,
+        body: bytes | bytearray | memoryview,
+        end: bool = False,  # noqa: FBT001, FBT002
+        close: bool = False,  # noqa: FBT001, FBT002
+    ) -> bool:
+        """Bytes of the body. Counts against the window. `close`, with `end`: the connection is closed behind it."""
 
     def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:  # noqa: FBT001, FBT002
         """Bytes of the body from a file. The descriptor stays the caller's."""
@@ -159,8 +183,8 @@ class Port(Protocol):
     def abort(self, key: int) -> None:
         """Cut the connection."""
 
-    def next(self, key: int) -> None:
-        """Decline: the route's next step gets the request."""
+    def next(self, key: int, forward: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Decline: the route's next step gets the request; or its forwarded server."""
 
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT."""
@@ -171,33 +195,3 @@ class Port(Protocol):
     @property
     def open(self) -> int:
         """Exchanges that are not over. The end of one may have been given, but wait for the window."""
-
-
-class ModulePort(Port, Protocol):
-    """What modules ask of it, too."""
-
-    def answer(
-        self,
-        key: int,
-        status: int,
-        fields: Fields,
-        *,
-        length: int = -1,
-        body: bytes | bytearray | memoryview = b"",
-        end: bool = False,
-        trailers: bool = False,
-        remember_ms: int = 0,
-        ignore_query: bool = False,
-        close: bool = False,
-    ) -> bool:
-        """`remember_ms`: the engine may repeat this answer for so long, to requests with the same signature (without
-        the query). `close`: the connection is closed behind it."""
-
-    def next(self, key: int, forward: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Decline: the route's next step gets the request; or its forwarded server."""
-
-    def object(self, key: int, path: bytes, fields: Fields = (), status: int = 0) -> bool:
-        """Answer with the file at this path of the site, `fields` before its own. status 0: the file's."""
-
-    def lookup(self, key: int, path: bytes) -> bool:
-        """Look up the file at this path of the site: event OBJECT. One at a time."""

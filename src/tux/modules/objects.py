@@ -5,35 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 from datetime import UTC, datetime
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from tux.modules.errors import MisuseError
 
-
-class Found(Protocol):
-    """What a lookup found (`tux._app.Object`)."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def media_type(self) -> bytes: ...
-    @property
-    def etag(self) -> bytes: ...
-    @property
-    def modified(self) -> int:
-        """Nanoseconds since 1970; 0: unknown."""
-
-    @property
-    def fd(self) -> int:
-        """The receiver's to close; -1: none."""
+if TYPE_CHECKING:
+    from tux.apps import port
 
 
 class Object:
     """A file of the site as it was when it was looked up. A context manager; closed when it is forgotten, too."""
 
-    def __init__(self, path: str, found: Found, media_type: str | None = None) -> None:
+    def __init__(self, path: str, found: port.Object, media_type: str | None = None) -> None:
         """media_type: in place of what was found."""
         self.path = path
         """As it was asked for, below the site's root: "/page.html"."""

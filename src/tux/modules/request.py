@@ -13,7 +13,7 @@ from tux.http.target import TargetError, decode_path
 from tux.modules.errors import ClientGoneError, MisuseError, TooLargeError
 from tux.modules.headers import Headers, parse_cookies
 from tux.modules.mime import type_of
-from tux.modules.objects import Found, Object
+from tux.modules.objects import Object
 
 if TYPE_CHECKING:
     from tux.apps import port
@@ -40,7 +40,7 @@ _OBJECT: Final = "object"
 class Server(Protocol):
     """What a request needs of its process (`tux.apps.module.server.Server`)."""
 
-    port: port.ModulePort
+    port: port.Port
     max_body: int
     covered: frozenset[str]
     """Fields that the signature covers."""
@@ -115,7 +115,7 @@ class Request:
     _streamed: bool = False
     """A piece of the body was given away."""
     _waiters: dict[str, list[asyncio.Future[None]]] | None = None
-    _found: Found | None = None
+    _found: port.Object | None = None
     _resumer: asyncio.Future[Any] | None = None
     _postponed: Postponed | None = None
     _values: list[Any] | None = None
@@ -418,7 +418,7 @@ class Request:
             raise kinds.get(found.status, OSError)(f"{path}: the static origin answers {found.status}")
         return Object(path, found, type_of(path))
 
-    async def _looked_up(self) -> Found:
+    async def _looked_up(self) -> port.Object:
         while True:
             found, self._found = self._found, None
             if found is not None:
@@ -559,7 +559,7 @@ class Request:
         if self._waiters and self._server.port.window(self.raw.key) > 0:
             self._wake(_WINDOW)
 
-    def on_object(self, found: Found) -> None:
+    def on_object(self, found: port.Object) -> None:
         self._found = found
         self._wake(_OBJECT)
 

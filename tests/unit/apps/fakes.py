@@ -8,9 +8,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
-from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Event, Fields
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, Fields
 
 WINDOW_BYTES = 128 * 1024
 PATIENCE_S = 20.0
@@ -113,6 +114,13 @@ class FakePort:
         """Calls that no port would allow."""
         self.pool: Any = None
         """Of the threads that use it, where there is one."""
+        self.said: dict[int, dict[str, Any]] = {}
+        """What `answer` was told beyond the answer."""
+        self.closed: set[int] = set()
+        self.objects: dict[int, tuple[bytes, Fields, int]] = {}
+        self.given: dict[int, str] = {}
+        """Declined: "next" or "forward"."""
+        self.lookups: list[tuple[int, bytes]] = []
         self._events: deque[Event] = deque()
         self._unflushed: list[Answer] = []
         self._caller = threading.Lock()
@@ -161,6 +169,15 @@ class FakePort:
                 answer.gone = True
                 self.unended.discard(answer.key)
             self._put((GONE, answer.key, hard))
+
+    def found(self, fd: int = -1, status: int = 200, size: int = 0) -> bytes:
+        """Answer the next lookup: its path."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.lookups, PATIENCE_S)
+            key, path = self.lookups.pop(0)
+        found = SimpleNamespace(status=status, size=size, media_type=b"text/plain", etag=b'"e"', modified=10**9, fd=fd)
+        self._put((OBJECT, key, found))
+        return path
 
     def drain(self) -> None:
         self._put((DRAIN, 0, None))
@@ -235,6 +252,7 @@ class FakePort:
         body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
+        **said: Any,
     ) -> bool:
         with self._call():
             check(fields)
@@ -243,9 +261,28 @@ class FakePort:
                 return False
             assert not answer.status, "answered twice"
             answer.status, answer.fields, answer.length = status, list(fields), length
-            return self._take(answer, bytes(body), end)
+            sent = self._take(answer, bytes(body), end)
+            self.said[key] = said
+            self._note_close(key, said.get("close", False))
+            return sent
 
-    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False) -> bool:
+    def _note_close(self, key: int, close: bool) -> None:
+        if close:
+            self.closed.add(key)
+
+    def object(self, key: int, path: bytes, fields: Fields = (), status: int = 0, close: bool = False) -> bool:
+        self.objects[key] = (path, fields, status)
+        self._note_close(key, close)
+        return FakePort.answer(self, key, status or 200, fields, body=b"object", end=True)
+
+    def lookup(self, key: int, path: bytes) -> bool:
+        with self.changed:
+            self.lookups.append((key, path))
+            self.changed.notify_all()
+        return True
+
+    def data(self, key: int, body: bytes | bytearray | memoryview, end: bool = False, close: bool = False) -> bool:
+        self._note_close(key, close)
         with self._call():
             answer = self._open(key)
             if answer is None:
@@ -321,7 +358,8 @@ class FakePort:
                 answer.aborted = True
                 self.unended.discard(key)
 
-    def next(self, key: int) -> None:
+    def next(self, key: int, forward: bool = False) -> None:
+        self.given[key] = "forward" if forward else "next"
         self.abort(key)
 
     def window(self, key: int) -> int:
@@ -335,6 +373,79 @@ class FakePort:
             for answer in self._unflushed:
                 answer.flushed = True
             self._unflushed.clear()
+
+
+class LoopPort(FakePort):
+    """With a descriptor, and as patient with bodies and fields as the real one."""
+
+    def __init__(self, *, reads: bool = True) -> None:
+        self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.methods: dict[int, str] = {}
+        super().__init__(reads=reads)
+
+    def close(self) -> None:
+        os.close(self._event_fd)
+
+    def fileno(self) -> int:
+        return self._event_fd
+
+    def _put(self, event: Event) -> None:
+        super()._put(event)
+        os.eventfd_write(self._event_fd, 1)
+
+    def awake(self) -> None:
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            pass
+
+    def answer(self, key: int, status: int, fields: Any, **options: Any) -> bool:
+        """Content-Length may be among the fields; those of the connection are left out."""
+        lengths = [int(value) for name, value in fields if name.lower() == b"content-length"]
+        plain = [(name, value) for name, value in fields if name.lower() not in {b"content-length", b"connection"}]
+        body = bytes(options.pop("body", b""))
+        length = options.pop("length", -1)
+        if lengths:
+            if length not in {-1, lengths[0]}:
+                raise ValueError("two lengths")
+            length = lengths[0]
+        method = self.methods.get(key, "GET")
+        if method == "HEAD" or status in {204, 304}:
+            kept = b""
+        else:
+            kept = body
+            if options.get("end") and not options.get("trailers"):
+                length = len(body) if length < 0 else length
+                if length != len(body):
+                    raise ValueError(f"{len(body)} bytes of a body of {length}")
+        return super().answer(key, status, plain, length=length, body=kept, **options)
+
+    def upgrade(self, key: int, fields: Fields) -> bool:
+        """With Upgrade among the fields."""
+        assert (b"upgrade", b"websocket") in fields
+        sent = super().upgrade(key, [field for field in fields if field[0] != b"upgrade"])
+        self.answers[key].fields = list(fields)
+        return sent
+
+    def request(self, method: str = "GET", target: str = "/", **attributes: object) -> Answer:
+        with self.changed:
+            self.methods[self._key + 1] = method
+            return super().request(method, target, **attributes)
+
+    def _take(self, answer: Answer, body: bytes, end: bool) -> bool:
+        """More than the window is kept, not refused."""
+        if body and self.methods.get(answer.key) != "HEAD":
+            answer.pieces.append(body)
+            answer.unread += len(body)
+            if self.reads:
+                self.read(answer, len(body))
+        self._end(answer, end)
+        return True
+
+    def window(self, key: int) -> int:
+        with self._call():
+            answer = self._open(key)
+            return 0 if answer is None else WINDOW_BYTES - answer.unread
 
 
 def check(fields: Sequence[tuple[bytes, bytes]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -13,16 +12,14 @@ from tux.apps.asgi.handshake import HandshakeError, is_websocket, read_offer
 from tux.apps.asgi.http import HttpExchange
 from tux.apps.asgi.lifespan import Lifespan
 from tux.apps.asgi.scope import Application, Scopes
+from tux.apps.loop import LoopServer, run, without
 from tux.apps.options import AppOptions
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Event, Port, Request
-from tux.apps.turns import Turns
 
 logger = logging.getLogger("tux.app")
 
 _OURS: Final = os.path.dirname(__file__)
 """Frames of files in here say nothing to the application's author."""
-CANCEL_SECONDS: Final = 2.0
-"""How long tasks that were cancelled may take to end. Who ignores it is left behind: the process ends."""
 
 
 class Exchange(Protocol):
@@ -41,25 +38,7 @@ class Exchange(Protocol):
 def serve(port: Port, application: Application, options: AppOptions, ready: Callable[[], None] | None = None) -> None:
     """Serve until DRAIN came and all requests have ended, or their grace is over. `ready` is called when the
     application has started, before the first request. LoadError: it could not start."""
-    loop = new_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_main(port, application, options, ready))
-    finally:
-        try:
-            loop.run_until_complete(tidy_up())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, if it is installed."""
-    try:
-        uvloop = importlib.import_module("uvloop")
-    except ImportError:
-        return asyncio.new_event_loop()
-    return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+    run(lambda: _main(port, application, options, ready))
 
 
 async def _main(
@@ -75,59 +54,28 @@ async def _main(
         await lifespan.shutdown()
 
 
-async def tidy_up() -> None:
-    """Tasks that the application left behind."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
-    await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), CANCEL_SECONDS)
-
-
-class Server:
+class Server(LoopServer):
     """The requests of one process."""
 
     def __init__(self, port: Port, application: Application, options: AppOptions, state: dict[str, Any]) -> None:
+        super().__init__(port, options)
         self.port = port
         self.application = application
         self.options = options
         self.scopes = Scopes(options.root_path, state)
-        self.loop = asyncio.get_running_loop()
-        self.is_draining = False
-        """No more requests come; those at work go on."""
-        self.is_ending = False
-        """The grace is over: what is at work is cancelled."""
-        self._turns = Turns(port, self._on_event, self._on_failure)
-        self.wrote = self._turns.wrote
         self._exchanges: dict[int, Exchange] = {}
         """Those at work, by key."""
         self._lingering: set[Exchange] = set()
         """Those at work that are answered, and whose key belongs to another one already."""
-        self._drained: asyncio.Future[None] = self.loop.create_future()
-        self._idle: asyncio.Future[None] = self.loop.create_future()
 
-    async def run(self) -> None:
-        """Serve until all is finished after DRAIN."""
-        self._turns.start()
-        try:
-            await self._drained
-            self._check_idle()
-            await asyncio.wait((self._idle,), timeout=self.options.grace)
-            if not self._idle.done():
-                await self._end_all()
-            if self._idle.done():
-                self._idle.result()
-        finally:
-            self._turns.stop()
-
-    async def _end_all(self) -> None:
-        self.is_ending = True
+    def _cancel_all(self) -> int:
         left = [*self._exchanges.values(), *self._lingering]
-        logger.warning("app %s: %d requests did not end within their grace", self.options.name, len(left))
         for exchange in left:
             exchange.task.cancel()
-        await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
+        return len(left)
+
+    def _is_idle(self) -> bool:
+        return not self._exchanges and not self._lingering
 
     # Events
 
@@ -149,11 +97,6 @@ class Server:
             exchange.on_credit()
         elif kind == GONE:
             exchange.on_gone(hard=bool(payload))
-
-    def _on_failure(self, error: BaseException) -> None:
-        awaited = self._idle if self._drained.done() else self._drained
-        if not awaited.done():
-            awaited.set_exception(error)
 
     # Requests
 
@@ -193,24 +136,15 @@ class Server:
     def _drain(self) -> None:
         if self.is_draining:
             return
-        self.is_draining = True
+        super()._drain()
         for exchange in list(self._exchanges.values()):
             exchange.on_drain()
-        if not self._drained.done():
-            self._drained.set_result(None)
-
-    def _check_idle(self) -> None:
-        if not self._exchanges and not self._lingering and not self._idle.done():
-            self._idle.set_result(None)
 
     # The log
 
     def report(self, request: Request, error: BaseException) -> None:
         """The application failed."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
-            trace = trace.tb_next
-        self._log(request, "the application failed", (type(error), error, trace))
+        self._log(request, "the application failed", without(_OURS, error))
 
     def complain(self, request: Request, what: str) -> None:
         """The application does not keep to the specification."""

@@ -6,19 +6,18 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tux import modules
 from tux._engine import SIGNIFICANT_BY_DEFAULT
 from tux.apps import forked
-from tux.apps.asgi.server import CANCEL_SECONDS, new_loop, tidy_up
 from tux.apps.load import LoadError
+from tux.apps.loop import LoopServer, run, without
 from tux.apps.module.answers import BYTES, TEXT, answer, first_fields
 from tux.apps.module.box import Box
 from tux.apps.module.watchdog import Watchdog
 from tux.apps.options import ModuleOptions
-from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, ModulePort
-from tux.apps.turns import Turns
+from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, Port
 from tux.http.target import TargetError, decode_path
 from tux.modules.errors import ClientGoneError, TooLargeError
 from tux.modules.registry import Handler, Kind, Registry
@@ -34,24 +33,13 @@ COVERED: Final = SIGNIFICANT_BY_DEFAULT - {"range", "host"}
 of Host the case is not (`Request.host` has it in lower case)."""
 
 
-def serve(
-    port: ModulePort, registry: Registry, options: ModuleOptions, ready: Callable[[], None] = lambda: None
-) -> None:
+def serve(port: Port, registry: Registry, options: ModuleOptions, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until DRAIN came and all requests have ended, or their grace is over. `ready` is called before the first
     request. LoadError: a class could not be made."""
-    loop = new_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_main(port, registry, options, ready))
-    finally:
-        try:
-            loop.run_until_complete(tidy_up())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
+    run(lambda: _main(port, registry, options, ready))
 
 
-async def _main(port: ModulePort, registry: Registry, options: ModuleOptions, ready: Callable[[], None]) -> None:
+async def _main(port: Port, registry: Registry, options: ModuleOptions, ready: Callable[[], None]) -> None:
     for handler in registry.handlers:
         try:
             handler.bind()
@@ -69,18 +57,16 @@ async def _main(port: ModulePort, registry: Registry, options: ModuleOptions, re
             watchdog.stop()
 
 
-class ModuleServer:
+class ModuleServer(LoopServer):
     """The requests of one process."""
 
-    def __init__(self, port: ModulePort, registry: Registry, options: ModuleOptions) -> None:
+    def __init__(self, port: Port, registry: Registry, options: ModuleOptions) -> None:
+        super().__init__(port, options)
         self.port = port
         self.options = options
         self.max_body = options.max_body
         self.covered = COVERED
-        self.loop = asyncio.get_running_loop()
         self._registry = registry
-        self._turns = Turns(port, self._on_event, self._on_failure)
-        self.wrote = self._turns.wrote
         self._answer = port.answer
         self._exact = {
             path: handler for handler in registry.handlers if self._find(path := handler.path.encode()) is handler
@@ -94,37 +80,24 @@ class ModuleServer:
         self._box = Box(self.loop)
         self.current: Request | None = None
         """Whose plain function runs."""
-        self._is_draining = False
-        self._is_ending = False
-        """The grace is over: what is at work is cancelled."""
-        self._drained: asyncio.Future[None] = self.loop.create_future()
-        self._idle: asyncio.Future[None] = self.loop.create_future()
 
     async def run(self) -> None:
-        """Serve until all is finished after DRAIN."""
-        self._turns.start()
         try:
-            await self._drained
-            self._check_idle()
-            await asyncio.wait((self._idle,), timeout=self.options.grace)
-            if not self._idle.done():
-                await self._end_all()
-            if self._idle.done():
-                self._idle.result()
+            await super().run()
         finally:
-            self._turns.stop()
             self._box.close()
 
-    async def _end_all(self) -> None:
-        self._is_ending = True
+    def _cancel_all(self) -> int:
         left = len(self._requests.keys() | {id(task) for task in self._tasks})
-        logger.warning("%s: %d requests did not end within their grace", self.options.label, left)
         for task in self._tasks:
             task.cancel()
         for request in list(self._requests.values()):
             if request.task is None or request.task.done():
                 self._refuse(request, 503, b"Service Unavailable")
-        await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
+        return left
+
+    def _is_idle(self) -> bool:
+        return not self._requests and not self._tasks
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -172,11 +145,6 @@ class ModuleServer:
         except TargetError:
             return None
         return self._registry.find(decoded.decode("utf-8", "surrogateescape"))
-
-    def _on_failure(self, error: BaseException) -> None:
-        awaited = self._idle if self._drained.done() else self._drained
-        if not awaited.done():
-            awaited.set_exception(error)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -258,7 +226,7 @@ class ModuleServer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._is_draining:
+        if self.is_draining:
             self._check_idle()
 
     async def _run(self, request: Request, call: Callable[[Request], Any]) -> None:
@@ -364,7 +332,7 @@ class ModuleServer:
         if self._requests.get(request.raw.key) is request:
             del self._requests[request.raw.key]
         self._box.forget(request)
-        if self._is_draining:
+        if self.is_draining:
             self._check_idle()
 
     def token_of(self, request: Request) -> str:
@@ -380,17 +348,6 @@ class ModuleServer:
             self._spawn(request, self._run(request, lambda req: then(req, value)))
         else:
             self._call(request, lambda req: then(req, value))
-
-    # -- the end -----------------------------------------------------------------------------------------------
-
-    def _drain(self) -> None:
-        self._is_draining = True
-        if not self._drained.done():
-            self._drained.set_result(None)
-
-    def _check_idle(self) -> None:
-        if not self._requests and not self._tasks and not self._idle.done():
-            self._idle.set_result(None)
 
     # -- failures ----------------------------------------------------------------------------------------------
 
@@ -409,7 +366,7 @@ class ModuleServer:
         if isinstance(error, TooLargeError):
             self._refuse(request, 413, b"Content Too Large")
             return
-        if isinstance(error, asyncio.CancelledError) and self._is_ending:
+        if isinstance(error, asyncio.CancelledError) and self.is_ending:
             self._refuse(request, 503, b"Service Unavailable")
             return
         if not (isinstance(error, ClientGoneError) and request.gone):
@@ -429,15 +386,12 @@ class ModuleServer:
             request.abort()
 
     def _report(self, request: Request, error: BaseException) -> None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
-            trace = trace.tb_next
         logger.error(
             "%s: %s: the handler %s failed",
             self.options.label,
             _name(request),
             request.handler.name,
-            exc_info=cast("Any", (type(error), error, trace)),
+            exc_info=without(_OURS, error),
         )
 
     def not_remembered(self, request: Request) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from tux.apps import loop
+
 logger = logging.getLogger("tux.app")
 
 LOOKS: Final = 2
@@ -84,8 +86,8 @@ class Watchdog:
 
 def is_waiting(frame: FrameType) -> bool:
     """Whether a loop waits for events here: asyncio's in a selector, uvloop's in C, called by asyncio or by us."""
-    return frame.f_code.co_filename in {selectors.__file__, asyncio.runners.__file__} or (
-        frame.f_code.co_filename.startswith(_OURS) and frame.f_code.co_name == "serve"
+    return (
+        frame.f_code.co_filename in {selectors.__file__, asyncio.runners.__file__} or frame.f_code is loop.run.__code__
     )
 
 

@@ -17,9 +17,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.unit.apps.asgi.conftest import PATIENCE_S
 from tests.unit.apps.asgi.test_frameworks import Stopped, starlette
 from tests.unit.apps.asgi.test_http import START, body, echo, hello
+from tests.unit.apps.fakes import PATIENCE_S
 from tux import _app
 from tux._engine import Engine, RouteTable
 from tux.apps import asgi

@@ -24,10 +24,11 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.unit.apps.asgi.conftest import PATIENCE_S, Running, Serve
+from tests.unit.apps.asgi.conftest import Serve
 from tests.unit.apps.asgi.test_websocket import HEADERS, connect, frames_of, opened
 from tests.unit.apps.asgi.ws_client import TEXT, close, frame
-from tests.unit.apps.fakes import Answer
+from tests.unit.apps.fakes import PATIENCE_S, Answer
+from tests.unit.apps.running import Running
 from tux.apps.asgi.scope import Application, Receive, Scope, Send
 
 BOUNDARY = "b0undary"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.apps.asgi.conftest import PATIENCE_S, Serve
-from tests.unit.apps.fakes import WINDOW_BYTES, Answer
+from tests.unit.apps.asgi.conftest import Serve
+from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
 from tux.apps.asgi.scope import Application, Message, Receive, Scope, Send
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}

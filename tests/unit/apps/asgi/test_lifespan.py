@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.apps.asgi.conftest import Running, Serve
+from tests.unit.apps.asgi.conftest import Serve
 from tests.unit.apps.asgi.test_http import hello
+from tests.unit.apps.running import Running
 from tux.apps.asgi.scope import Message, Receive, Scope, Send
 from tux.apps.load import LoadError
 

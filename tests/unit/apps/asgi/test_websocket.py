@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.apps.asgi.conftest import PATIENCE_S, Running, Serve
+from tests.unit.apps.asgi.conftest import Serve
 from tests.unit.apps.asgi.ws_client import BINARY, CONTINUATION, PING, TEXT, close, compress, frame, parse
-from tests.unit.apps.fakes import WINDOW_BYTES, Answer
+from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
+from tests.unit.apps.running import Running
 from tux.apps.asgi import websocket
 from tux.apps.asgi.scope import Application, Message, Receive, Scope, Send
 

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
-from tests.unit.apps.module.conftest import Running, Serve
+from tests.unit.apps.module.conftest import Serve
+from tests.unit.apps.running import Running
 from tux.apps.load import LoadError
+from tux.apps.module.watchdog import is_waiting
 from tux.modules import ClientGoneError, MisuseError, Request, mime, register_mime
 from tux.modules import request as requests
 from tux.modules.tokens import resume
@@ -743,6 +745,12 @@ def test_a_handler_that_blocks_is_reported(serve: Serve, is_async: bool, caplog:
     assert "for GET /slow, blocks its process" in caplog.text
     assert "go.wait()  # blocked here" in caplog.text
     assert "tux/apps/module" not in caplog.text
+
+
+def test_a_loop_that_waits_for_events_is_known_by_its_frame(serve: Serve) -> None:
+    server = serve(lambda req: "done")
+    assert server.get().body == b"done"
+    until(lambda: is_waiting(sys._current_frames()[server.thread.ident or 0]))
 
 
 def test_a_process_that_waits_is_not_reported(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
