@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct, field
 
+from tux.config.accel import Accel, SendfileRoot
 from tux.config.doc import MAX_SECONDS, Doc
 
 
@@ -22,21 +23,8 @@ class Processes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     env: Annotated[dict[str, str], Doc("Environment variables of its processes, beside the server's own.")] = field(
         default_factory=dict
     )
-    accel: Annotated[
-        bool,
-        Doc(
-            """Honour `X-Accel-Redirect: PATH` in its answers: the file at PATH of the same site is sent in place of the
-            body, as if it had been asked for. The field never reaches a client, in either case."""
-        ),
-    ] = True
-    sendfile_root: Annotated[
-        str | None,
-        Doc(
-            """Honour `X-Sendfile: /PATH` in its answers: that file is sent, if it lies in this folder. Not set: it is
-            not. The field never reaches a client, in either case.""",
-            min_length=1,
-        ),
-    ] = None
+    accel: Accel = True
+    sendfile_root: SendfileRoot = None
     queue: Annotated[
         int,
         Doc(

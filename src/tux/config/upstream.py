@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Struct
 
+from tux.config.accel import Accel, SendfileRoot
 from tux.config.doc import MAX_SECONDS, Doc
 
 Balance: TypeAlias = Literal["round-robin", "least-connections"]
@@ -61,21 +62,8 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=2,
         ),
     ] = 0
-    accel: Annotated[
-        bool,
-        Doc(
-            """Honour `X-Accel-Redirect: PATH` in its answers: the file at PATH of the same site is sent in place of the
-            body, as if it had been asked for. The field never reaches a client, in either case."""
-        ),
-    ] = True
-    sendfile_root: Annotated[
-        str | None,
-        Doc(
-            """Honour `X-Sendfile: /PATH` in its answers: that file is sent, if it lies in this folder. Not set: it is
-            not. The field never reaches a client, in either case.""",
-            min_length=1,
-        ),
-    ] = None
+    accel: Accel = True
+    sendfile_root: SendfileRoot = None
     keepalive: Annotated[
         int, Doc("Idle connections that each worker keeps open to each server; 0: none.", ge=0, le=50_000)
     ] = 64
