@@ -341,7 +341,7 @@ class _Converter:
             elif directive.name == "location":
                 locations.append(directive)
             elif directive.name == "return":
-                self._return(directive, site)
+                self._lose(directive, "the whole site" if _refuses(directive) else "")
             else:
                 self._common(directive, scope)
         named = {d.args[0]: d for d in locations if d.args[0].startswith("@")}
@@ -419,7 +419,7 @@ class _Converter:
             return
         route: dict[str, Any] = {"path": path}
         target = site if path == "/" else route
-        aliased = False
+        aliased = is_refused = False
         # Whatever their order: these need to know what the others say.
         for directive in sorted(location.block, key=lambda one: one.name in ("proxy_pass", "try_files", "location")):
             match directive.name:
@@ -431,10 +431,10 @@ class _Converter:
                     self._try_files(directive, scope, target, named)
                 case "internal":
                     route["internal"] = True
+                case "return" | "deny" if _refuses(directive):
+                    is_refused = True
                 case "return":
-                    self._return(directive, target)
-                case "deny" if directive.args == ("all",):
-                    target["deny"] = True
+                    self._lose(directive)
                 case "location":
                     self._location(directive, scope.inner(), site, routes, named)
                 case _:
@@ -442,16 +442,15 @@ class _Converter:
         if target is site:
             if self._site_root is not None or "forward" not in site:
                 self._files(site, scope)
-            if site.pop("deny", None):
+            if is_refused:
                 self._lose(location, "the whole site")
             return
-        if route.pop("deny", None):
+        if is_refused:
             routes.append({"path": path, "deny": True})
             return
         has_files = aliased or scope.root is not None
         if "forward" in route and "root" not in route and not aliased:
             has_files = False  # proxy_pass without try_files: no file is looked for
-            route = {key: value for key, value in route.items() if key != "index"}
         if has_files:
             if aliased and scope.root is not None:
                 route["root"] = scope.root
@@ -519,12 +518,6 @@ class _Converter:
                 target.pop("root", None)
         elif last not in ("=404", "$uri", "$uri/"):
             self._lose(directive, f"{last} for all that is not there")
-
-    def _return(self, directive: Directive, target: dict[str, Any]) -> None:
-        if directive.args == ("403",):
-            target["deny"] = True
-        else:
-            self._lose(directive)
 
     # Servers behind
 
@@ -598,6 +591,11 @@ class _Converter:
         if len(set(weights)) > 1:
             table["weights"] = weights
         self.result.tree["upstream"][name] = {**table, **scope.upstream}
+
+
+def _refuses(directive: Directive) -> bool:
+    """Whether every request is answered with 403."""
+    return (directive.name, *directive.args) in (("return", "403"), ("deny", "all"))
 
 
 def _is_proxied(location: Directive) -> bool:

@@ -8,7 +8,9 @@ from typing import Final
 _TIMES: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "M": 30 * 86400.0,
                  "y": 365 * 86400.0}  # fmt: skip
 _SIZES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_TIME: Final = re.compile(r"(\d+)(ms|[smhdwMy])?")
+_UNIT: Final = "(ms|[smhdwMy])"
+_PART: Final = re.compile(rf"(\d+){_UNIT}?")
+_TIME: Final = re.compile(rf"(?:\d+{_UNIT}\s*)*\d+{_UNIT}?")
 
 
 class FormatError(ValueError):
@@ -17,16 +19,9 @@ class FormatError(ValueError):
 
 def seconds(text: str) -> float:
     """`75`, `1h 30m`, `500ms` -> seconds. FormatError."""
-    parts = text.split()
-    if not parts:
-        raise FormatError("expected a time")
-    total = 0.0
-    for part in re.findall(r"\d+(?:ms|[smhdwMy])?|\S", "".join(parts)):
-        match = _TIME.fullmatch(part)
-        if match is None:
-            raise FormatError(f'expected a time, got "{text}"')
-        total += int(match[1]) * _TIMES[match[2] or "s"]
-    return total
+    if not _TIME.fullmatch(text):
+        raise FormatError(f'expected a time, got "{text}"')
+    return sum(int(number) * _TIMES[unit or "s"] for number, unit in _PART.findall(text))
 
 
 def size_bytes(text: str) -> int:

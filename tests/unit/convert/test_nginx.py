@@ -167,6 +167,7 @@ def test_time_outs_make_an_upstream(tmp_path: Path) -> None:
         ("location ~ \\.php$ { fastcgi_pass h:9; }", "fastcgi_pass h:9 (run its own server, and forward to it)"),
         ("location = /x { deny all; }", "location = /x (a route covers all below its path)"),
         ("rewrite ^/a$ /b;", "rewrite ^/a$ /b"),
+        ("return 403;", "return 403 (the whole site)"),
         ("add_header X-Host $host;", "add_header X-Host $host (a value with variables)"),
         ("location /a/ { proxy_pass http://h:1/b/; }", "proxy_pass http://h:1/b/ (the path is passed as it is)"),
         ("location /a/ { proxy_pass https://h; }", "proxy_pass https://h (only http://, without variables)"),
