@@ -134,13 +134,14 @@ static bool split_variables(struct tux_birth *birth, const char *at, size_t len)
     return true;
 }
 
-/* Signals that have a handler, or are ignored, in this process. */
+/* Signals that have a handler, or are ignored, in this process. The kernel is asked: sigaction(3) hides those that the C
+ * library uses itself, and posix_spawn(3) leaves them ignored in whatever it starts. */
 static uint64_t unusual_signals(void)
 {
     uint64_t found = 0;
     for (int number = 1; number <= SIGNALS; number++) {
-        struct sigaction now;
-        if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_DFL)
+        uint64_t now[8] = {0}; /* struct sigaction of the kernel: the handler comes first */
+        if (syscall(SYS_rt_sigaction, number, NULL, now, (size_t)KERNEL_SIGSET_BYTES) == 0 && now[0] != 0)
             found |= (uint64_t)1 << (number - 1);
     }
     return found;
