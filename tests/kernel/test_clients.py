@@ -30,6 +30,9 @@ CLIENT_SECONDS: Final = 60
 COUNT: Final = 2000
 """Requests of each load generator."""
 
+WARM_RUNS: Final = 5
+"""In which what is asked for must be published, where it can be: one is enough by far, as a rule."""
+
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
@@ -62,6 +65,19 @@ def peer(name: str) -> fetch_peers.Peer:
         return fetch_peers.peer(name)
     except fetch_peers.FetchError as error:
         pytest.skip(str(error))
+
+
+def run_warm(world: World, command: list[str], peer: fetch_peers.Peer) -> tuple[str, int]:
+    """What the command says, and how many requests the tier answered meanwhile, when all of it is published: until
+    then they are the worker's, and how many those are is a matter of how soon the supervisor gets a processor."""
+    for _ in range(WARM_RUNS):
+        before = world.answered()
+        run(world, command, env=peer.env)
+        if world.answered() > before:
+            break
+    before = world.answered()
+    said = run(world, command, env=peer.env)
+    return said, world.answered() - before
 
 
 def test_curl(world: World) -> None:
@@ -138,39 +154,36 @@ def test_node(world: World) -> None:
 
 def test_wrk(world: World) -> None:
     wrk = peer("wrk")
-    before = world.answered()
-    said = run(world, [str(wrk.path), "-t1", "-c16", "-d1s", url(world)], env=wrk.env)
+    said, answered = run_warm(world, [str(wrk.path), "-t1", "-c16", "-d1s", url(world)], wrk)
     found = re.search(r"(\d+) requests in", said)
     assert found is not None, said
     assert "Socket errors" not in said
     assert "Non-2xx" not in said
     # Some are still under way when it stops.
-    assert world.answered() - before >= 0.9 * int(found[1])
+    assert answered >= 0.9 * int(found[1])
 
 
 @pytest.mark.parametrize("path", ["/1000.bin", "/big.bin"])
 def test_h2load(world: World, path: str) -> None:
     h2load = peer("h2load")
     count = COUNT if path != "/big.bin" else COUNT // 10
-    before = world.answered()
-    said = run(world, [str(h2load.path), "--h1", f"-n{count}", "-c8", url(world, path)], env=h2load.env)
+    command = [str(h2load.path), "--h1", f"-n{count}", "-c8", url(world, path)]
+    said, answered = run_warm(world, command, h2load)
     assert f"{count} succeeded, 0 failed, 0 errored" in said, said
     assert f"{len(world.files[path]) * count}) data" in said.replace(",", ""), said
-    if path != "/big.bin":
-        assert world.answered() - before >= 0.9 * count
+    assert path == "/big.bin" or answered >= 0.9 * count  # that one fits no packet
 
 
 def test_ab(world: World) -> None:
     """HTTP/1.0 with keep-alive."""
     ab = peer("ab")
-    before = world.answered()
-    said = run(world, [str(ab.path), "-k", f"-n{COUNT}", "-c8", url(world)], env=ab.env)
+    said, answered = run_warm(world, [str(ab.path), "-k", f"-n{COUNT}", "-c8", url(world)], ab)
     assert re.search(r"Complete requests: +2000\n", said), said
     assert re.search(r"Failed requests: +0\n", said), said
     assert re.search(r"Keep-Alive requests: +2000\n", said), said
     assert "Non-2xx" not in said, said
     assert f"HTML transferred:       {1000 * COUNT} bytes" in said, said
-    assert world.answered() - before >= 0.9 * COUNT
+    assert answered >= 0.9 * COUNT
 
 
 NGINX: Final = """
