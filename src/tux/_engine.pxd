@@ -287,6 +287,8 @@ cdef extern from "files.h" nogil:
                         bint cached_only, tux_found *found)
     int tux_files_open(tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                        tux_found *found)
+    int tux_files_open_folder(tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                              tux_found *found)
     bint tux_files_identity(int fd, tux_identity *identity)
     bint tux_identity_equal(const tux_identity *a, const tux_identity *b)
 

@@ -46,16 +46,16 @@ class Found:
     dev: int
     ino: int
     data: bytes | None  # the whole content, when load() read it
-    fd: int  # open descriptor of a larger file, when load() opened it, else -1
-    hidden: bool  # a regular file that nobody must have: load() has not read it
+    fd: int  # open descriptor of a larger file that load() opened, of a folder that open_folder() did, else -1
+    hidden: bool  # a file or folder that nobody must have: load() and open_folder() have not read it
 
 @final
 class Roots:
     """Folders that are served, for one thread (not thread-safe). Paths are resolved by openat2(RESOLVE_BENEATH)."""
 
     def __init__(self, paths: Sequence[bytes] = (), hidden: Callable[[int], bool] | None = None) -> None:
-        """hidden: whether nobody must have the file of this descriptor; asked by load(). OSError: that cannot be told,
-        and the file is an ERROR."""
+        """hidden: whether nobody must have the file or folder of this descriptor; asked by load() and open_folder().
+        OSError: that cannot be told, and it is an ERROR."""
     def add(self, path: bytes) -> int:
         """Index of a further root. The folder need not exist yet."""
     def look(self, root: int, path: bytes) -> Found:
@@ -64,6 +64,8 @@ class Roots:
         """Look, and open when it is a regular file: read whole if it has at most `limit` bytes (`data` is set), else
         keep the descriptor (`fd`). The content was read between two equal fstat(2) results: kind is ERROR with EAGAIN
         when the file did not hold still through three tries. Unreadable: DENIED."""
+    def open_folder(self, root: int, path: bytes) -> Found:
+        """Open a folder to read its entries (`fd`). What is no folder is ABSENT."""
 
 @final
 class RouteTable:

@@ -204,6 +204,18 @@ cdef class Roots:
         result.found.error = EAGAIN
         return result
 
+    def open_folder(self, uint32_t root, bytes path):
+        cdef Found result = Found.__new__(Found)
+        result.root = root
+        result.path = path
+        result.fd = tux_files_open_folder(
+            self.roots, root, PyBytes_AS_STRING(path), len(path), _now_ms(), &result.found
+        )
+        if result.fd >= 0 and self.hidden is not None and self._hides(result.fd, result):
+            close(result.fd)
+            result.fd = -1
+        return result
+
     cdef bint _hides(self, int fd, Found result) except -1:
         """Nothing of the file is to be read."""
         try:

@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
     """"auto", "on" or "off"."""
     kernel_interface: str | Sequence[str]
     index: str | Sequence[str]
+    listing: bool
     precompressed: bool
     cache_control: str | Mapping[str, str]
     """One value for all files, or glob -> value."""

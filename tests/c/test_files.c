@@ -153,6 +153,31 @@ static void test_open_descriptor(void)
     CHECK(!tux_files_identity(fd, &identity));
 }
 
+/* A folder and nothing else; the same rules as for files. */
+static void test_open_folder(void)
+{
+    static const struct {
+        const char *path;
+        enum tux_found_kind kind;
+    } cases[] = {{"", TUX_FOUND_FOLDER},          {"sub", TUX_FOUND_FOLDER},       {"sub/", TUX_FOUND_FOLDER},
+                 {"link-sub/", TUX_FOUND_FOLDER}, {"a.txt", TUX_FOUND_ABSENT},     {"a.txt/", TUX_FOUND_ABSENT},
+                 {"fifo", TUX_FOUND_ABSENT},      {"missing", TUX_FOUND_ABSENT},   {"..", TUX_FOUND_ESCAPE},
+                 {"loop", TUX_FOUND_ESCAPE},      {"link-folder/", TUX_FOUND_ESCAPE}};
+    struct tux_found found;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        memset(&found, 0xa5, sizeof found);
+        int fd = tux_files_open_folder(roots, (uint32_t)root, cases[i].path, strlen(cases[i].path), now, &found);
+        CHECK(found.kind == cases[i].kind && (fd >= 0) == (found.kind == TUX_FOUND_FOLDER));
+        if (fd < 0)
+            continue;
+        struct tux_found seen = look(cases[i].path);
+        CHECK(tux_found_equal(&seen, &found) && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+        close(fd);
+    }
+    CHECK(tux_files_open_folder(roots, 999, "sub", 3, now, &found) == -1);
+    CHECK(found.kind == TUX_FOUND_ERROR && found.error == EBADF);
+}
+
 static void test_identity_tells_states_apart(void)
 {
     struct tux_found before = look("a.txt"), folder = look("sub"), root_before = look("");
@@ -317,6 +342,7 @@ int main(void)
     test_nothing_leaves_the_root();
     test_denied();
     test_open_descriptor();
+    test_open_folder();
     test_identity_tells_states_apart();
     test_cached_looks();
     test_root_that_moves();

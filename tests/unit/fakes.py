@@ -47,6 +47,7 @@ class Found:
         self.size = self.mtime_ns = self.mode = self.dev = self.ino = 0
         self.data: bytes | None = None
         self.fd = -1
+        self.hidden = False
 
     def __del__(self) -> None:
         if self.fd >= 0:
@@ -79,6 +80,11 @@ class Roots:
             return found
         with open(fd, "rb") as file:
             found.data = file.read()
+        return found
+
+    def open_folder(self, root: int, path: bytes) -> Found:
+        found, fd = self._open(root, path, os.O_RDONLY | os.O_DIRECTORY)
+        found.fd = fd
         return found
 
     def _open(self, root: int, path: bytes, flags: int) -> tuple[Found, int]:

@@ -94,6 +94,11 @@ import click
     "Default: index.html.",
 )
 @click.option(
+    "--listing/--no-listing",
+    default=None,
+    help="Answer a request for a folder without an index with what is in it. Default: no.",
+)
+@click.option(
     "--precompressed/--no-precompressed",
     default=None,
     help="Send NAME.br, NAME.zst or NAME.gz in place of NAME to clients that accept it. Default: yes.",

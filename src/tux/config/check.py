@@ -11,7 +11,8 @@ from tux.config.decode import shown
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
 from tux.config.processes import Processes
-from tux.config.schema import Config, Kernel, Server, Site
+from tux.config.schema import Config, Kernel, Server
+from tux.config.site import Site
 from tux.errors import Problem
 
 Place = tuple[str | int, ...]

@@ -14,7 +14,8 @@ from tux.config.app import App
 from tux.config.cgi import Cgi
 from tux.config.module import Module
 from tux.config.origins import chain
-from tux.config.schema import Config, Limits, Route, Site, StepName
+from tux.config.schema import Config, Limits
+from tux.config.site import Route, Site, StepName
 from tux.config.upstream import Upstream
 from tux.planner.rules import Routes, Rule, StaticRule
 

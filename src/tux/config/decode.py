@@ -15,7 +15,7 @@ import msgspec
 
 from tux.config import origins
 from tux.config.doc import Doc
-from tux.config.schema import Route
+from tux.config.site import Route
 from tux.errors import ConfigError, Problem, quoted
 
 Place = tuple[str | int, ...]

@@ -14,7 +14,8 @@ from tux.config.decode import decode
 from tux.config.module import Module
 from tux.config.origins import chain
 from tux.config.processes import Processes
-from tux.config.schema import Config, Route, Server, Site
+from tux.config.schema import Config, Server
+from tux.config.site import Route, Site
 from tux.config.upstream import Upstream
 from tux.errors import ConfigError, Problem, StartError
 

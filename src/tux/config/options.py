@@ -11,7 +11,8 @@ from tux.config import check, load
 from tux.config.app import App
 from tux.config.decode import decode
 from tux.config.module import Module
-from tux.config.schema import Config, Kernel, Server, Site
+from tux.config.schema import Config, Kernel, Server
+from tux.config.site import Site
 from tux.config.upstream import Upstream
 from tux.errors import USAGE, ConfigError, Problem, StartError
 
@@ -47,6 +48,7 @@ OPTIONS = {
     ("site", "forward"): "--forward",
     ("site", "route"): "--static or --cgi",
     ("site", "index"): "--index",
+    ("site", "listing"): "--listing",
     ("site", "precompressed"): "--precompressed",
     ("site", "cache_control"): "--cache-control",
     ("site", "headers"): "--header",
@@ -68,6 +70,7 @@ def from_options(
     kernel: str | None = None,
     kernel_interface: Sequence[str] = (),
     index: Sequence[str] = (),
+    listing: bool | None = None,
     precompressed: bool | None = None,
     cache_control: Sequence[str] = (),
     header: Sequence[str] = (),
@@ -132,6 +135,7 @@ def from_options(
         forward=_UPSTREAM if forward else None,
         route=_routes("static", static, "root") + _routes("cgi", cgi, "cgi") or None,
         index=tuple(index) or None,
+        listing=listing,
         precompressed=precompressed,
         cache_control=_cache_control(cache_control) or None,
         headers=_headers(header) or None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from tux.config import decode, origins, schema
+from tux.config import site as sites
 from tux.config.app import App
 from tux.config.cgi import Cgi
 from tux.config.doc import Doc
@@ -65,19 +66,19 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "`[app.NAME]`", App
     yield "`[upstream.NAME]`", Upstream
     yield "`[cgi]`", Cgi
-    yield "`[[site]]`", schema.Site
+    yield "`[[site]]`", sites.Site
     yield "`[site.tux]`", Policy
-    yield "`[[site.route]]`", schema.Route
+    yield "`[[site.route]]`", sites.Route
     for origin in origins.ORIGINS:
         yield f"`[[site.route]]` with origin `{origin.name}`", origin.route
 
 
 def _fields(struct: type[msgspec.Struct]) -> list[msgspec.structs.FieldInfo]:
     """The keys of a table; what all routes have in common is told once, what all processes have comes last."""
-    known = {field.name for field in msgspec.structs.fields(schema.Route)}
+    known = {field.name for field in msgspec.structs.fields(sites.Route)}
     common = {field.name for field in msgspec.structs.fields(Processes)}
     fields = msgspec.structs.fields(struct)
-    own = [field for field in fields if struct is schema.Route or field.name not in known]
+    own = [field for field in fields if struct is sites.Route or field.name not in known]
     return sorted(own, key=lambda field: field.name in common)
 
 

@@ -14,23 +14,11 @@ from tux.config.app import App
 from tux.config.cgi import Cgi
 from tux.config.doc import MAX_SECONDS, Doc
 from tux.config.module import Module
-from tux.config.policy import Policy
+from tux.config.site import Site
 from tux.config.upstream import Upstream
 
-Dotfiles: TypeAlias = Literal["allow", "deny"]
 LogFormat: TypeAlias = Literal["common", "combined", "json"]
 KernelMode: TypeAlias = Literal["auto", "on", "off"]
-StepName: TypeAlias = Literal["static", "module", "app", "forward"]
-"""What can be tried for a request, see `Site.tries`."""
-
-TRY_ORDER: tuple[StepName, ...] = ("static", "module", "app", "forward")
-"""The order in which a site tries what it has, unless it says otherwise."""
-
-CacheControl: TypeAlias = str | dict[str, str]
-"""One value for everything, or glob -> value."""
-
-Headers: TypeAlias = dict[str, str | dict[str, str]]
-"""Name -> value for everything, and glob -> {name -> value}."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,108 +233,6 @@ class Kernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             unit="seconds",
         ),
     ] = 10.0
-
-
-class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What answers the requests whose path begins with `path`; the longest `path` wins. The origin of a route is named
-    by `origin`, or by the key that belongs to that origin alone (`deny = true`); without either it is static."""
-
-    # Each origin (tux.config.origins) derives its own struct from this one.
-    path: Annotated[
-        str,
-        Doc(
-            """Prefix of the request path, decoded (`/my files`, not `/my%20files`). `/a` covers `/a` and `/a/b` but not
-            `/ab`; `/a/` covers only what is below it."""
-        ),
-    ]
-
-
-class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The answers for a set of host names."""
-
-    hosts: Annotated[
-        tuple[str, ...],
-        Doc(
-            """Names of this site, without a port: `example.org`, or `*.example.org` for every name below it. An exact
-            name wins over a wildcard, a longer wildcard over a shorter one. No names: this is the default site, for all
-            hosts that no other site names; there can be one."""
-        ),
-    ] = ()
-    root: Annotated[
-        str | None,
-        Doc(
-            """The folder that is served; relative to the folder of the configuration file. May be left out when
-            `module`, `app`, `forward` or routes bring all that is needed: what nothing covers is then 404.""",
-            min_length=1,
-        ),
-    ] = None
-    module: Annotated[
-        str | None,
-        Doc(
-            """The modules that get what no file answers, when it is for one of their paths: the NAME of a
-            `[module.NAME]`, `FILE.py`, or the name of a module of Python.""",
-            min_length=1,
-        ),
-    ] = None
-    app: Annotated[
-        str | None,
-        Doc(
-            """The application that gets what neither a file nor a module answers: the NAME of an `[app.NAME]`, or
-            `MODULE:ATTRIBUTE`.""",
-            min_length=1,
-        ),
-    ] = None
-    forward: Annotated[
-        str | None,
-        Doc(
-            """The server that gets what nothing else answers: the NAME of an `[upstream.NAME]`,
-            `http://HOST:PORT` or `unix:/path`.""",
-            min_length=1,
-        ),
-    ] = None
-    tries: Annotated[
-        tuple[StepName, ...],
-        Doc(
-            """The order in which `root` (`"static"`), `module`, `app` and `forward` are tried, when it is not this one.
-            The next one gets a request for which there is no file or no module, or which the application answers with
-            404. Empty: the usual
-            order."""
-        ),
-    ] = field(default=(), name="try")
-    index: Annotated[
-        tuple[str, ...],
-        Doc("File names tried, in this order, for a request for a folder. Empty: none is, and the answer is 404."),
-    ] = ("index.html",)
-    precompressed: Annotated[
-        bool,
-        Doc(
-            """Send `name.br`, `name.zst` or `name.gz` in place of `name` to clients that accept it, when it is there
-            and not older."""
-        ),
-    ] = True
-    dotfiles: Annotated[
-        Dotfiles,
-        Doc(
-            """Whether names that begin with a dot are served. `deny` answers 404; `/.well-known/` is served in either
-            case."""
-        ),
-    ] = "deny"
-    cache_control: Annotated[
-        CacheControl,
-        Doc(
-            """Value of `Cache-Control` for files: a string for all of them, or a table from globs to values, of which
-            the first that matches counts."""
-        ),
-    ] = field(default_factory=dict)
-    headers: Annotated[
-        Headers,
-        Doc(
-            """Fields added to the answers for files: `Name = "value"` for all of them, or a table from globs to such
-            tables. All globs that match a file count."""
-        ),
-    ] = field(default_factory=dict)
-    tux: Annotated[Policy, Doc("Which files are served, in the words of the original.")] = Policy()
-    route: Annotated[tuple[Route, ...], Doc("Exceptions below path prefixes.")] = ()
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -262,6 +262,26 @@ int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, siz
     return -1;
 }
 
+int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          struct tux_found *found)
+{
+    char terminated[TUX_MAX_PATH_BYTES + 1];
+    if (!path_terminate(terminated, path, path_len, found))
+        return -1;
+    int folder = root < roots->count ? root_open(&roots->table[root], now_ms, false) : -EBADF;
+    /* Not looked at first: opening a folder has no effects, and O_DIRECTORY opens nothing else. */
+    int fd = folder < 0 ? folder : resolve(folder, terminated, O_RDONLY | O_DIRECTORY, RESOLVE_ROOTED);
+    if (fd < 0) {
+        found_set_error(found, -fd);
+        return -1;
+    }
+    found_set_stat(found, fd);
+    if (found->kind == TUX_FOUND_FOLDER)
+        return fd;
+    close(fd);
+    return -1;
+}
+
 bool tux_files_identity(int fd, struct tux_identity *identity)
 {
     struct stat st;

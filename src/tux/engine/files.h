@@ -52,6 +52,11 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found);
 
+/* Open a folder for reading its entries (O_CLOEXEC). Returns the descriptor, or -1 when found->kind is not FOLDER; what is
+ * no folder is ABSENT, as it is with a slash behind its path. */
+int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          struct tux_found *found);
+
 /* fstat of an open descriptor as an identity; false on error. */
 bool tux_files_identity(int fd, struct tux_identity *identity);
 bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b);

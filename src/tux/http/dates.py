@@ -13,14 +13,14 @@ _LONG_DAYS = frozenset(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBERS = {name: number for number, name in enumerate(_MONTHS, 1)}
 _EPOCH = date(1970, 1, 1).toordinal()
-_LATEST = calendar.timegm((9999, 12, 31, 23, 59, 59))
+LATEST = calendar.timegm((9999, 12, 31, 23, 59, 59))
 """The last second that the form can carry; its years have four digits."""
 
 
 @lru_cache(maxsize=4096)
 def format_date(seconds: int) -> str:
     """IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT". Times before 1970 or after 9999 are moved to that bound."""
-    t = time.gmtime(min(max(seconds, 0), _LATEST))
+    t = time.gmtime(min(max(seconds, 0), LATEST))
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04} "
         f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"

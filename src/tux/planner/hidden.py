@@ -16,8 +16,11 @@ class Hidden:
         self._look()
 
     def covers(self, fd: int) -> bool:
-        """Whether the open file lies in one of them, or below. OSError: that cannot be told."""
+        """Whether the open file lies in one of them, or below, or is one of them. OSError: that cannot be told."""
         self._look()
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) in self._known:
+            return True
         path = os.readlink(b"/proc/self/fd/%d" % fd)
         while (parent := os.path.dirname(path)) != path:  # ends: it becomes shorter
             path = parent

@@ -11,10 +11,11 @@ from typing import Protocol
 from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
+from tux.planner.errors import error_plan, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.rules import CgiRule, DenyRule, NotFoundRule, Rule, StaticRule
-from tux.planner.static import StaticPlanner, error_plan, method_plan
+from tux.planner.static import StaticPlanner
 from tux.planner.view import Request, View
 
 ENGINE_ERRORS = (400, 404, 408, 413, 414, 417, 431, 500, 501, 502, 503, 504, 505)

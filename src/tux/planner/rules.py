@@ -60,6 +60,8 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve paths with a segment that begins with "."; without it only those below /.well-known/."""
     precompressed: bool = True
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
+    listing: bool = False
+    """Say what is in a folder without an index."""
     cache_control: tuple[CacheRule, ...] = ()
     headers: tuple[HeaderRule, ...] = ()
     internal: bool = False

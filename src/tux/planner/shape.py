@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from re import Pattern
+from typing import NamedTuple, TypeAlias
 
 from tux.http import media
 from tux.http.head import render_field, render_status
@@ -10,6 +12,10 @@ from tux.planner.rules import StaticRule, check_field, compile_glob
 
 MAX_SHAPES = 1024
 """Rendered shapes that a route keeps; a route with more combinations of rules and types starts over."""
+
+
+_Header: TypeAlias = tuple[Pattern[bytes], str, str]
+"""Of a rule: which paths, name, value."""
 
 
 class Shape(NamedTuple):
@@ -42,17 +48,34 @@ class Shapes:
         kind = media.extension(path)
         if kind not in media.TABLE:
             kind = b""
-        matched = 0
-        if self._globs:
-            for bit, glob in enumerate(self._globs):
-                if glob.fullmatch(path):
-                    matched |= 1 << bit
+        matched = self._matched(path) if self._globs else 0
         shape = self._known.get((kind, matched))
         if shape is None:
             if len(self._known) >= MAX_SHAPES:
                 self._known.clear()
             shape = self._known[kind, matched] = self._render(kind, matched)
         return shape
+
+    def fields(self, path: bytes, own: Iterable[tuple[str, str]]) -> bytes:
+        """The fields of an answer that is no file, as if it were at this path: those that Tux sends anyway, `own`, and
+        what header rules say. A rule replaces one of these, but for Content-Type, which is the answer's own."""
+        values = {"server": ("Server", "tux"), "x-content-type-options": ("X-Content-Type-Options", "nosniff")}
+        values |= {name.lower(): (name, value) for name, value in own}
+        more = b""
+        for _, name, value in self._matching(self._matched(path)):
+            if name.lower() not in values:
+                more += render_field(name, value)
+            elif name.lower() != "content-type":
+                values[name.lower()] = (name, value)
+        return b"".join([render_field(name, value) for name, value in values.values()]) + more
+
+    def _matched(self, path: bytes) -> int:
+        """The rules that are about this path, as bits."""
+        return sum(1 << bit for bit, glob in enumerate(self._globs) if glob.fullmatch(path))
+
+    def _matching(self, matched: int) -> list[_Header]:
+        first = len(self._cache_control)
+        return [header for bit, header in enumerate(self._headers, first) if matched >> bit & 1]
 
     def _render(self, kind: bytes, matched: int) -> Shape:
         content_type, compressible = media.TABLE.get(kind, media.DEFAULT)
@@ -62,9 +85,7 @@ class Shapes:
             if matched >> bit & 1:
                 fields += render_field("Cache-Control", value)
                 break
-        for bit, (_, name, value) in enumerate(self._headers, len(self._cache_control)):
-            if not matched >> bit & 1:
-                continue
+        for _, name, value in self._matching(matched):
             if name.lower() == "content-type":
                 content_type = value
             elif name.lower() == "server":

@@ -1,8 +1,9 @@
 """Plans for static files: what GET and HEAD of a path below a root are answered with.
 
 The rules that are Tux's own choice, where the RFCs leave one:
-- A folder is answered by its index file, at the path with a slash; without one it is 404, like everything that cannot
-  be served for a reason that is nobody's business: dotfiles, devices, links that leave the root, files of Tux itself.
+- A folder is answered by its index file, at the path with a slash; without one, and unless it is listed, it is 404, like
+  everything that cannot be served for a reason that is nobody's business: dotfiles, devices, links that leave the root,
+  files of Tux itself.
 - Side files (.br .zst .gz) are looked for with compressible types only, and then for every request, whatever its
   Accept-Encoding: all variants of one URL say the same in Vary.
 - Range is ignored on an empty representation, and with HEAD (RFC 9110 section 14.2 defines it for GET).
@@ -16,7 +17,6 @@ from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 
 from tux._engine import (
-    CLOSE,
     DENIED,
     ERROR,
     ESCAPE,
@@ -33,24 +33,16 @@ from tux.http import media
 from tux.http.coding import acceptable
 from tux.http.conditions import CONDITIONS, Outcome, evaluate, if_range
 from tux.http.dates import format_date
-from tux.http.errors import error_head, page
-from tux.http.head import render
 from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
 from tux.http.target import encode_query, encode_segment
+from tux.planner.entries import Entry
+from tux.planner.errors import error_plan, method_plan
+from tux.planner.listing import Listings
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.rules import StaticRule
 from tux.planner.shape import Shapes
 from tux.planner.view import View
-
-ALLOW = "GET, HEAD, OPTIONS"
-_REGISTERED_METHODS = """
-POST PUT DELETE PATCH TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH ACL BIND REBIND UNBIND LABEL
-MERGE MKACTIVITY MKCALENDAR MKREDIRECTREF MKWORKSPACE ORDERPATCH UPDATE UPDATEREDIRECTREF BASELINE-CONTROL CHECKIN
-CHECKOUT UNCHECKOUT VERSION-CONTROL LINK UNLINK QUERY
-"""
-KNOWN_METHODS = frozenset(_REGISTERED_METHODS.split())
-"""Methods of the IANA registry: answered with 405. Others, and CONNECT, which no resource here takes: 501."""
 
 MAX_PATH_BYTES = 4095
 """The longest path that Linux looks up: PATH_MAX less its NUL (path_resolution(7))."""
@@ -96,6 +88,7 @@ class StaticPlanner:
         self._refused_next = rule.refused_next and rule.falls_through
         self._shapes = Shapes(rule)
         self._roots = roots
+        self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed) if rule.listing else None
         self._own = own
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
@@ -113,35 +106,48 @@ class StaticPlanner:
             return error_plan(view, 417)
         if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):
             return method_plan(view)
-        checks: list[Found]
+        checks: list[Found] = []
+        return self._find(view, path, checks) or self._absent(view, tuple(checks))
+
+    def _find(self, view: View, path: bytes, checks: list[Found]) -> Plan | None:
+        """The answer, when there is something; `checks` gets what was looked at."""
         relative = path
         if self._mount:
             relative = path[len(self._mount) :]
             if not path.startswith(self._mount) or relative[:1] not in (b"", b"/"):
-                return self._absent(view)  # b"/docsx" is not below b"/docs"
+                return None  # b"/docsx" is not below b"/docs"
         if len(relative) > self._longest_path:
-            return self._absent(view)  # no file can have that name
+            return None  # no file can have that name
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
-            return self._absent(view)
-        if not relative.endswith(b"/"):
-            found = self._roots.load(self._root, relative[1:], self._limit)
-            if found.kind == FILE:
-                return self._file(view, found, [found])
-            if found.kind == FOLDER:
-                checks = [found]
-                if self._falls_through and not self._has_index(relative[1:] + b"/", checks):
-                    return self._absent(view, tuple(checks))
-                return _folder_redirect(view, path, tuple(checks))
-            return self._refusal(view, found, (found,))
-        checks = []
+            return None
+        if relative.endswith(b"/"):
+            return self._folder(view, path, relative[1:], checks)
+        found = self._roots.load(self._root, relative[1:], self._limit)
+        checks.append(found)
+        if found.kind == FILE:
+            return self._file(view, found, checks)
+        if found.kind != FOLDER:
+            return self._refusal(view, found, checks)
+        if self._falls_through and not self._listing and not self._has_index(relative[1:] + b"/", checks):
+            return None
+        return _folder_redirect(view, path, tuple(checks))
+
+    def _folder(self, view: View, path: bytes, folder: bytes, checks: list[Found]) -> Plan | None:
+        """The answer for a folder, below the root: its index, or what is in it."""
         for name in self._index:
-            found = self._roots.load(self._root, relative[1:] + name, self._limit)
+            found = self._roots.load(self._root, folder + name, self._limit)
             checks.append(found)
             if found.kind == FILE:
                 return self._file(view, found, checks)
             if found.kind in (DENIED, ESCAPE, ERROR):
-                return self._refusal(view, found, tuple(checks))
-        return self._absent(view, tuple(checks))
+                return self._refusal(view, found, checks)
+        if self._listing is None:
+            return None
+        found = self._roots.open_folder(self._root, folder)
+        checks.append(found)
+        if found.kind != FOLDER or found.hidden:
+            return self._refusal(view, found, checks)
+        return self._listing.plan(view, path, found, tuple(checks))
 
     # -- what cannot be served ----------------------------------------------------------------------------------
 
@@ -159,7 +165,8 @@ class StaticPlanner:
         view.publish = False  # the kernel tier knows of no other origins
         return error_plan(view, 404, checks=checks, more_flags=NEXT)
 
-    def _refusal(self, view: View, found: Found, checks: tuple[Found, ...]) -> Plan:
+    def _refusal(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
+        """What is said about something that is no file: None, when that is nothing."""
         if found.kind == DENIED:
             return self._refused(view, checks)
         if found.kind == ERROR:
@@ -169,18 +176,28 @@ class StaticPlanner:
             return error_plan(view, 503)
         if found.kind == ESCAPE:
             self._report_link(found)
-        return self._absent(view, checks)
+        return None
 
-    def _refused(self, view: View, checks: tuple[Found, ...]) -> Plan:
+    def _refused(self, view: View, checks: list[Found]) -> Plan:
         """403, or the next origin's turn."""
         if not self._refused_next:
-            return error_plan(view, 403, checks=checks)
+            return error_plan(view, 403, checks=tuple(checks))
         view.publish = False
-        return error_plan(view, 403, checks=checks, more_flags=NEXT)
+        return error_plan(view, 403, checks=tuple(checks), more_flags=NEXT)
 
-    def _is_allowed(self, found: Found) -> bool:
-        """By its permission bits."""
-        return bool(found.mode & self._mode_allowed) and not found.mode & self._mode_forbidden
+    def _is_allowed(self, mode: int) -> bool:
+        """Whether a file with these permission bits is served."""
+        return bool(mode & self._mode_allowed) and not mode & self._mode_forbidden
+
+    def _is_listed(self, name: bytes, entry: Entry) -> bool:
+        """Whether a name in a folder is told to clients: what they would not get is not."""
+        if name.startswith(b".") and not self._dotfiles:
+            return False
+        if entry.folder:
+            return True
+        if self._redirected and media.extension(name) in self._redirected:
+            return False
+        return (entry.dev, entry.ino) not in self._own and self._is_allowed(entry.mode)
 
     def _report_link(self, found: Found) -> None:
         """Name the link that leaves the root, once: the first part of the path that cannot be followed."""
@@ -195,14 +212,14 @@ class StaticPlanner:
 
     # -- what can -----------------------------------------------------------------------------------------------
 
-    def _file(self, view: View, found: Found, checks: list[Found]) -> Plan:
-        """The answer for an existing file; the last of `checks` is about it."""
+    def _file(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
+        """The answer for an existing file, None when it is as if it were not there; the last of `checks` is about it."""
         if found.hidden or (self._own and (found.dev, found.ino) in self._own):
-            return self._absent(view, tuple(checks))
+            return None
         if self._redirected and media.extension(found.path) in self._redirected:
-            return self._absent(view, tuple(checks))
-        if not self._is_allowed(found):
-            return self._refused(view, tuple(checks))
+            return None
+        if not self._is_allowed(found.mode):
+            return self._refused(view, checks)
         if view.method == "OPTIONS":
             return method_plan(view, checks=tuple(checks))
         shape = self._shapes.of(found.path)
@@ -217,7 +234,7 @@ class StaticPlanner:
                     side = self._roots.load(self._root, checks[sides[coding]].path, self._limit)
                     checks[sides[coding]] = side
                     if side.kind == ERROR:
-                        return self._refusal(view, side, ())
+                        return self._refusal(view, side, checks)
                     if side.kind == FILE and not side.hidden and side.mtime_ns >= found.mtime_ns:
                         found, tag_suffix = side, SIDE_SUFFIXES[coding]
                         more += f"Content-Encoding: {coding}\r\n"
@@ -264,7 +281,7 @@ class StaticPlanner:
         )
 
     def _may_stand(self, side: Found) -> bool:
-        return (side.dev, side.ino) not in self._own and self._is_allowed(side)
+        return (side.dev, side.ino) not in self._own and self._is_allowed(side.mode)
 
     def _side_files(self, original: Found, checks: list[Found]) -> dict[str, int]:
         """The side files that may stand for the original: coding -> place in `checks`, where every look is added."""
@@ -350,36 +367,6 @@ class StaticPlanner:
             ttl_ms=view.ttl_ms,
             checks=tuple(checks),
         )
-
-
-def error_plan(
-    view: View, status: int, *more: tuple[str, str], checks: tuple[Found, ...] = (), more_flags: int = 0
-) -> Plan:
-    """An answer with the small page of its status, and the fields `more`. `more_flags`: CLOSE, NEXT."""
-    head_only = view.method == "HEAD"
-    return Plan(
-        status=status,
-        head=error_head(status, *more),
-        body=b"" if head_only else page(status),
-        flags=view.flags(more_flags | NO_BODY if head_only else more_flags),
-        ttl_ms=view.ttl_ms,
-        checks=checks,
-    )
-
-
-def method_plan(view: View, checks: tuple[Found, ...] = ()) -> Plan:
-    """The answer to a method other than GET and HEAD, the same for every path."""
-    if view.method == "OPTIONS":
-        return Plan(
-            status=204,
-            head=render(204, (("Server", "tux"), ("Allow", ALLOW))),
-            flags=view.flags(NO_BODY),
-            checks=checks,
-        )
-    if view.method in KNOWN_METHODS:
-        return error_plan(view, 405, ("Allow", ALLOW))
-    # After CONNECT a client may send bytes of a tunnel, which are no requests.
-    return error_plan(view, 501, more_flags=CLOSE if view.method == "CONNECT" else 0)
 
 
 def is_hidden(path: bytes) -> bool:

@@ -143,15 +143,20 @@ class View:
 
     def now(self) -> int:
         """Seconds since 1970."""
-        self.ttl_ms = CLOCK_TTL_MS
+        self.expire(CLOCK_TTL_MS * 1_000_000)
         return self._clock() // 1_000_000_000
+
+    def expire(self, ns: int) -> None:
+        """The answer depends on what may change unnoticed; it holds for so many nanoseconds."""
+        ms = max(ns // 1_000_000, 1)
+        self.ttl_ms = ms if self.ttl_ms < 0 else min(ms, self.ttl_ms)
 
     def settled(self, mtime_ns: int) -> bool:
         """Whether a file with this time of change has been quiet for `SETTLE_NS`. True stays true, so only False makes
         the plan depend on the clock."""
         if self._clock() - mtime_ns >= SETTLE_NS:
             return True
-        self.ttl_ms = CLOCK_TTL_MS
+        self.expire(CLOCK_TTL_MS * 1_000_000)
         return False
 
     # -- the verdict --------------------------------------------------------------------------------------------

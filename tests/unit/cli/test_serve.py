@@ -8,7 +8,8 @@ from tests.unit.cli.conftest import Run, Supervisor
 from tux.config.app import App
 from tux.config.module import Module
 from tux.config.origins import cgi, static
-from tux.config.schema import Config, Kernel, Server, Site
+from tux.config.schema import Config, Kernel, Server
+from tux.config.site import Site
 from tux.config.upstream import Upstream
 
 
@@ -26,6 +27,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
         *("--workers", "3", "--user", "www-data", "--grace", "1.5"),
         *("--access-log", "-", "--log-format", "json"),
         *("--index", "a.html", "--index", "b.html", "--no-precompressed", "--dotfiles", "allow"),
+        "--listing",
         *("--cache-control", "*.css=max-age=60", "--cache-control", "*=no-cache"),
         *("--header", "*:X-A=1", "--header", "img/*.png:X-B=c:d=e"),
         *("--kernel", "on", "--kernel-interface", "lo", "--kernel-interface", "eth0"),
@@ -46,6 +48,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
             Site(
                 root=f"{folder}/public",
                 index=("a.html", "b.html"),
+                listing=True,
                 precompressed=False,
                 dotfiles="allow",
                 cache_control={"*.css": "max-age=60", "*": "no-cache"},

@@ -77,6 +77,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         [[site]]
         root = "a"
         index = ["i"]
+        listing = true
         precompressed = false
         dotfiles = "allow"
         cache_control = "site"
@@ -87,6 +88,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         path = "/own"
         root = "b"
         index = []
+        listing = false
         precompressed = true
         dotfiles = "deny"
         cache_control = { "*.y" = "route", "*" = "rest" }
@@ -97,6 +99,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
     assert same == StaticRule(
         root=done.roots.index(b"/etc/a"),
         index=(b"i",),
+        listing=True,
         precompressed=False,
         dotfiles=True,
         cache_control=(CacheRule("*", "site"),),

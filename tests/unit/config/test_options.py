@@ -11,7 +11,8 @@ import pytest
 from tux.config import load
 from tux.config.compile import compile_config
 from tux.config.options import OPTIONS, from_options
-from tux.config.schema import Config, Server, Site
+from tux.config.schema import Config, Server
+from tux.config.site import Site
 from tux.errors import FAILED, USAGE, StartError
 
 
@@ -67,6 +68,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         forward = "upstream"
         route = [{ path = "/static/", root = "static" }, { path = "/a", root = "c" }]
         index = ["a.html", "b.html"]
+        listing = true
         precompressed = false
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
@@ -87,6 +89,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         kernel="off",
         kernel_interface=("lo", "eth0"),
         index=("a.html", "b.html"),
+        listing=True,
         precompressed=False,
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),

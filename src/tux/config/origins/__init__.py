@@ -1,7 +1,7 @@
 """What can answer a route: one file per origin, each listed here, in the order of the documentation.
 
 An origin is a module with
-    Route    a struct derived from `tux.config.schema.Route` with the keys of this origin, among them `origin`
+    Route    a struct derived from `tux.config.site.Route` with the keys of this origin, among them `origin`
     ORIGIN   an `Origin` (base.py): its name, its keys, and its step from a route to a rule of the planner
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tux.config.origins import cgi, deny, static
 from tux.config.origins.base import Origin
-from tux.config.schema import Route
+from tux.config.site import Route
 
 ORIGINS: tuple[Origin, ...] = (static.ORIGIN, cgi.ORIGIN, deny.ORIGIN)
 DEFAULT: Origin = static.ORIGIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tux.config.schema import Route, Site
+from tux.config.site import Route, Site
 from tux.errors import Problem
 from tux.planner.rules import Rule
 

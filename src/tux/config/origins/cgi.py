@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, cast
 
-from tux.config import schema
+from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
-from tux.config.schema import Site
+from tux.config.site import Site
 from tux.errors import Problem
 from tux.planner.rules import CgiRule, Rule
 
 
-class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Programs: what follows `path` names an executable file in a folder, which is run for the request (CGI/1.1,
     RFC 3875). `[cgi]` has the bounds."""
 
@@ -29,11 +29,11 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ]
 
 
-def _check(_site: Site, _route: schema.Route, _place: Place) -> Iterator[Problem]:
+def _check(_site: Site, _route: sites.Route, _place: Place) -> Iterator[Problem]:
     yield from ()
 
 
-def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) -> Rule:
+def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
     return CgiRule(
         root=root_index(route.cgi),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from tux.config.app import App
 from tux.config.module import Module, is_spec
-from tux.config.schema import TRY_ORDER, StepName
+from tux.config.site import TRY_ORDER, StepName
 from tux.config.upstream import Upstream
 from tux.errors import Problem
 

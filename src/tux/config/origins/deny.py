@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from tux.config import schema
+from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
-from tux.config.schema import Site
+from tux.config.site import Site
 from tux.errors import Problem
 from tux.planner.rules import DenyRule, Rule
 
 
-class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing: every request is refused with 403."""
 
     origin: Annotated[Literal["deny"], Doc("Names this origin; `deny = true` does the same.")] = "deny"
     deny: Annotated[Literal[True], Doc("Names this origin.")] = True
 
 
-def _check(_site: Site, _route: schema.Route, _place: Place) -> Iterator[Problem]:
+def _check(_site: Site, _route: sites.Route, _place: Place) -> Iterator[Problem]:
     yield from ()
 
 
-def _compile(_site: Site, _route: schema.Route, _root_index: Callable[[str], int]) -> Rule:
+def _compile(_site: Site, _route: sites.Route, _root_index: Callable[[str], int]) -> Rule:
     return DenyRule()
 
 

@@ -7,17 +7,17 @@ from typing import Annotated, Literal, cast
 
 from msgspec import field
 
-from tux.config import schema
+from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
 from tux.config.origins.chain import chain_of, check_tries
-from tux.config.schema import Site
+from tux.config.site import Site
 from tux.errors import Problem
 from tux.http.head import is_value
 from tux.planner.rules import CacheRule, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
 
 
-class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Files, modules, an application, a forwarded server, or several of them. What is not set here is taken from the
     site."""
 
@@ -41,7 +41,7 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     app: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
     forward: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
-    tries: Annotated[tuple[schema.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
+    tries: Annotated[tuple[sites.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
     internal: Annotated[
         bool,
         Doc(
@@ -50,14 +50,15 @@ class Route(schema.Route, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = False
     index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
+    listing: Annotated[bool | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
-    dotfiles: Annotated[schema.Dotfiles | None, Doc("In place of the site's.")] = None
+    dotfiles: Annotated[sites.Dotfiles | None, Doc("In place of the site's.")] = None
     cache_control: Annotated[
-        schema.CacheControl,
+        sites.CacheControl,
         Doc("Counts before the site's: a string for all files of the route, or a table from globs to values."),
     ] = field(default_factory=dict)
     headers: Annotated[
-        schema.Headers,
+        sites.Headers,
         Doc("Beside the site's. A field that the route names, for whatever glob, is not taken from the site."),
     ] = field(default_factory=dict)
 
@@ -67,7 +68,7 @@ MAX_INDEX_NAMES = 16
 
 
 def check_shared(
-    index: tuple[str, ...], cache: schema.CacheControl, headers: schema.Headers, place: Place
+    index: tuple[str, ...], cache: sites.CacheControl, headers: sites.Headers, place: Place
 ) -> Iterator[Problem]:
     """What is wrong with the values that sites and static routes have in common."""
     if len(index) > MAX_INDEX_NAMES:
@@ -98,13 +99,13 @@ def check_shared(
                 yield Problem(inner, str(error))
 
 
-def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
+def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     route = cast(Route, route)
     steps = chain_of(site, route).steps
     if not steps:
         yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
-        for key in ("index", "precompressed", "dotfiles", "cache_control", "headers"):
+        for key in ("index", "listing", "precompressed", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
@@ -113,7 +114,7 @@ def _check(site: Site, route: schema.Route, place: Place) -> Iterator[Problem]:
     yield from check_shared(route.index or (), route.cache_control, route.headers, place)
 
 
-def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) -> Rule:
+def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
     steps, source = chain_of(site, route)
     if "static" not in steps or source.root is None:
@@ -127,6 +128,7 @@ def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) 
         mount=b"" if route.root is None else route.path.encode().rstrip(b"/"),
         index=tuple(name.encode("utf-8", "surrogateescape") for name in index),
         dotfiles=(route.dotfiles or site.dotfiles) == "allow",
+        listing=site.listing if route.listing is None else route.listing,
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
@@ -139,15 +141,15 @@ def _compile(site: Site, route: schema.Route, root_index: Callable[[str], int]) 
     )
 
 
-def _globs(cache: schema.CacheControl) -> dict[str, str]:
+def _globs(cache: sites.CacheControl) -> dict[str, str]:
     return {"*": cache} if isinstance(cache, str) else cache
 
 
-def _cache_rules(cache: schema.CacheControl) -> tuple[CacheRule, ...]:
+def _cache_rules(cache: sites.CacheControl) -> tuple[CacheRule, ...]:
     return tuple(CacheRule(glob, value) for glob, value in _globs(cache).items())
 
 
-def _header_rules(headers: schema.Headers) -> tuple[HeaderRule, ...]:
+def _header_rules(headers: sites.Headers) -> tuple[HeaderRule, ...]:
     """Those for all files first, whatever the order in the file: TOML tables must be written after plain keys, too."""
     everywhere = [HeaderRule("*", name, value) for name, value in headers.items() if isinstance(value, str)]
     for glob, fields in headers.items():
