@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
     kernel_interface: str | Sequence[str]
     index: str | Sequence[str]
     listing: bool
+    error_page: Mapping[int | str, str]
+    """Status -> file below the folder."""
     precompressed: bool
     cache_control: str | Mapping[str, str]
     """One value for all files, or glob -> value."""
@@ -284,6 +286,8 @@ def _plain(options: Options) -> dict[str, Any]:
     if (cache := plain.get("cache_control")) is not None:
         globs = {"*": cache} if isinstance(cache, str) else cache
         plain["cache_control"] = [f"{glob}={value}" for glob, value in globs.items()]
+    if (pages := plain.get("error_page")) is not None:
+        plain["error_page"] = [f"{status}={page}" for status, page in pages.items()]
     for name in ("static", "cgi"):
         if (folders := plain.get(name)) is not None:
             plain[name] = [f"{prefix}={os.fspath(folder)}" for prefix, folder in folders.items()]

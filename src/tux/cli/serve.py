@@ -99,6 +99,12 @@ import click
     help="Answer a request for a folder without an index with what is in it. Default: no.",
 )
 @click.option(
+    "--error-page",
+    multiple=True,
+    metavar="STATUS=FILE",
+    help="Body of errors with this status, below PATH, as in 404=404.html; can be given several times.",
+)
+@click.option(
     "--precompressed/--no-precompressed",
     default=None,
     help="Send NAME.br, NAME.zst or NAME.gz in place of NAME to clients that accept it. Default: yes.",

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 
-from tux.config import listen, module, origins, policy
+from tux.config import listen, module, origins, pages, policy
 from tux.config.decode import shown
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
@@ -221,6 +221,7 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
     yield from chain.check_tries(site, place)
     yield from chain.check_names(site, config, place)
     yield from policy.problems(site.tux, (*place, "tux"))
+    yield from pages.problems(site.error_page, site.root, place)
     yield from check_shared(site.index, site.cache_control, site.headers, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):

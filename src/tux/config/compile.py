@@ -17,7 +17,7 @@ from tux.config.origins import chain
 from tux.config.schema import Config, Limits
 from tux.config.site import Route, Site, StepName
 from tux.config.upstream import Upstream
-from tux.planner.rules import Routes, Rule, StaticRule
+from tux.planner.rules import ErrorRules, Routes, Rule, StaticRule
 
 
 class Step(NamedTuple):
@@ -48,6 +48,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Rules beside which their route tries something else."""
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
+    errors: ErrorRules
+    """For what the engine finds by itself, before it is known which site is meant: those of the only site."""
     limits: dict[str, int]
     """Limits that differ from `tux._engine.LIMITS`, by the names of the engine."""
 
@@ -120,6 +122,7 @@ def compile_config(config: Config) -> Compiled:
     for folder in (*(app.sendfile_root for _, app in apps), *(upstream.sendfile_root for _, upstream in upstreams)):
         if folder is not None:
             root_index(folder)
+    errors = origins.static.errors_of(config.site[0], root_index) if len(config.site) == 1 else ErrorRules()
     return Compiled(
         roots=tuple(roots),
         table=table,
@@ -130,6 +133,7 @@ def compile_config(config: Config) -> Compiled:
         proxy_protocol=config.server.proxy_protocol,
         shared=frozenset(shared),
         significant=(),
+        errors=errors,
         limits=engine_limits(config.server.limits),
     )
 

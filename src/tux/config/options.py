@@ -53,6 +53,7 @@ OPTIONS = {
     ("site", "cache_control"): "--cache-control",
     ("site", "headers"): "--header",
     ("site", "dotfiles"): "--dotfiles",
+    ("site", "error_page"): "--error-page",
 }
 """Table and key of the configuration -> the option that sets it."""
 
@@ -71,6 +72,7 @@ def from_options(
     kernel_interface: Sequence[str] = (),
     index: Sequence[str] = (),
     listing: bool | None = None,
+    error_page: Sequence[str] = (),
     precompressed: bool | None = None,
     cache_control: Sequence[str] = (),
     header: Sequence[str] = (),
@@ -98,7 +100,7 @@ def from_options(
     kernel tier win over its values. Its sites are as they are: `path` and options of a site are an error, unless the
     file has no site; then they make one.
 
-    cache_control: "GLOB=VALUE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER". Relative paths start at the
+    cache_control: "GLOB=VALUE"; error_page: "STATUS=FILE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER". Relative paths start at the
     current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
     server = _given(
@@ -140,6 +142,7 @@ def from_options(
         cache_control=_cache_control(cache_control) or None,
         headers=_headers(header) or None,
         dotfiles=dotfiles,
+        error_page=_error_pages(error_page) or None,
     )
     # What the options say is judged by itself, so that an error names the option.
     if config is None and path is None and app is None and not module and not forward and not cgi:
@@ -193,6 +196,18 @@ def _cache_control(options: Sequence[str]) -> dict[str, str]:
         if glob in table:
             raise StartError(f"--cache-control: {glob} is given twice", USAGE)
         table[glob] = value
+    return table
+
+
+def _error_pages(options: Sequence[str]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for text in options:
+        status, equals, path = text.partition("=")
+        if not equals or not status or not path:
+            raise StartError(f'--error-page: expected STATUS=FILE, as in 404=404.html, got "{text}"', USAGE)
+        if status in table:
+            raise StartError(f"--error-page: {status} is given twice", USAGE)
+        table[status] = path
     return table
 
 

@@ -128,5 +128,14 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             tables. All globs that match a file count."""
         ),
     ] = field(default_factory=dict)
+    error_page: Annotated[
+        dict[str, str],
+        Doc(
+            """Pages for errors: status -> file below `root`, as in `{ 404 = "404.html" }`. The status stays what it is,
+            and what `cache_control` says of the file does not count. They are for the errors that Tux itself finds, not
+            for those of applications and forwarded servers; those found before a site is known (a malformed request, a
+            server behind that does not answer) have the page of the site only when it is the only one."""
+        ),
+    ] = field(default_factory=dict)
     tux: Annotated[Policy, Doc("Which files are served, in the words of the original.")] = Policy()
     route: Annotated[tuple[Route, ...], Doc("Exceptions below path prefixes.")] = ()

@@ -26,6 +26,7 @@ from tux.daemon.privileges import Account
 from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
+from tux.planner.errors import Errors
 from tux.planner.hidden import Hidden
 from tux.planner.loop import Planner, canned_answers
 from tux.planner.rules import CgiRule
@@ -199,7 +200,8 @@ def _make_engine(
         log_fd=log_fd,
         log_format=log_format,
     )
-    for status, (head, body) in canned_answers().items():
+    errors = Errors(compiled.errors.pages, compiled.errors.headers, roots=Roots(compiled.roots))
+    for status, (head, body) in canned_answers(errors).items():
         engine.canned(status, head, body)
     engine.trust(compiled.trusted, compiled.proxy_protocol)
     upstreams.add_to(engine, groups)

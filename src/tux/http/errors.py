@@ -30,6 +30,9 @@ def error_head(status: int, *more: tuple[str, str]) -> bytes:
 def _head(status: int) -> bytes:
     fields = [("Server", "tux"), ("Content-Type", PAGE_TYPE), ("Content-Length", str(len(page(status))))]
     fields.append(("X-Content-Type-Options", "nosniff"))
-    if status == 503:
-        fields.append(("Retry-After", str(RETRY_AFTER_S)))
-    return render(status, fields)
+    return render(status, (*fields, *usual_fields(status)))
+
+
+def usual_fields(status: int) -> tuple[tuple[str, str], ...]:
+    """The fields that go with a status, whatever the page: Retry-After with 503."""
+    return (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()

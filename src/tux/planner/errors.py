@@ -1,11 +1,19 @@
-"""Answers that are no files: errors with the small page of their status, and what is said to other methods."""
+"""Answers that are no files: errors, with a small page or one of the site's own, and what is said to other methods."""
 
 from __future__ import annotations
 
-from tux._engine import CLOSE, NO_BODY, Found
-from tux.http.errors import error_head, page
-from tux.http.head import render
+import os
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from tux._engine import CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
+from tux.http import media
+from tux.http.errors import error_head, page, usual_fields
+from tux.http.head import render, render_field, render_status
+from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
+from tux.planner.rules import ErrorPage, HeaderRule
+from tux.planner.shape import Shapes
 from tux.planner.view import View
 
 ALLOW = "GET, HEAD, OPTIONS"
@@ -18,22 +26,78 @@ KNOWN_METHODS = frozenset(_REGISTERED_METHODS.split())
 """Methods of the IANA registry: answered with 405. Others, and CONNECT, which no resource here takes: 501."""
 
 
-def error_plan(
-    view: View, status: int, *more: tuple[str, str], checks: tuple[Found, ...] = (), more_flags: int = 0
-) -> Plan:
-    """An answer with the small page of its status, and the fields `more`. `more_flags`: CLOSE, NEXT."""
-    head_only = view.method == "HEAD"
-    return Plan(
-        status=status,
-        head=error_head(status, *more),
-        body=b"" if head_only else page(status),
-        flags=view.flags(more_flags | NO_BODY if head_only else more_flags),
-        ttl_ms=view.ttl_ms,
-        checks=checks,
-    )
+class Errors:
+    """The errors of one route. Used by one thread."""
+
+    def __init__(
+        self,
+        pages: Sequence[ErrorPage] = (),
+        headers: Sequence[HeaderRule] = (),
+        *,
+        roots: Roots | None = None,
+        own: AbstractSet[tuple[int, int]] = frozenset(),
+        notices: Notices | None = None,
+        limit: int = LIMITS["small_body_bytes"],
+    ) -> None:
+        """Of several pages for one status the first counts. headers: rules, which count for the files of pages, too.
+        own: (device, inode) of files that are never served. limit: bytes of the largest page; it is held in memory once
+        for each answer that is remembered. ValueError: a rule cannot be compiled."""
+        self._pages = {page.status: page for page in reversed(pages)}
+        self._shapes = Shapes((), headers) if pages else None
+        self._roots = roots
+        self._own = own
+        self._notices = notices if notices is not None else Notices()
+        self._limit = limit
+
+    def plan(
+        self, view: View, status: int, *more: tuple[str, str], checks: Sequence[Found] = (), more_flags: int = 0
+    ) -> Plan:
+        """The answer with this status, and the fields `more`. `more_flags`: CLOSE, NEXT."""
+        head, body, found = self.render(status, *more)
+        if found is not None:
+            checks = (*checks, found)
+            if found.kind == ERROR:
+                view.forget()
+        bare = view.method == "HEAD"
+        return Plan(
+            status=status,
+            head=head,
+            body=b"" if bare else body,
+            flags=view.flags(more_flags | NO_BODY if bare else more_flags),
+            ttl_ms=view.ttl_ms,
+            checks=tuple(checks),
+        )
+
+    def render(self, status: int, *more: tuple[str, str]) -> tuple[bytes, bytes, Found | None]:
+        """Head, body, and what was looked at. No entity tag and no Cache-Control: what is said of the page as a file
+        is not said of the resource that is missing (RFC 9110 section 15.5)."""
+        wanted = self._pages.get(status)
+        if wanted is None or self._roots is None or self._shapes is None:
+            return error_head(status, *more), page(status), None
+        found = self._roots.load(wanted.root, wanted.path, self._limit)
+        if found.kind != FILE or found.hidden or found.data is None or (found.dev, found.ino) in self._own:
+            self._report(found)
+            return error_head(status, *more), page(status), found
+        own = (("Content-Type", media.media_type(wanted.path).content_type), *usual_fields(status), *more)
+        head = render_status(status) + self._shapes.fields(wanted.path, own)
+        return head + render_field("Content-Length", str(found.size)), found.data, found
+
+    def _report(self, found: Found) -> None:
+        if not self._notices.due(("page", found.root, found.path), QUIET_S):
+            return
+        reason = "not there, or not to be served"
+        if found.kind == FILE and not found.hidden and found.size > self._limit:
+            reason = f"it has more than {self._limit} bytes"
+        elif found.error:
+            reason = os.strerror(found.error)
+        logger.warning("the error page %a is not sent: %s", os.fsdecode(found.path), reason)
 
 
-def method_plan(view: View, checks: tuple[Found, ...] = ()) -> Plan:
+PLAIN = Errors()
+"""Where there are no pages."""
+
+
+def method_plan(view: View, checks: tuple[Found, ...] = (), errors: Errors = PLAIN) -> Plan:
     """The answer to a method other than GET and HEAD, the same for every path."""
     if view.method == "OPTIONS":
         return Plan(
@@ -43,6 +107,6 @@ def method_plan(view: View, checks: tuple[Found, ...] = ()) -> Plan:
             checks=checks,
         )
     if view.method in KNOWN_METHODS:
-        return error_plan(view, 405, ("Allow", ALLOW))
+        return errors.plan(view, 405, ("Allow", ALLOW))
     # After CONNECT a client may send bytes of a tunnel, which are no requests.
-    return error_plan(view, 501, more_flags=CLOSE if view.method == "CONNECT" else 0)
+    return errors.plan(view, 501, more_flags=CLOSE if view.method == "CONNECT" else 0)

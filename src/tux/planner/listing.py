@@ -23,7 +23,7 @@ from tux.http.dates import LATEST
 from tux.http.head import render_field, render_status
 from tux.http.target import encode_segment
 from tux.planner.entries import KEEP_NS, Entries, Entry, Folders
-from tux.planner.errors import error_plan, method_plan
+from tux.planner.errors import Errors, method_plan
 from tux.planner.plan import Plan
 from tux.planner.shape import Shapes
 from tux.planner.view import View
@@ -69,11 +69,12 @@ class Listings:
     """Plans for the folders of one static route."""
 
     def __init__(
-        self, mount: bytes, roots: Roots, shapes: Shapes, is_listed: Callable[[bytes, Entry], bool]
+        self, mount: bytes, roots: Roots, shapes: Shapes, is_listed: Callable[[bytes, Entry], bool], errors: Errors
     ) -> None:
         """mount: of the route. is_listed: whether a name in a folder may be told."""
         self._mount = mount
         self._shapes = shapes
+        self._errors = errors
         self._folders = Folders(roots, is_listed)
 
     def plan(self, view: View, path: bytes, folder: Found, checks: tuple[Found, ...]) -> Plan:
@@ -84,7 +85,7 @@ class Listings:
             entries = self._folders.read(folder)
         except OSError:
             view.forget()
-            return error_plan(view, 503)
+            return self._errors.plan(view, 503)
         view.expire(max(KEEP_NS - (time.monotonic_ns() - entries.read_ns), 0))
         wish = parse(view.query)
         chosen = in_order(entries.entries, wish)
@@ -111,7 +112,7 @@ class Listings:
             view.method, lambda name: view.field(name) if name.endswith("-match") else None, etag, 0, view.now
         )
         if outcome is Outcome.FAILED:
-            return error_plan(view, 412, ("ETag", etag), checks=checks)
+            return self._errors.plan(view, 412, ("ETag", etag), checks=checks)
         status = 304 if outcome is Outcome.NOT_MODIFIED else 200
         fields = (*more, ("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "no-cache"))
         if status == 304:

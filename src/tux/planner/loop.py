@@ -11,10 +11,10 @@ from typing import Protocol
 from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
-from tux.planner.errors import error_plan, method_plan
+from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import CgiRule, DenyRule, NotFoundRule, Rule, StaticRule
+from tux.planner.rules import DenyRule, ErrorRules, Rule, StaticRule
 from tux.planner.static import StaticPlanner
 from tux.planner.view import Request, View
 
@@ -86,10 +86,22 @@ class Planner:
         self._clock = clock
         self._notices = Notices()
         more = {} if small_body_bytes is None else {"small_body_bytes": small_body_bytes}
-        self._routes: list[StaticPlanner | NotFoundRule | CgiRule | DenyRule] = [
-            StaticPlanner(rule, roots, own=own, notices=self._notices, **more) if isinstance(rule, StaticRule) else rule
+        known: dict[ErrorRules, Errors] = {}
+
+        def errors_of(rule: Rule) -> Errors:
+            if rule.errors not in known:
+                known[rule.errors] = Errors(
+                    rule.errors.pages, rule.errors.headers, roots=roots, own=own, notices=self._notices
+                )
+            return known[rule.errors]
+
+        self._routes: list[StaticPlanner | tuple[int, Errors]] = [
+            StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors_of(rule), **more)
+            if isinstance(rule, StaticRule)
+            else (403 if isinstance(rule, DenyRule) else 404, errors_of(rule))
             for rule in rules
         ]
+        """A planner, or the status that all requests are answered with."""
         self._sendfile: dict[int, StaticPlanner] = {}
         """By root: for files that backends name by their paths in the file system."""
 
@@ -136,28 +148,29 @@ class Planner:
         except Exception as error:  # noqa: BLE001 (the planner outlives every request)
             self._report(error)
             view.forget()
-            return error_plan(view, 500)
+            return PLAIN.plan(view, 500)
 
     def _plan(self, view: View, root: int | None) -> Plan:
         if view.path == "*":
-            return method_plan(view) if view.method == "OPTIONS" else error_plan(view, 400)
+            return method_plan(view) if view.method == "OPTIONS" else PLAIN.plan(view, 400)
         if view.method == "CONNECT":  # its target is no path
             return method_plan(view)
         try:
             path = decode_path(view.path)
         except TargetError as error:
-            return error_plan(view, error.status)
+            return PLAIN.plan(view, error.status)
         if root is not None and root >= 0:
             if root not in self._sendfile:
                 self._sendfile[root] = self._make_sendfile(root)
             return self._sendfile[root].plan(view, path)
         number = self._table.match(view.host, path)
         if number < 0:
-            return error_plan(view, 404)
+            return PLAIN.plan(view, 404)
         route = self._routes[number]
         if isinstance(route, StaticPlanner):
             return route.plan(view, path, inside=root is not None)
-        return error_plan(view, 403 if isinstance(route, DenyRule) else 404)
+        status, errors = route
+        return errors.plan(view, status)
 
     def _serve(self, ask: Asked) -> None:
         plan = self.decide(ask, ask.root)
@@ -188,6 +201,6 @@ class Planner:
             logger.error("no answer could be decided", exc_info=error)
 
 
-def canned_answers() -> dict[int, tuple[bytes, bytes]]:
+def canned_answers(errors: Errors = PLAIN) -> dict[int, tuple[bytes, bytes]]:
     """Head and body of the answers to errors that the engine itself finds, by status."""
-    return {status: (error_head(status), page(status)) for status in ENGINE_ERRORS}
+    return {status: errors.render(status)[:2] for status in ENGINE_ERRORS}

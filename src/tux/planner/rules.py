@@ -47,6 +47,24 @@ class HeaderRule(msgspec.Struct, frozen=True):
     value: str
 
 
+class ErrorPage(msgspec.Struct, frozen=True):
+    """The file that is the body of answers with a status."""
+
+    status: int
+    root: int
+    """Index of the root in `tux._engine.Roots`."""
+    path: bytes
+    """Below that root."""
+
+
+class ErrorRules(msgspec.Struct, frozen=True):
+    """How errors are answered. Of several pages for one status the first counts."""
+
+    pages: tuple[ErrorPage, ...] = ()
+    headers: tuple[HeaderRule, ...] = ()
+    """Those that count for the files of pages, too."""
+
+
 class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route that is answered with files below a root."""
 
@@ -76,10 +94,13 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Files with one of these are refused."""
     refused_next: bool = False
     """Something else is tried for what is refused, too."""
+    errors: ErrorRules = ErrorRules()
 
 
 class NotFoundRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route without files: what reaches the planner is answered with 404."""
+
+    errors: ErrorRules = ErrorRules()
 
 
 class CgiRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +112,13 @@ class CgiRule(msgspec.Struct, frozen=True, kw_only=True):
     """Decoded path that is taken off before the lookup below the root; no slash at the end."""
     document_root: bytes
     """The folder of the site, which PATH_INFO is translated by; b"": it has none."""
+    errors: ErrorRules = ErrorRules()
 
 
 class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route that is always refused with 403."""
+
+    errors: ErrorRules = ErrorRules()
 
 
 Rule: TypeAlias = StaticRule | NotFoundRule | CgiRule | DenyRule

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from re import Pattern
 from typing import NamedTuple, TypeAlias
 
 from tux.http import media
 from tux.http.head import render_field, render_status
-from tux.planner.rules import StaticRule, check_field, compile_glob
+from tux.planner.rules import CacheRule, HeaderRule, check_field, compile_glob
 
 MAX_SHAPES = 1024
 """Rendered shapes that a route keeps; a route with more combinations of rules and types starts over."""
@@ -32,14 +32,14 @@ class Shape(NamedTuple):
 
 
 class Shapes:
-    """The shapes of one static route."""
+    """The shapes of one route."""
 
-    def __init__(self, rule: StaticRule) -> None:
+    def __init__(self, cache_control: Sequence[CacheRule], headers: Sequence[HeaderRule]) -> None:
         """ValueError: a rule has an impossible pattern, field name or value."""
-        self._cache_control = [(compile_glob(r.glob), r.value) for r in rule.cache_control]
-        self._headers = [(compile_glob(r.glob), r.name, r.value) for r in rule.headers]
+        self._cache_control = [(compile_glob(r.glob), r.value) for r in cache_control]
+        self._headers = [(compile_glob(r.glob), r.name, r.value) for r in headers]
         self._globs = [*(glob for glob, _ in self._cache_control), *(glob for glob, _, _ in self._headers)]
-        for header in rule.headers:
+        for header in headers:
             check_field(header.name, header.value)
         self._known: dict[tuple[bytes, int], Shape] = {}
 

@@ -36,7 +36,7 @@ from tux.http.dates import format_date
 from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
 from tux.http.target import encode_query, encode_segment
 from tux.planner.entries import Entry
-from tux.planner.errors import error_plan, method_plan
+from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.listing import Listings
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
@@ -71,6 +71,7 @@ class StaticPlanner:
         *,
         own: AbstractSet[tuple[int, int]] = frozenset(),
         notices: Notices | None = None,
+        errors: Errors = PLAIN,
         small_body_bytes: int = LIMITS["small_body_bytes"],
     ) -> None:
         """`own`: (device, inode) of files that belong to Tux itself and are never served. `small_body_bytes`: larger
@@ -86,10 +87,11 @@ class StaticPlanner:
         self._mode_allowed = rule.mode_allowed or ANY_MODE
         self._mode_forbidden = rule.mode_forbidden
         self._refused_next = rule.refused_next and rule.falls_through
-        self._shapes = Shapes(rule)
+        self._shapes = Shapes(rule.cache_control, rule.headers)
         self._roots = roots
-        self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed) if rule.listing else None
+        self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors) if rule.listing else None
         self._own = own
+        self._errors = errors
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
         # What is looked up is the path without its slash, with an index name and the suffix of a side file behind it.
@@ -103,9 +105,9 @@ class StaticPlanner:
         if self._internal and not inside:
             return self._absent(view)
         if view.expect_other:
-            return error_plan(view, 417)
+            return self._errors.plan(view, 417)
         if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):
-            return method_plan(view)
+            return method_plan(view, errors=self._errors)
         checks: list[Found] = []
         return self._find(view, path, checks) or self._absent(view, tuple(checks))
 
@@ -161,9 +163,9 @@ class StaticPlanner:
     def _absent(self, view: View, checks: tuple[Found, ...] = ()) -> Plan:
         """There is nothing here: 404, or the next origin's turn."""
         if not self._falls_through:
-            return error_plan(view, 404, checks=checks)
+            return self._errors.plan(view, 404, checks=checks)
         view.publish = False  # the kernel tier knows of no other origins
-        return error_plan(view, 404, checks=checks, more_flags=NEXT)
+        return PLAIN.plan(view, 404, checks=checks, more_flags=NEXT)
 
     def _refusal(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
         """What is said about something that is no file: None, when that is nothing."""
@@ -173,7 +175,7 @@ class StaticPlanner:
             view.forget()
             if self._notices.due(("error", found.error), QUIET_S):
                 logger.error("cannot read %a: %s", os.fsdecode(found.path), os.strerror(found.error))
-            return error_plan(view, 503)
+            return self._errors.plan(view, 503)
         if found.kind == ESCAPE:
             self._report_link(found)
         return None
@@ -181,9 +183,9 @@ class StaticPlanner:
     def _refused(self, view: View, checks: list[Found]) -> Plan:
         """403, or the next origin's turn."""
         if not self._refused_next:
-            return error_plan(view, 403, checks=tuple(checks))
+            return self._errors.plan(view, 403, checks=tuple(checks))
         view.publish = False
-        return error_plan(view, 403, checks=tuple(checks), more_flags=NEXT)
+        return PLAIN.plan(view, 403, checks=checks, more_flags=NEXT)
 
     def _is_allowed(self, mode: int) -> bool:
         """Whether a file with these permission bits is served."""
@@ -221,7 +223,7 @@ class StaticPlanner:
         if not self._is_allowed(found.mode):
             return self._refused(view, checks)
         if view.method == "OPTIONS":
-            return method_plan(view, checks=tuple(checks))
+            return method_plan(view, tuple(checks), self._errors)
         shape = self._shapes.of(found.path)
         tag_suffix, more = "", ""
         if shape.compressible and self._precompressed:
@@ -257,7 +259,7 @@ class StaticPlanner:
                 head = shape.not_modified + f"{vary}ETag: {etag}\r\n".encode("ascii")
                 return Plan(status=304, head=head, flags=view.flags(NO_BODY), ttl_ms=view.ttl_ms, checks=tuple(checks))
             if outcome is Outcome.FAILED:
-                return error_plan(view, 412, ("ETag", etag), checks=tuple(checks))
+                return self._errors.plan(view, 412, ("ETag", etag), checks=tuple(checks))
 
         more += f"ETag: {etag}\r\nLast-Modified: {format_date(modified)}\r\n"
         flags = 0
@@ -307,7 +309,7 @@ class StaticPlanner:
         if spans is None:
             return None
         if not spans:
-            return error_plan(view, 416, ("Content-Range", unsatisfied_range(size)), checks=tuple(checks))
+            return self._errors.plan(view, 416, ("Content-Range", unsatisfied_range(size)), checks=tuple(checks))
         if len(spans) > 1:
             return self._multipart(view, found, checks, prefix, content_type, more, spans)
         start, length = spans[0]
@@ -383,7 +385,7 @@ def _folder_redirect(view: View, path: bytes, checks: tuple[Found, ...]) -> Plan
     query = view.query
     if query is not None:
         location += "?" + encode_query(query)
-    return error_plan(view, 301, ("Location", location), checks=checks)
+    return PLAIN.plan(view, 301, ("Location", location), checks=checks)
 
 
 def _read(found: Found, span: Span) -> bytes | None:

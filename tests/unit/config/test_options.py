@@ -72,6 +72,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         precompressed = false
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
+        error_page = { 404 = "404.html", 502 = "down.html" }
 
         [site.headers]
         "*" = { X-A = "1:2=3" }
@@ -94,6 +95,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),
         dotfiles="allow",
+        error_page=("404=404.html", "502=down.html"),
         app="shop.wsgi:application",
         app_dir="shop",
         factory=True,
@@ -184,6 +186,9 @@ def test_a_file_without_a_site_gets_one_by_app(folder: Path) -> None:
             {"cache_control": ["*.a=\n"]},
             "--cache-control: *.a: not a valid field value: no control characters, only Latin-1, no outer space",
         ),
+        ({"error_page": ["404"]}, '--error-page: expected STATUS=FILE, as in 404=404.html, got "404"'),
+        ({"error_page": ["404=a", "404=b"]}, "--error-page: 404 is given twice"),
+        ({"error_page": ["404=../a"]}, '--error-page: 404: expected the path of a file below the root, got "../a"'),
         ({"header": ["X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got "X-A=b"'),
         ({"header": ["*:X-A"]}, '--header: expected GLOB:NAME=VALUE, got "*:X-A"'),
         ({"header": [":X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got ":X-A=b"'),

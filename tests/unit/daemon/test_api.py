@@ -107,6 +107,7 @@ class TestArguments:
             grace=0.5,
             index="a.html",
             listing=True,
+            error_page={404: "404.html"},
             precompressed=False,
             access_log=Path("/l"),
             log_format="json",
@@ -131,6 +132,7 @@ class TestArguments:
             "--dotfiles=allow",
             "--kernel=on",
             "--kernel-interface=lo",
+            "--error-page=404=404.html",
             "--header=*:X-A=1",
             "--header=*.js:X-B=2",
         ]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
+from tux.config.origins.static import errors_of
 from tux.config.site import Site
 from tux.errors import Problem
 from tux.planner.rules import DenyRule, Rule
@@ -24,8 +25,8 @@ def _check(_site: Site, _route: sites.Route, _place: Place) -> Iterator[Problem]
     yield from ()
 
 
-def _compile(_site: Site, _route: sites.Route, _root_index: Callable[[str], int]) -> Rule:
-    return DenyRule()
+def _compile(site: Site, _route: sites.Route, root_index: Callable[[str], int]) -> Rule:
+    return DenyRule(errors=errors_of(site, root_index))
 
 
 ORIGIN = Origin(name="deny", key="deny", route=Route, check=_check, paths=(), compile=_compile)

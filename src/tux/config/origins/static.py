@@ -7,6 +7,7 @@ from typing import Annotated, Literal, cast
 
 from msgspec import field
 
+from tux.config import pages
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
@@ -14,7 +15,7 @@ from tux.config.origins.chain import chain_of, check_tries
 from tux.config.site import Site
 from tux.errors import Problem
 from tux.http.head import is_value
-from tux.planner.rules import CacheRule, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
+from tux.planner.rules import CacheRule, ErrorRules, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
 
 
 class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +61,9 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     headers: Annotated[
         sites.Headers,
         Doc("Beside the site's. A field that the route names, for whatever glob, is not taken from the site."),
+    ] = field(default_factory=dict)
+    error_page: Annotated[
+        dict[str, str], Doc("Counts before the site's: files below the route's `root`, or the site's when it has none.")
     ] = field(default_factory=dict)
 
 
@@ -111,18 +115,22 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
         if route.internal:
             yield Problem((*place, "internal"), "is about files, but this route has none: it has no root")
     yield from check_tries(route, place)
+    yield from pages.problems(route.error_page, route.root or site.root, place)
     yield from check_shared(route.index or (), route.cache_control, route.headers, place)
 
 
 def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
     steps, source = chain_of(site, route)
+    headers = header_rules(route.headers)
+    own = {rule.name.lower() for rule in headers}
+    headers += tuple(rule for rule in header_rules(site.headers) if rule.name.lower() not in own)
+    error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(site, root_index)
+    errors = ErrorRules(error_pages, headers if error_pages else ())
     if "static" not in steps or source.root is None:
-        return NotFoundRule()
+        return NotFoundRule(errors=errors)
     root = source.root
     index = site.index if route.index is None else route.index
-    headers = _header_rules(route.headers)
-    own = {rule.name.lower() for rule in headers}
     return StaticRule(
         root=root_index(root),
         mount=b"" if route.root is None else route.path.encode().rstrip(b"/"),
@@ -131,14 +139,21 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         listing=site.listing if route.listing is None else route.listing,
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
-        headers=headers + tuple(rule for rule in _header_rules(site.headers) if rule.name.lower() not in own),
+        headers=headers,
         internal=route.internal,
         falls_through=steps[-1] != "static",
         redirected=frozenset(extension.lower().encode() for extension in site.tux.redirect),
         mode_allowed=site.tux.mode_allowed,
         mode_forbidden=site.tux.mode_forbidden,
         refused_next=site.tux.refused_next,
+        errors=errors,
     )
+
+
+def errors_of(site: Site, root_index: Callable[[str], int]) -> ErrorRules:
+    """The errors of what has no pages but the site's."""
+    found = pages.of_site(site, root_index)
+    return ErrorRules(found, header_rules(site.headers) if found else ())
 
 
 def _globs(cache: sites.CacheControl) -> dict[str, str]:
@@ -149,7 +164,7 @@ def _cache_rules(cache: sites.CacheControl) -> tuple[CacheRule, ...]:
     return tuple(CacheRule(glob, value) for glob, value in _globs(cache).items())
 
 
-def _header_rules(headers: sites.Headers) -> tuple[HeaderRule, ...]:
+def header_rules(headers: sites.Headers) -> tuple[HeaderRule, ...]:
     """Those for all files first, whatever the order in the file: TOML tables must be written after plain keys, too."""
     everywhere = [HeaderRule("*", name, value) for name, value in headers.items() if isinstance(value, str)]
     for glob, fields in headers.items():

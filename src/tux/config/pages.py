@@ -1,0 +1,45 @@
+"""`error_page`: files as the bodies of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tux.config.decode import shown
+from tux.config.site import Site
+from tux.errors import Problem
+from tux.planner.rules import ErrorPage
+
+Place = tuple[str | int, ...]
+
+STATUSES = frozenset((400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 501, 502, 503, 504, 505))
+"""Those that Tux itself answers with."""
+
+
+def problems(pages: Mapping[str, str], root: str | None, place: Place) -> Iterator[Problem]:
+    """What is wrong with the pages of a site or route, whose folder `root` is."""
+    if pages and root is None:
+        yield Problem((*place, "error_page"), 'needs "root": the folder that the pages are in')
+    for status, path in pages.items():
+        inner: Place = (*place, "error_page", status)
+        if not (status.isascii() and status.isdigit() and int(status[:4]) in STATUSES and len(status) == 3):
+            yield Problem(inner, f"expected one of {', '.join(map(str, sorted(STATUSES)))}")
+        elif not path.strip("/") or path.endswith("/") or any(part in (".", "..") for part in path.split("/")):
+            yield Problem(inner, f"expected the path of a file below the root, got {shown(path)}")
+
+
+def compiled(
+    pages: Mapping[str, str], root: str | None, root_index: Callable[[str], int]
+) -> tuple[ErrorPage, ...]:
+    """The rules of a site or route."""
+    if root is None or not pages:
+        return ()
+    number = root_index(root)
+    return tuple(
+        ErrorPage(int(status), number, path.strip("/").encode("utf-8", "surrogateescape"))
+        for status, path in pages.items()
+    )
+
+
+def of_site(site: Site, root_index: Callable[[str], int]) -> tuple[ErrorPage, ...]:
+    """The pages of a site."""
+    return compiled(site.error_page, site.root, root_index)
