@@ -43,6 +43,9 @@ class Options(TypedDict, total=False):
     kernel_interface: str | Sequence[str]
     index: str | Sequence[str]
     listing: bool
+    spa: str
+    """File below the folder."""
+    clean_urls: bool
     error_page: Mapping[int | str, str]
     """Status -> file below the folder."""
     precompressed: bool

@@ -99,6 +99,17 @@ import click
     help="Answer a request for a folder without an index with what is in it. Default: no.",
 )
 @click.option(
+    "--spa",
+    metavar="FILE",
+    help="Answer pages that are not there with this file below PATH, as in index.html, for an application in the "
+    "browser. Paths with the extension of a known type stay 404.",
+)
+@click.option(
+    "--clean-urls/--no-clean-urls",
+    default=None,
+    help="Answer /a with a.html when there is nothing else. Default: no.",
+)
+@click.option(
     "--error-page",
     multiple=True,
     metavar="STATUS=FILE",

@@ -53,6 +53,8 @@ OPTIONS = {
     ("site", "cache_control"): "--cache-control",
     ("site", "headers"): "--header",
     ("site", "dotfiles"): "--dotfiles",
+    ("site", "spa"): "--spa",
+    ("site", "clean_urls"): "--clean-urls",
     ("site", "error_page"): "--error-page",
 }
 """Table and key of the configuration -> the option that sets it."""
@@ -72,6 +74,8 @@ def from_options(
     kernel_interface: Sequence[str] = (),
     index: Sequence[str] = (),
     listing: bool | None = None,
+    spa: str | None = None,
+    clean_urls: bool | None = None,
     error_page: Sequence[str] = (),
     precompressed: bool | None = None,
     cache_control: Sequence[str] = (),
@@ -138,6 +142,8 @@ def from_options(
         route=_routes("static", static, "root") + _routes("cgi", cgi, "cgi") or None,
         index=tuple(index) or None,
         listing=listing,
+        spa=spa,
+        clean_urls=clean_urls,
         precompressed=precompressed,
         cache_control=_cache_control(cache_control) or None,
         headers=_headers(header) or None,

@@ -1,8 +1,8 @@
-"""`error_page`: files as the bodies of errors."""
+"""Files that stand for what is not there: `error_page` and `spa`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tux.config.decode import shown
 from tux.config.site import Site
@@ -23,8 +23,23 @@ def problems(pages: Mapping[str, str], root: str | None, place: Place) -> Iterat
         inner: Place = (*place, "error_page", status)
         if not (status.isascii() and status.isdigit() and int(status[:4]) in STATUSES and len(status) == 3):
             yield Problem(inner, f"expected one of {', '.join(map(str, sorted(STATUSES)))}")
-        elif not path.strip("/") or path.endswith("/") or any(part in (".", "..") for part in path.split("/")):
+        elif not is_file(path):
             yield Problem(inner, f"expected the path of a file below the root, got {shown(path)}")
+
+
+def spa_problems(spa: str | None, steps: Sequence[str], place: Place) -> Iterator[Problem]:
+    """What is wrong with the page of an application in the browser, in a site or route that tries these."""
+    if not spa:
+        return
+    if not is_file(spa):
+        yield Problem((*place, "spa"), f"expected the path of a file below the root, got {shown(spa)}")
+    if steps[-1:] != ("static",):
+        yield Problem((*place, "spa"), "nothing would be tried behind it: files must come last, see try")
+
+
+def is_file(path: str) -> bool:
+    """Whether this can be a file below a root."""
+    return bool(path.strip("/")) and not path.endswith("/") and not {".", ".."} & set(path.split("/"))
 
 
 def compiled(

@@ -100,6 +100,22 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             `application/json`."""
         ),
     ] = False
+    spa: Annotated[
+        str | None,
+        Doc(
+            """The page of an application in the browser (`"index.html"`, below `root`): the answer, with status 200, for
+            pages that are not there. A path that ends in the extension of a known type (`.js`, `.png`) is no page, and
+            stays 404. Files must be what is tried last.""",
+            min_length=1,
+        ),
+    ] = None
+    clean_urls: Annotated[
+        bool,
+        Doc(
+            """Answer `/a` with `a.html` when there is nothing else at `/a`; `/a/` leads there when there is no such
+            folder."""
+        ),
+    ] = False
     precompressed: Annotated[
         bool,
         Doc(

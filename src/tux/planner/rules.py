@@ -80,6 +80,10 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
     listing: bool = False
     """Say what is in a folder without an index."""
+    spa: bytes = b""
+    """The file below the root that stands for pages that are not there; b"": none does."""
+    clean_urls: bool = False
+    """NAME.html is also at NAME."""
     cache_control: tuple[CacheRule, ...] = ()
     headers: tuple[HeaderRule, ...] = ()
     internal: bool = False

@@ -4,6 +4,9 @@ The rules that are Tux's own choice, where the RFCs leave one:
 - A folder is answered by its index file, at the path with a slash; without one, and unless it is listed, it is 404, like
   everything that cannot be served for a reason that is nobody's business: dotfiles, devices, links that leave the root,
   files of Tux itself.
+- With clean URLs, what is at "/a.html" is also at "/a", unless there is something of that name, or a folder with an index.
+- The file that stands for missing pages (`spa`) does not stand for missing files: for paths that end in the extension of a
+  known media type.
 - Side files (.br .zst .gz) are looked for with compressible types only, and then for every request, whatever its
   Accept-Encoding: all variants of one URL say the same in Vary.
 - Range is ignored on an empty representation, and with HEAD (RFC 9110 section 14.2 defines it for GET).
@@ -57,6 +60,9 @@ _MAX_SUFFIX_BYTES = max(map(len, SIDE_SUFFIXES.values()))
 _SIDES = tuple((coding, suffix.encode("ascii")) for coding, suffix in SIDE_SUFFIXES.items())
 
 
+PAGE_SUFFIX = b".html"
+"""What a path without it may stand for, when URLs are clean."""
+
 ANY_MODE = -1
 """Every file has one of these bits."""
 
@@ -84,6 +90,8 @@ class StaticPlanner:
         self._falls_through = rule.falls_through
         self._internal = rule.internal
         self._redirected = rule.redirected
+        self._spa = rule.spa
+        self._clean_urls = rule.clean_urls
         self._mode_allowed = rule.mode_allowed or ANY_MODE
         self._mode_forbidden = rule.mode_forbidden
         self._refused_next = rule.refused_next and rule.falls_through
@@ -94,8 +102,10 @@ class StaticPlanner:
         self._errors = errors
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
-        # What is looked up is the path without its slash, with an index name and the suffix of a side file behind it.
-        self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, rule.index), default=0) - _MAX_SUFFIX_BYTES
+        # What is looked up is the path without its slash, with an index name or the suffix of a page behind it, and the
+        # suffix of a side file behind that.
+        behind = (*rule.index, PAGE_SUFFIX) if rule.clean_urls else rule.index
+        self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, behind), default=0) - _MAX_SUFFIX_BYTES
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
     def plan(self, view: View, path: bytes, *, inside: bool = False) -> Plan:
@@ -108,31 +118,54 @@ class StaticPlanner:
             return self._errors.plan(view, 417)
         if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):
             return method_plan(view, errors=self._errors)
-        checks: list[Found] = []
-        return self._find(view, path, checks) or self._absent(view, tuple(checks))
-
-    def _find(self, view: View, path: bytes, checks: list[Found]) -> Plan | None:
-        """The answer, when there is something; `checks` gets what was looked at."""
         relative = path
         if self._mount:
             relative = path[len(self._mount) :]
             if not path.startswith(self._mount) or relative[:1] not in (b"", b"/"):
-                return None  # b"/docsx" is not below b"/docs"
+                return self._absent(view)  # b"/docsx" is not below b"/docs"
         if len(relative) > self._longest_path:
-            return None  # no file can have that name
+            return self._absent(view)  # no file can have that name
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
-            return None
+            return self._absent(view)
+        checks: list[Found] = []
+        plan = self._find(view, path, relative, checks)
+        if plan is None and self._spa and media.extension(relative) not in media.TABLE:
+            plan = self._only_file(view, self._spa, checks)
+        return plan or self._absent(view, tuple(checks))
+
+    def _find(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
+        """The answer, when there is something; `checks` gets what was looked at."""
         if relative.endswith(b"/"):
-            return self._folder(view, path, relative[1:], checks)
+            plan = self._folder(view, path, relative[1:], checks)
+            if plan is None and self._clean_urls and len(relative) > 1 and self._has_page(relative[1:-1], checks):
+                return _redirect(view, b"../", path[:-1].rpartition(b"/")[2], b"", checks)
+            return plan
         found = self._roots.load(self._root, relative[1:], self._limit)
         checks.append(found)
         if found.kind == FILE:
             return self._file(view, found, checks)
         if found.kind != FOLDER:
-            return self._refusal(view, found, checks)
+            plan = self._refusal(view, found, checks)
+            if plan is None and self._clean_urls and relative:
+                plan = self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
+            return plan
+        if self._clean_urls and relative and not self._has_index(relative[1:] + b"/", checks):
+            plan = self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
+            if plan is not None:
+                return plan
         if self._falls_through and not self._listing and not self._has_index(relative[1:] + b"/", checks):
             return None
-        return _folder_redirect(view, path, tuple(checks))
+        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", checks)
+
+    def _only_file(self, view: View, name: bytes, checks: list[Found]) -> Plan | None:
+        """The answer for the file of this name, which stands for what was asked for."""
+        found = self._roots.load(self._root, name, self._limit)
+        checks.append(found)
+        return self._file(view, found, checks) if found.kind == FILE else self._refusal(view, found, checks)
+
+    def _has_page(self, relative: bytes, checks: list[Found]) -> bool:
+        checks.append(self._roots.look(self._root, relative + PAGE_SUFFIX))
+        return checks[-1].kind == FILE
 
     def _folder(self, view: View, path: bytes, folder: bytes, checks: list[Found]) -> Plan | None:
         """The answer for a folder, below the root: its index, or what is in it."""
@@ -378,10 +411,10 @@ def is_hidden(path: bytes) -> bool:
     return b"/." in path
 
 
-def _folder_redirect(view: View, path: bytes, checks: tuple[Found, ...]) -> Plan:
-    """301 to the same path with a slash, by a relative reference: it depends on neither scheme nor host, and cannot
+def _redirect(view: View, before: bytes, segment: bytes, after: bytes, checks: list[Found]) -> Plan:
+    """301 to a segment, with these around it, by a relative reference: it depends on neither scheme nor host, and cannot
     lead to another host, as "//host/" would (its first segment is not empty)."""
-    location = encode_segment(path.rpartition(b"/")[2]) + "/"
+    location = before.decode("ascii") + encode_segment(segment) + after.decode("ascii")
     query = view.query
     if query is not None:
         location += "?" + encode_query(query)

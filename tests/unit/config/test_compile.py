@@ -78,6 +78,8 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         root = "a"
         index = ["i"]
         listing = true
+        spa = "a.html"
+        clean_urls = true
         precompressed = false
         dotfiles = "allow"
         cache_control = "site"
@@ -89,6 +91,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         root = "b"
         index = []
         listing = false
+        clean_urls = false
         precompressed = true
         dotfiles = "deny"
         cache_control = { "*.y" = "route", "*" = "rest" }
@@ -100,6 +103,8 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         root=done.roots.index(b"/etc/a"),
         index=(b"i",),
         listing=True,
+        spa=b"a.html",
+        clean_urls=True,
         precompressed=False,
         dotfiles=True,
         cache_control=(CacheRule("*", "site"),),

@@ -69,6 +69,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         route = [{ path = "/static/", root = "static" }, { path = "/a", root = "c" }]
         index = ["a.html", "b.html"]
         listing = true
+        clean_urls = true
         precompressed = false
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
@@ -91,6 +92,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         kernel_interface=("lo", "eth0"),
         index=("a.html", "b.html"),
         listing=True,
+        clean_urls=True,
         precompressed=False,
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),

@@ -52,6 +52,8 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
     index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
     listing: Annotated[bool | None, Doc("In place of the site's.")] = None
+    spa: Annotated[str | None, Doc("For files of the route's `root`. Empty: none. Not set: the site's, for files of the site's.")] = None
+    clean_urls: Annotated[bool | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
     dotfiles: Annotated[sites.Dotfiles | None, Doc("In place of the site's.")] = None
     cache_control: Annotated[
@@ -109,12 +111,13 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     if not steps:
         yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
-        for key in ("index", "listing", "precompressed", "dotfiles", "cache_control", "headers"):
+        for key in ("index", "listing", "spa", "clean_urls", "precompressed", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
             yield Problem((*place, "internal"), "is about files, but this route has none: it has no root")
     yield from check_tries(route, place)
+    yield from pages.spa_problems(route.spa, steps, place)
     yield from pages.problems(route.error_page, route.root or site.root, place)
     yield from check_shared(route.index or (), route.cache_control, route.headers, place)
 
@@ -131,12 +134,15 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         return NotFoundRule(errors=errors)
     root = source.root
     index = site.index if route.index is None else route.index
+    spa = site.spa if route.spa is None and route.root is None else route.spa
     return StaticRule(
         root=root_index(root),
         mount=b"" if route.root is None else route.path.encode().rstrip(b"/"),
         index=tuple(name.encode("utf-8", "surrogateescape") for name in index),
         dotfiles=(route.dotfiles or site.dotfiles) == "allow",
         listing=site.listing if route.listing is None else route.listing,
+        spa=(spa or "").strip("/").encode("utf-8", "surrogateescape") if steps[-1] == "static" else b"",
+        clean_urls=site.clean_urls if route.clean_urls is None else route.clean_urls,
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers,
