@@ -6,7 +6,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
 from tux.http.errors import error_head, page
@@ -14,7 +14,8 @@ from tux.http.target import TargetError, decode_path
 from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import DenyRule, ErrorRules, Rule, StaticRule
+from tux.planner.redirect import Redirect, Rewrite
+from tux.planner.rules import DenyRule, ErrorRules, RedirectRule, RewriteRule, Rule, StaticRule
 from tux.planner.static import StaticPlanner
 from tux.planner.view import Request, View
 
@@ -62,6 +63,10 @@ class Routes(Protocol):
     def match(self, host: str, path: bytes, /) -> int: ...
 
 
+Route: TypeAlias = StaticPlanner | Redirect | Rewrite | tuple[int, Errors]
+"""What plans the answers of a route, or the status that all of them have."""
+
+
 class Planner:
     """Decides the answers of one worker. Not thread-safe: one thread calls it."""
 
@@ -95,13 +100,17 @@ class Planner:
                 )
             return known[rule.errors]
 
-        self._routes: list[StaticPlanner | tuple[int, Errors]] = [
-            StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors_of(rule), **more)
-            if isinstance(rule, StaticRule)
-            else (403 if isinstance(rule, DenyRule) else 404, errors_of(rule))
-            for rule in rules
-        ]
-        """A planner, or the status that all requests are answered with."""
+        def route_of(rule: Rule) -> Route:
+            errors = errors_of(rule)
+            if isinstance(rule, StaticRule):
+                return StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors, **more)
+            if isinstance(rule, RedirectRule):
+                return Redirect(rule, errors)
+            if isinstance(rule, RewriteRule):
+                return Rewrite(rule, errors)
+            return 403 if isinstance(rule, DenyRule) else 404, errors
+
+        self._routes = [route_of(rule) for rule in rules]
         self._sendfile: dict[int, StaticPlanner] = {}
         """By root: for files that backends name by their paths in the file system."""
 
@@ -163,14 +172,23 @@ class Planner:
             if root not in self._sendfile:
                 self._sendfile[root] = self._make_sendfile(root)
             return self._sendfile[root].plan(view, path)
-        number = self._table.match(view.host, path)
-        if number < 0:
-            return PLAIN.plan(view, 404)
-        route = self._routes[number]
+        asked, route = path, self._match(view, path)
+        if isinstance(route, Rewrite):
+            meant = route.path(view, path)
+            found = None if meant is None else self._match(view, meant)
+            if meant is None or not isinstance(found, StaticPlanner):  # once: there are no loops
+                return route.errors.plan(view, 404)
+            path, route = meant, found
         if isinstance(route, StaticPlanner):
-            return route.plan(view, path, inside=root is not None)
+            return route.plan(view, path, inside=root is not None, asked=asked)
+        if isinstance(route, Redirect):
+            return route.plan(view, path)
         status, errors = route
         return errors.plan(view, status)
+
+    def _match(self, view: View, path: bytes) -> Route:
+        number = self._table.match(view.host, path)
+        return self._routes[number] if number >= 0 else (404, PLAIN)
 
     def _serve(self, ask: Asked) -> None:
         plan = self.decide(ask, ask.root)

@@ -119,13 +119,34 @@ class CgiRule(msgspec.Struct, frozen=True, kw_only=True):
     errors: ErrorRules = ErrorRules()
 
 
+class RedirectRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that leads elsewhere. `target` and `match`: see `tux.planner.template`."""
+
+    prefix: bytes
+    """Decoded path of the route."""
+    target: str
+    match: str = "**"
+    status: int = 301
+    errors: ErrorRules = ErrorRules()
+
+
+class RewriteRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A route whose paths stand for others of the same site, which have files."""
+
+    prefix: bytes
+    """Decoded path of the route."""
+    target: str
+    match: str = "**"
+    errors: ErrorRules = ErrorRules()
+
+
 class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
     """A route that is always refused with 403."""
 
     errors: ErrorRules = ErrorRules()
 
 
-Rule: TypeAlias = StaticRule | NotFoundRule | CgiRule | DenyRule
+Rule: TypeAlias = StaticRule | NotFoundRule | CgiRule | DenyRule | RedirectRule | RewriteRule
 
 
 class Table(Protocol):

@@ -108,9 +108,9 @@ class StaticPlanner:
         self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, behind), default=0) - _MAX_SUFFIX_BYTES
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
-    def plan(self, view: View, path: bytes, *, inside: bool = False) -> Plan:
+    def plan(self, view: View, path: bytes, *, inside: bool = False, asked: bytes | None = None) -> Plan:
         """The answer to a request for `path`, the decoded and normalised path of its target. inside: it is a backend
-        that wants the file to be sent."""
+        that wants the file to be sent. asked: the path of the request, when `path` is another one that it stands for."""
         view.publish = True  # which statuses the kernel tier takes, the engine knows
         if self._internal and not inside:
             return self._absent(view)
@@ -128,13 +128,13 @@ class StaticPlanner:
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
             return self._absent(view)
         checks: list[Found] = []
-        plan = self._find(view, path, relative, checks)
+        plan = self._find(view, path if asked is None else asked, relative, checks)
         if plan is None and self._spa and media.extension(relative) not in media.TABLE:
             plan = self._only_file(view, self._spa, checks)
         return plan or self._absent(view, tuple(checks))
 
     def _find(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
-        """The answer, when there is something; `checks` gets what was looked at."""
+        """The answer, when there is something; `checks` gets what was looked at. path: that was asked for."""
         if relative.endswith(b"/"):
             plan = self._folder(view, path, relative[1:], checks)
             if plan is None and self._clean_urls and len(relative) > 1 and self._has_page(relative[1:-1], checks):

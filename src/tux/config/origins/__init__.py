@@ -3,15 +3,16 @@
 An origin is a module with
     Route    a struct derived from `tux.config.site.Route` with the keys of this origin, among them `origin`
     ORIGIN   an `Origin` (base.py): its name, its keys, and its step from a route to a rule of the planner
+(redirect.py has two of each).
 """
 
 from __future__ import annotations
 
-from tux.config.origins import cgi, deny, static
+from tux.config.origins import cgi, deny, redirect, static
 from tux.config.origins.base import Origin
 from tux.config.site import Route
 
-ORIGINS: tuple[Origin, ...] = (static.ORIGIN, cgi.ORIGIN, deny.ORIGIN)
+ORIGINS: tuple[Origin, ...] = (static.ORIGIN, cgi.ORIGIN, redirect.REDIRECT, redirect.REWRITE, deny.ORIGIN)
 DEFAULT: Origin = static.ORIGIN
 
 
