@@ -46,6 +46,9 @@ class Options(TypedDict, total=False):
     spa: str
     """File below the folder."""
     clean_urls: bool
+    immutable: bool
+    cors: bool
+    security_headers: bool
     error_page: Mapping[int | str, str]
     """Status -> file below the folder."""
     precompressed: bool

@@ -110,6 +110,19 @@ import click
     help="Answer /a with a.html when there is nothing else. Default: no.",
 )
 @click.option(
+    "--immutable/--no-immutable",
+    default=None,
+    help="Let caches keep files with a hash in their name (app.3f2a1b9c.js) for a year. Default: no.",
+)
+@click.option(
+    "--cors/--no-cors", default=None, help="Let scripts of all other sites read the files. Default: no."
+)
+@click.option(
+    "--security-headers/--no-security-headers",
+    default=None,
+    help="Send Content-Security-Policy: frame-ancestors 'self', Referrer-Policy and X-Frame-Options. Default: no.",
+)
+@click.option(
     "--error-page",
     multiple=True,
     metavar="STATUS=FILE",

@@ -144,6 +144,24 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             tables. All globs that match a file count."""
         ),
     ] = field(default_factory=dict)
+    immutable: Annotated[
+        bool,
+        Doc(
+            """Files with a hash in their name (`app.3f2a1b9c.js`: eight or more hexadecimal digits) may be kept for a year
+            without a question, before all rules of `cache_control`."""
+        ),
+    ] = False
+    cors: Annotated[
+        bool,
+        Doc("Scripts of all other sites may read the files: `Access-Control-Allow-Origin: *`, and preflight requests."),
+    ] = False
+    security_headers: Annotated[
+        bool,
+        Doc(
+            """`Content-Security-Policy: frame-ancestors 'self'`, `Referrer-Policy: strict-origin-when-cross-origin` and
+            `X-Frame-Options: SAMEORIGIN`, where `headers` has no other value."""
+        ),
+    ] = False
     error_page: Annotated[
         dict[str, str],
         Doc(

@@ -97,12 +97,14 @@ PLAIN = Errors()
 """Where there are no pages."""
 
 
-def method_plan(view: View, checks: tuple[Found, ...] = (), errors: Errors = PLAIN) -> Plan:
-    """The answer to a method other than GET and HEAD, the same for every path."""
+def method_plan(
+    view: View, checks: tuple[Found, ...] = (), errors: Errors = PLAIN, preflight: Sequence[tuple[str, str]] = ()
+) -> Plan:
+    """The answer to a method other than GET and HEAD, the same for every path. preflight: fields for OPTIONS."""
     if view.method == "OPTIONS":
         return Plan(
             status=204,
-            head=render(204, (("Server", "tux"), ("Allow", ALLOW))),
+            head=render(204, (("Server", "tux"), ("Allow", ALLOW), *preflight)),
             flags=view.flags(NO_BODY),
             checks=checks,
         )

@@ -80,6 +80,10 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
     listing: bool = False
     """Say what is in a folder without an index."""
+    immutable: bool = False
+    """Files with a hash in their name never change."""
+    cors: bool = False
+    """Preflight requests are answered, too; the field of files is among `headers`."""
     spa: bytes = b""
     """The file below the root that stands for pages that are not there; b"": none does."""
     clean_urls: bool = False

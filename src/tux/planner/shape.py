@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from tux.http import media
 from tux.http.head import render_field, render_status
+from tux.planner.presets import HASHED, IMMUTABLE
 from tux.planner.rules import CacheRule, HeaderRule, check_field, compile_glob
 
 MAX_SHAPES = 1024
@@ -34,9 +35,14 @@ class Shape(NamedTuple):
 class Shapes:
     """The shapes of one route."""
 
-    def __init__(self, cache_control: Sequence[CacheRule], headers: Sequence[HeaderRule]) -> None:
-        """ValueError: a rule has an impossible pattern, field name or value."""
+    def __init__(
+        self, cache_control: Sequence[CacheRule], headers: Sequence[HeaderRule], *, immutable: bool = False
+    ) -> None:
+        """immutable: files with a hash in their name are, before all rules. ValueError: a rule has an impossible pattern,
+        field name or value."""
         self._cache_control = [(compile_glob(r.glob), r.value) for r in cache_control]
+        if immutable:
+            self._cache_control.insert(0, (HASHED, IMMUTABLE))
         self._headers = [(compile_glob(r.glob), r.name, r.value) for r in headers]
         self._globs = [*(glob for glob, _ in self._cache_control), *(glob for glob, _, _ in self._headers)]
         for header in headers:
@@ -65,6 +71,8 @@ class Shapes:
         for _, name, value in self._matching(self._matched(path)):
             if name.lower() not in values:
                 more += render_field(name, value)
+            elif name.lower() == "content-security-policy":
+                values[name.lower()] = (name, f"{values[name.lower()][1]}, {value}")  # a list: all of them hold
             elif name.lower() != "content-type":
                 values[name.lower()] = (name, value)
         return b"".join([render_field(name, value) for name, value in values.values()]) + more

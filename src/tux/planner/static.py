@@ -43,6 +43,7 @@ from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.listing import Listings
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
+from tux.planner.presets import CORS_PREFLIGHT
 from tux.planner.rules import StaticRule
 from tux.planner.shape import Shapes
 from tux.planner.view import View
@@ -90,12 +91,13 @@ class StaticPlanner:
         self._falls_through = rule.falls_through
         self._internal = rule.internal
         self._redirected = rule.redirected
+        self._preflight = CORS_PREFLIGHT if rule.cors else ()
         self._spa = rule.spa
         self._clean_urls = rule.clean_urls
         self._mode_allowed = rule.mode_allowed or ANY_MODE
         self._mode_forbidden = rule.mode_forbidden
         self._refused_next = rule.refused_next and rule.falls_through
-        self._shapes = Shapes(rule.cache_control, rule.headers)
+        self._shapes = Shapes(rule.cache_control, rule.headers, immutable=rule.immutable)
         self._roots = roots
         self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors) if rule.listing else None
         self._own = own
@@ -117,7 +119,7 @@ class StaticPlanner:
         if view.expect_other:
             return self._errors.plan(view, 417)
         if view.method not in ("GET", "HEAD") and not (self._falls_through and view.method == "OPTIONS"):
-            return method_plan(view, errors=self._errors)
+            return method_plan(view, (), self._errors, self._preflight)
         relative = path
         if self._mount:
             relative = path[len(self._mount) :]
@@ -256,7 +258,7 @@ class StaticPlanner:
         if not self._is_allowed(found.mode):
             return self._refused(view, checks)
         if view.method == "OPTIONS":
-            return method_plan(view, tuple(checks), self._errors)
+            return method_plan(view, tuple(checks), self._errors, self._preflight)
         shape = self._shapes.of(found.path)
         tag_suffix, more = "", ""
         if shape.compressible and self._precompressed:

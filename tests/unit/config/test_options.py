@@ -70,6 +70,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         index = ["a.html", "b.html"]
         listing = true
         clean_urls = true
+        immutable = true
+        cors = true
+        security_headers = true
         precompressed = false
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
@@ -93,6 +96,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         index=("a.html", "b.html"),
         listing=True,
         clean_urls=True,
+        immutable=True,
+        cors=True,
+        security_headers=True,
         precompressed=False,
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),

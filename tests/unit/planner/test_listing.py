@@ -326,7 +326,7 @@ def test_header_rules_count_and_cache_rules_do_not(world: World, write: Write) -
     assert fields["content-type"] == "text/html; charset=utf-8"
     assert (fields["x-a"], fields["server"]) == ("1", "mine")
     assert "x-b" not in fields
-    assert fields["content-security-policy"] == "default-src 'self'"
+    assert fields["content-security-policy"] == f"{listing.POLICY}, default-src 'self'", "both hold"
 
 
 def test_what_was_read_is_kept_for_a_second(world: World, write: Write) -> None:

@@ -15,6 +15,7 @@ from tux.config.origins.chain import chain_of, check_tries
 from tux.config.site import Site
 from tux.errors import Problem
 from tux.http.head import is_value
+from tux.planner import presets
 from tux.planner.rules import CacheRule, ErrorRules, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
 
 
@@ -64,6 +65,9 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
         sites.Headers,
         Doc("Beside the site's. A field that the route names, for whatever glob, is not taken from the site."),
     ] = field(default_factory=dict)
+    immutable: Annotated[bool | None, Doc("In place of the site's.")] = None
+    cors: Annotated[bool | None, Doc("In place of the site's.")] = None
+    security_headers: Annotated[bool | None, Doc("In place of the site's.")] = None
     error_page: Annotated[
         dict[str, str], Doc("Counts before the site's: files below the route's `root`, or the site's when it has none.")
     ] = field(default_factory=dict)
@@ -111,7 +115,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     if not steps:
         yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
-        for key in ("index", "listing", "spa", "clean_urls", "precompressed", "dotfiles", "cache_control", "headers"):
+        for key in ("index", "listing", "spa", "clean_urls", "immutable", "cors", "security_headers", "precompressed", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
@@ -128,6 +132,9 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     headers = header_rules(route.headers)
     own = {rule.name.lower() for rule in headers}
     headers += tuple(rule for rule in header_rules(site.headers) if rule.name.lower() not in own)
+    cors = site.cors if route.cors is None else route.cors
+    secure = site.security_headers if route.security_headers is None else route.security_headers
+    headers = _with_presets(headers, cors=cors, secure=secure)
     error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(site, root_index)
     errors = ErrorRules(error_pages, headers if error_pages else ())
     if "static" not in steps or source.root is None:
@@ -141,6 +148,8 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         index=tuple(name.encode("utf-8", "surrogateescape") for name in index),
         dotfiles=(route.dotfiles or site.dotfiles) == "allow",
         listing=site.listing if route.listing is None else route.listing,
+        immutable=site.immutable if route.immutable is None else route.immutable,
+        cors=cors,
         spa=(spa or "").strip("/").encode("utf-8", "surrogateescape") if steps[-1] == "static" else b"",
         clean_urls=site.clean_urls if route.clean_urls is None else route.clean_urls,
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
@@ -159,7 +168,15 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
 def errors_of(site: Site, root_index: Callable[[str], int]) -> ErrorRules:
     """The errors of what has no pages but the site's."""
     found = pages.of_site(site, root_index)
-    return ErrorRules(found, header_rules(site.headers) if found else ())
+    headers = _with_presets(header_rules(site.headers), cors=site.cors, secure=site.security_headers)
+    return ErrorRules(found, headers if found else ())
+
+
+def _with_presets(headers: tuple[HeaderRule, ...], *, cors: bool, secure: bool) -> tuple[HeaderRule, ...]:
+    """With the fields of presets that no rule names, for whatever glob."""
+    own = {rule.name.lower() for rule in headers}
+    usual = (*(presets.CORS if cors else ()), *(presets.SECURITY if secure else ()))
+    return tuple(rule for rule in usual if rule.name.lower() not in own) + headers
 
 
 def _globs(cache: sites.CacheControl) -> dict[str, str]:
