@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     error_page: Mapping[int | str, str]
     """Status -> file below the folder."""
     precompressed: bool
+    compress: bool
     cache_control: str | Mapping[str, str]
     """One value for all files, or glob -> value."""
     headers: Mapping[str, str | Mapping[str, str]]

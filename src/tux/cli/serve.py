@@ -134,6 +134,11 @@ import click
     help="Send NAME.br, NAME.zst or NAME.gz in place of NAME to clients that accept it. Default: yes.",
 )
 @click.option(
+    "--compress/--no-compress",
+    default=None,
+    help="Compress text when it is first asked for: gzip, and br and zstd where their libraries are. Default: no.",
+)
+@click.option(
     "--cache-control",
     multiple=True,
     metavar="GLOB=VALUE",

@@ -123,6 +123,14 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             and not older."""
         ),
     ] = True
+    compress: Annotated[
+        bool,
+        Doc(
+            """Compress text and other types that compress, of up to 512 KiB, when they are first asked for and there is no
+            such copy: gzip, and br and zstd where `pip install "tux-server[compress]"` was done. The result is
+            remembered."""
+        ),
+    ] = False
     dotfiles: Annotated[
         Dotfiles,
         Doc(

@@ -26,10 +26,11 @@ from tux.daemon.privileges import Account
 from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
+from tux.http.compress import compressors
 from tux.planner.errors import Errors
 from tux.planner.hidden import Hidden
 from tux.planner.loop import Planner, canned_answers
-from tux.planner.rules import CgiRule
+from tux.planner.rules import CgiRule, StaticRule
 
 if TYPE_CHECKING:
     from tux.daemon.apps import Apps
@@ -96,6 +97,8 @@ def _plan(config: Config, own: Sequence[str]) -> Plan:
         logger.warning("workers run as root; --user NAME makes them run as somebody else")
     cpus = usable_cpus()
     processes = [cpus if app.workers == "auto" else app.workers for _, app in compiled.apps]
+    if any(isinstance(rule, StaticRule) and rule.compress for rule in compiled.rules):
+        compressors()  # here: workers may not be able to read the files of libraries
     limits = descriptors.fit(compiled.limits, groups, processes)
     job = worker.Job(
         account=account,

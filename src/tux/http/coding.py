@@ -9,6 +9,10 @@ from tux.http.head import is_token
 CODINGS = ("br", "zstd", "gzip")
 """The codings that Tux can serve, in the order of its own preference: the smallest usual result first."""
 
+SIDE_SUFFIXES = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+"""Content coding -> what a side file's name ends in. The entity tag gets it, too: the same bytes under another coding
+are another representation."""
+
 _ALIASES = {"x-gzip": "gzip"}
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
+from tux.planner.coder import Coder
 from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
@@ -100,10 +101,13 @@ class Planner:
                 )
             return known[rule.errors]
 
+        compresses = any(isinstance(rule, StaticRule) and rule.compress for rule in rules)
+        coder = Coder() if compresses else None  # one for all: what it keeps is bounded for the process
+
         def route_of(rule: Rule) -> Route:
             errors = errors_of(rule)
             if isinstance(rule, StaticRule):
-                return StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors, **more)
+                return StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors, coder=coder, **more)
             if isinstance(rule, RedirectRule):
                 return Redirect(rule, errors)
             if isinstance(rule, RewriteRule):

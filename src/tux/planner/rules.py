@@ -80,6 +80,8 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Serve NAME.br, NAME.zst and NAME.gz in place of NAME to clients that accept them."""
     listing: bool = False
     """Say what is in a folder without an index."""
+    compress: bool = False
+    """Compress what compresses, when there is no side file."""
     immutable: bool = False
     """Files with a hash in their name never change."""
     cors: bool = False

@@ -33,11 +33,12 @@ from tux._engine import (
     Roots,
 )
 from tux.http import media
-from tux.http.coding import acceptable
+from tux.http.coding import SIDE_SUFFIXES, acceptable
 from tux.http.conditions import CONDITIONS, Outcome, evaluate, if_range
 from tux.http.dates import format_date
 from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
 from tux.http.target import encode_query, encode_segment
+from tux.planner.coder import Coded, Coder
 from tux.planner.entries import Entry
 from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.listing import Listings
@@ -45,7 +46,7 @@ from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
 from tux.planner.rules import StaticRule
-from tux.planner.shape import Shapes
+from tux.planner.shape import Shape, Shapes
 from tux.planner.view import View
 
 MAX_PATH_BYTES = 4095
@@ -54,9 +55,6 @@ MAX_PATH_BYTES = 4095
 MAX_MULTIPART_BYTES = 1024 * 1024
 """A body of several parts is built in memory; if it would be larger than this, the whole file is sent instead."""
 
-SIDE_SUFFIXES = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
-"""Content coding -> what the side file's name ends in. The entity tag gets it, too: the same bytes under another coding
-are another representation."""
 _MAX_SUFFIX_BYTES = max(map(len, SIDE_SUFFIXES.values()))
 _SIDES = tuple((coding, suffix.encode("ascii")) for coding, suffix in SIDE_SUFFIXES.items())
 
@@ -79,9 +77,11 @@ class StaticPlanner:
         own: AbstractSet[tuple[int, int]] = frozenset(),
         notices: Notices | None = None,
         errors: Errors = PLAIN,
+        coder: Coder | None = None,
         small_body_bytes: int = LIMITS["small_body_bytes"],
     ) -> None:
-        """`own`: (device, inode) of files that belong to Tux itself and are never served. `small_body_bytes`: larger
+        """`own`: (device, inode) of files that belong to Tux itself and are never served. `coder`: None for one of its
+        own. `small_body_bytes`: larger
         files are sent from a descriptor."""
         self._root = rule.root
         self._mount = rule.mount
@@ -102,6 +102,7 @@ class StaticPlanner:
         self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors) if rule.listing else None
         self._own = own
         self._errors = errors
+        self._coder = (coder or Coder()) if rule.compress else None
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
         # What is looked up is the path without its slash, with an index name or the suffix of a page behind it, and the
@@ -261,6 +262,7 @@ class StaticPlanner:
             return method_plan(view, tuple(checks), self._errors, self._preflight)
         shape = self._shapes.of(found.path)
         tag_suffix, more = "", ""
+        body: Found | Coded = found
         if shape.compressible and self._precompressed:
             sides = self._side_files(found, checks)
             if sides:
@@ -273,10 +275,21 @@ class StaticPlanner:
                     if side.kind == ERROR:
                         return self._refusal(view, side, checks)
                     if side.kind == FILE and not side.hidden and side.mtime_ns >= found.mtime_ns:
-                        found, tag_suffix = side, SIDE_SUFFIXES[coding]
+                        body, tag_suffix = side, SIDE_SUFFIXES[coding]
                         more += f"Content-Encoding: {coding}\r\n"
                         break
+        if body is found and shape.compressible and self._coder is not None and self._coder.takes(found):
+            more = "Vary: Accept-Encoding\r\n"  # for whatever client
+            coded = self._coder.code(found, acceptable(view.field("accept-encoding")))
+            if coded is not None:
+                more += f"Content-Encoding: {coded[0]}\r\n"
+                body = coded[1]
+        return self._representation(view, body, checks, shape, more, tag_suffix)
 
+    def _representation(
+        self, view: View, found: Found | Coded, checks: list[Found], shape: Shape, more: str, tag_suffix: str
+    ) -> Plan:
+        """The answer with these bytes. more: fields that say how they were chosen and coded."""
         data, size = found.data, found.size
         if data is not None:
             tag = urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")
@@ -310,7 +323,7 @@ class StaticPlanner:
             status=200,
             head=shape.ok + f"{more}Content-Length: {size}\r\n".encode("ascii"),
             body=data or b"",
-            file=found if data is None else None,
+            file=found if data is None and isinstance(found, Found) else None,
             length=size if data is None else 0,
             flags=view.flags(flags),
             ttl_ms=view.ttl_ms,
@@ -336,7 +349,7 @@ class StaticPlanner:
     # -- ranges -------------------------------------------------------------------------------------------------
 
     def _partial(
-        self, view: View, found: Found, checks: list[Found], prefix: bytes, content_type: str, more: str
+        self, view: View, found: Found | Coded, checks: list[Found], prefix: bytes, content_type: str, more: str
     ) -> Plan | None:
         """206 or 416; None: the whole representation is to be sent."""
         size, data = found.size, found.data
@@ -359,7 +372,7 @@ class StaticPlanner:
             status=206,
             head=prefix + head.encode("latin-1"),
             body=data[start : start + length] if data is not None else b"",
-            file=found if data is None else None,
+            file=found if data is None and isinstance(found, Found) else None,
             offset=start if data is None else 0,
             length=length if data is None else 0,
             flags=view.flags(flags),
@@ -370,7 +383,7 @@ class StaticPlanner:
     def _multipart(
         self,
         view: View,
-        found: Found,
+        found: Found | Coded,
         checks: list[Found],
         prefix: bytes,
         content_type: str,
@@ -423,7 +436,7 @@ def _redirect(view: View, before: bytes, segment: bytes, after: bytes, checks: l
     return PLAIN.plan(view, 301, ("Location", location), checks=checks)
 
 
-def _read(found: Found, span: Span) -> bytes | None:
+def _read(found: Found | Coded, span: Span) -> bytes | None:
     """The bytes of a part; None when the file has become shorter."""
     start, length = span
     if found.data is not None:
@@ -432,7 +445,7 @@ def _read(found: Found, span: Span) -> bytes | None:
     return part if len(part) == length else None
 
 
-def _changed(found: Found) -> bool:
+def _changed(found: Found | Coded) -> bool:
     """Whether the open file is not any more what it was when it was found."""
     now = os.fstat(found.fd)
     return now.st_size != found.size or now.st_mtime_ns != found.mtime_ns

@@ -74,6 +74,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         cors = true
         security_headers = true
         precompressed = false
+        compress = true
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
         error_page = { 404 = "404.html", 502 = "down.html" }
@@ -100,6 +101,7 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         cors=True,
         security_headers=True,
         precompressed=False,
+        compress=True,
         cache_control=("*.css=max-age=60", "*=no-cache"),
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),
         dotfiles="allow",

@@ -56,6 +56,7 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spa: Annotated[str | None, Doc("For files of the route's `root`. Empty: none. Not set: the site's, for files of the site's.")] = None
     clean_urls: Annotated[bool | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
+    compress: Annotated[bool | None, Doc("In place of the site's.")] = None
     dotfiles: Annotated[sites.Dotfiles | None, Doc("In place of the site's.")] = None
     cache_control: Annotated[
         sites.CacheControl,
@@ -115,7 +116,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     if not steps:
         yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
-        for key in ("index", "listing", "spa", "clean_urls", "immutable", "cors", "security_headers", "precompressed", "dotfiles", "cache_control", "headers"):
+        for key in ("index", "listing", "spa", "clean_urls", "immutable", "cors", "security_headers", "precompressed", "compress", "dotfiles", "cache_control", "headers"):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
@@ -153,6 +154,7 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         spa=(spa or "").strip("/").encode("utf-8", "surrogateescape") if steps[-1] == "static" else b"",
         clean_urls=site.clean_urls if route.clean_urls is None else route.clean_urls,
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
+        compress=site.compress if route.compress is None else route.compress,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers,
         internal=route.internal,

@@ -1,0 +1,1 @@
+"""What is made before anybody asks for it: compressed copies."""
