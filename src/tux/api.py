@@ -49,7 +49,7 @@ class Options(TypedDict, total=False):
     immutable: bool
     cors: bool
     security_headers: bool
-    error_page: Mapping[int | str, str]
+    error_page: Mapping[int, str] | Mapping[str, str]
     """Status -> file below the folder."""
     precompressed: bool
     compress: bool

@@ -49,6 +49,23 @@ def place_text(place: Sequence[str | int]) -> str:
     return text
 
 
+def shown(value: object) -> str:
+    """A value as error messages show it: as in TOML, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quoted(value if len(value) <= 60 else value[:57] + "...")
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "an array"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a huge number"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value)) if abs(value) < 10**20 else "a huge number"
+    return str(value)
+
+
 def quoted(text: str) -> str:
     """`text` in quotes, on one line whatever it holds."""
     return '"' + "".join(_escaped(c) for c in text) + '"'

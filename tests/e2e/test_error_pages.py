@@ -35,7 +35,7 @@ def test_what_is_missing(server: tux.Server) -> None:
             assert (answer.status, answer.body) == (404, b"our own 404")
             assert answer["Content-Type"] == "text/html; charset=utf-8"
             assert answer["X-A"] == "1"
-            assert answer.all("Cache-Control") == answer.all("ETag") == []
+            assert {"cache-control", "etag"}.isdisjoint(answer.fields)
             head = client.ask("/none", method="HEAD")
             assert (head.status, head.body) == (404, b"")
             assert head.stable_head == answer.stable_head

@@ -67,8 +67,8 @@ def test_a_large_folder_comes_in_pages(site: Path, server: tux.Server) -> None:
         while path:
             answer = client.ask(path, accept=JSON)
             found += [row["name"] for row in json.loads(answer.body)]
-            link = answer.all("Link")
-            path = "/many/" + link[0].partition("<")[2].partition(">")[0] if link else ""
+            link = answer.get("Link")
+            path = "/many/" + link.partition("<")[2].partition(">")[0] if link else ""
         assert found == [f"{number:04}" for number in range(1100)]
         client.finish()
 

@@ -13,7 +13,7 @@ from tests.e2e.client import FRESH, Client, get, put, stop, until
 
 APP = """
 def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")])
     return [b"from the application"]
 """
 
@@ -49,12 +49,12 @@ def test_a_file_that_appears(site: Path, server: tux.Server) -> None:
         client.finish()
 
 
-def test_clean_urls_come_before_an_application(site: Path, tmp_path: Path) -> None:
+def test_clean_urls_come_before_an_application(site: Path) -> None:
     """The engine, too, must not think that there is no file."""
     put(site / "behind.html", "page")
-    (tmp_path / "pages_app.py").write_text(APP)
+    put(site / "code/pages_app.py", APP)
     with tux.Server(
-        site, workers=1, access_log="off", clean_urls=True, app="pages_app:app", app_dir=tmp_path
+        site, workers=1, access_log="off", clean_urls=True, app="pages_app:app", app_dir=site / "code"
     ) as server:
         for _ in range(3):
             assert get(server, "/behind").body == b"page"

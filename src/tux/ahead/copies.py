@@ -68,7 +68,7 @@ def _is_there(copy: str, original: os.stat_result) -> bool:
 
 
 def make(jobs: Sequence[Job], threads: int) -> Iterator[Done]:
-    """Do the jobs, in as many threads (the libraries release the GIL); results come as jobs are done, in their order."""
+    """Do the jobs, in as many threads (the libraries release the GIL); results come in the order of the jobs."""
     makers = compressors(best=True)
     with ThreadPoolExecutor(threads) as pool:
         window = threads * (1 + AHEAD)

@@ -56,7 +56,9 @@ def compress(
     done = copies.make(jobs, threads or len(os.sched_getaffinity(0)))
     written = before = after = failed = 0
     hidden = quiet or not sys.stderr.isatty()
-    with click.progressbar(length=sum(job.size for job in jobs), label="compress", file=sys.stderr, hidden=hidden) as bar:
+    with click.progressbar(
+        length=sum(job.size for job in jobs), label="compress", file=sys.stderr, hidden=hidden
+    ) as bar:
         for one in done:
             bar.update(one.job.size)
             written += len(one.written)

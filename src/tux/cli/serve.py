@@ -114,9 +114,7 @@ import click
     default=None,
     help="Let caches keep files with a hash in their name (app.3f2a1b9c.js) for a year. Default: no.",
 )
-@click.option(
-    "--cors/--no-cors", default=None, help="Let scripts of all other sites read the files. Default: no."
-)
+@click.option("--cors/--no-cors", default=None, help="Let scripts of all other sites read the files. Default: no.")
 @click.option(
     "--security-headers/--no-security-headers",
     default=None,

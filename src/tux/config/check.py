@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 from tux.config import listen, module, origins, pages, policy
-from tux.config.decode import shown
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
 from tux.config.processes import Processes
 from tux.config.schema import Config, Kernel, Server
 from tux.config.site import Site
-from tux.errors import Problem
+from tux.errors import Problem, shown
 
 Place = tuple[str | int, ...]
 

@@ -16,7 +16,7 @@ import msgspec
 from tux.config import origins
 from tux.config.doc import Doc
 from tux.config.site import Route
-from tux.errors import ConfigError, Problem, quoted
+from tux.errors import ConfigError, Problem, shown
 
 Place = tuple[str | int, ...]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -41,23 +41,6 @@ def parse_size(text: str) -> int | None:
     """Bytes in "65536", "64KiB", "64 MiB", "10MB"; None when it is none of these."""
     found = _SIZE.fullmatch(text.strip())
     return int(found[1]) * _UNITS[found[2] or ""] if found else None
-
-
-def shown(value: object) -> str:
-    """A value as error messages show it: as in TOML, shortened."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return quoted(value if len(value) <= 60 else value[:57] + "...")
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "an array"
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return "a huge number"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value)) if abs(value) < 10**20 else "a huge number"
-    return str(value)
 
 
 def unknown_key(key: str, known: list[str]) -> str:

@@ -112,8 +112,8 @@ def from_options(
     kernel tier win over its values. Its sites are as they are: `path` and options of a site are an error, unless the
     file has no site; then they make one.
 
-    cache_control: "GLOB=VALUE"; error_page: "STATUS=FILE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER". Relative paths start at the
-    current folder.
+    cache_control: "GLOB=VALUE"; error_page: "STATUS=FILE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER".
+    Relative paths start at the current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
     server = _given(
         listen=tuple(listen) or None,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tux.config.decode import shown
 from tux.config.site import Site
-from tux.errors import Problem
+from tux.errors import Problem, shown
 from tux.planner.rules import ErrorPage
 
 Place = tuple[str | int, ...]
@@ -42,9 +41,7 @@ def is_file(path: str) -> bool:
     return bool(path.strip("/")) and not path.endswith("/") and not {".", ".."} & set(path.split("/"))
 
 
-def compiled(
-    pages: Mapping[str, str], root: str | None, root_index: Callable[[str], int]
-) -> tuple[ErrorPage, ...]:
+def compiled(pages: Mapping[str, str], root: str | None, root_index: Callable[[str], int]) -> tuple[ErrorPage, ...]:
     """The rules of a site or route."""
     if root is None or not pages:
         return ()

@@ -17,6 +17,7 @@ from tux.config.module import Module
 from tux.config.policy import Policy
 from tux.config.processes import Processes
 from tux.config.upstream import Upstream
+from tux.errors import shown
 
 _HEAD = """\
 # Configuration
@@ -114,7 +115,7 @@ def _type(type_: Any, doc: Doc) -> str:
 def _type_name(choice: Any, doc: Doc) -> str:
     kind, args = get_origin(choice), get_args(choice)
     if kind is Literal:
-        return " or ".join(f"`{decode.shown(arg)}`" for arg in args)
+        return " or ".join(f"`{shown(arg)}`" for arg in args)
     if kind is tuple:
         return "tables" if _is_struct(args[0]) else f"array of {_type_name(args[0], doc)}s"
     if kind is dict:
@@ -135,11 +136,11 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     if value is None or value == {} or isinstance(value, msgspec.Struct) or (value == () and field.name == "route"):
         return ""
     if isinstance(value, tuple):
-        return "`[" + ", ".join(decode.shown(item) for item in value) + "]`"
+        return "`[" + ", ".join(shown(item) for item in value) + "]`"
     unit = _annotated(field.type)[1].unit
     if unit == "bytes":
-        return f"`{decode.shown(_size(value))}`"
-    return f"`{_number(value)}`" if unit == "seconds" else f"`{decode.shown(value)}`"
+        return f"`{shown(_size(value))}`"
+    return f"`{_number(value)}`" if unit == "seconds" else f"`{shown(value)}`"
 
 
 def _size(value: int) -> int | str:

@@ -103,9 +103,9 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spa: Annotated[
         str | None,
         Doc(
-            """The page of an application in the browser (`"index.html"`, below `root`): the answer, with status 200, for
-            pages that are not there. A path that ends in the extension of a known type (`.js`, `.png`) is no page, and
-            stays 404. Files must be what is tried last.""",
+            """The page of an application in the browser (`"index.html"`, below `root`): the answer, with status 200,
+            for pages that are not there. A path that ends in the extension of a known type (`.js`, `.png`) is no page,
+            and stays 404. Files must be what is tried last.""",
             min_length=1,
         ),
     ] = None
@@ -126,8 +126,8 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compress: Annotated[
         bool,
         Doc(
-            """Compress text and other types that compress, of up to 512 KiB, when they are first asked for and there is no
-            such copy: gzip, and br and zstd where `pip install "tux-server[compress]"` was done. The result is
+            """Compress text and other types that compress, of up to 512 KiB, when they are first asked for and there is
+            no such copy: gzip, and br and zstd where `pip install "tux-server[compress]"` was done. The result is
             remembered."""
         ),
     ] = False
@@ -155,8 +155,8 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     immutable: Annotated[
         bool,
         Doc(
-            """Files with a hash in their name (`app.3f2a1b9c.js`: eight or more hexadecimal digits) may be kept for a year
-            without a question, before all rules of `cache_control`."""
+            """Files with a hash in their name (`app.3f2a1b9c.js`: eight or more hexadecimal digits) may be kept for a
+            year without a question, before all rules of `cache_control`."""
         ),
     ] = False
     cors: Annotated[

@@ -74,12 +74,12 @@ class Folders:
         with os.scandir(folder.fd) as directory:
             for number, item in enumerate(directory):
                 if number == MAX_ENTRIES:
-                    return Entries(tuple(found), False, now)
+                    return Entries(tuple(found), complete=False, read_ns=now)
                 name = os.fsencode(item.name)
                 entry = self._entry(folder, name)
                 if entry is not None and self._is_listed(name, entry):
                     found.append(entry)
-        return Entries(tuple(found), True, now)
+        return Entries(tuple(found), complete=True, read_ns=now)
 
     def _entry(self, folder: Found, name: bytes) -> Entry | None:
         """None: it is no file and no folder, cannot be read, leads out of the root, or is gone."""

@@ -22,7 +22,7 @@ from tux.http.conditions import Outcome, evaluate
 from tux.http.dates import LATEST
 from tux.http.head import render_field, render_status
 from tux.http.target import encode_segment
-from tux.planner.entries import KEEP_NS, Entries, Entry, Folders
+from tux.planner.entries import KEEP_NS, Entry, Folders
 from tux.planner.errors import Errors, method_plan
 from tux.planner.plan import Plan
 from tux.planner.shape import Shapes
@@ -53,7 +53,7 @@ _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
 """Content-Security-Policy of a page: nothing is loaded or run."""
 
-_UNSHOWN = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+_UNSHOWN = dict.fromkeys((*range(32), *range(127, 160), 8232, 8233), "�")
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -163,7 +163,7 @@ def in_order(entries: Sequence[Entry], wish: Wish) -> list[Entry]:
 
 
 def as_json(entries: Sequence[Entry]) -> bytes:
-    """An array of objects, as nginx has them, and `url`: the reference that leads there, whatever bytes the name has."""
+    """An array of objects, as nginx has them, with `url`: the reference that leads there, whatever bytes a name has."""
     rows = []
     for entry in entries:
         row: dict[str, object] = {
@@ -179,9 +179,7 @@ def as_json(entries: Sequence[Entry]) -> bytes:
     return json.dumps(rows, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def as_html(
-    path: bytes, mount_len: int, entries: Sequence[Entry], wish: Wish, pages: int, *, complete: bool
-) -> bytes:
+def as_html(path: bytes, mount_len: int, entries: Sequence[Entry], wish: Wish, pages: int, *, complete: bool) -> bytes:
     """The page. mount_len: the part of the path above which there is nothing of this route."""
     title = escape(_shown(path))
     out = [

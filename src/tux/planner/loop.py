@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, TypeAlias
 
-from tux._engine import CLOSE, SIGNIFICANT_BY_DEFAULT, Found, Roots
+from tux._engine import CLOSE, LIMITS, SIGNIFICANT_BY_DEFAULT, Found, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
 from tux.planner.coder import Coder
@@ -91,7 +91,7 @@ class Planner:
         self._covered = SIGNIFICANT_BY_DEFAULT | significant
         self._clock = clock
         self._notices = Notices()
-        more = {} if small_body_bytes is None else {"small_body_bytes": small_body_bytes}
+        small = LIMITS["small_body_bytes"] if small_body_bytes is None else small_body_bytes
         known: dict[ErrorRules, Errors] = {}
 
         def errors_of(rule: Rule) -> Errors:
@@ -107,7 +107,9 @@ class Planner:
         def route_of(rule: Rule) -> Route:
             errors = errors_of(rule)
             if isinstance(rule, StaticRule):
-                return StaticPlanner(rule, roots, own=own, notices=self._notices, errors=errors, coder=coder, **more)
+                return StaticPlanner(
+                    rule, roots, own=own, notices=self._notices, errors=errors, coder=coder, small_body_bytes=small
+                )
             if isinstance(rule, RedirectRule):
                 return Redirect(rule, errors)
             if isinstance(rule, RewriteRule):
@@ -120,7 +122,7 @@ class Planner:
 
         def make_sendfile(root: int) -> StaticPlanner:
             rule = StaticRule(root=root, index=(), precompressed=False)
-            return StaticPlanner(rule, roots, own=own, notices=self._notices, **more)
+            return StaticPlanner(rule, roots, own=own, notices=self._notices, small_body_bytes=small)
 
         self._make_sendfile = make_sendfile
         self._alive = True

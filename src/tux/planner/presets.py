@@ -10,8 +10,8 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 """Cache-Control of files whose name changes with their content (RFC 8246): a year, the longest that caches care for."""
 
 HASHED = re.compile(rb"(?:.*/)?[^/]*[-._](?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{8,64}\.[^/]+", re.DOTALL)
-"""Paths of such files: eight or more hexadecimal digits between two separators, as webpack, Django, Rails and Hugo write
-them. There must be a letter and a digit among them: neither a date (report-20261125.pdf) nor a word is a hash."""
+"""Paths of such files: eight or more hexadecimal digits between two separators, as webpack, Django, Rails and Hugo
+write them. There must be a letter and a digit among them: neither a date (report-20261125.pdf) nor a word is a hash."""
 
 CORS = (HeaderRule("*", "Access-Control-Allow-Origin", "*"),)
 """Scripts of other sites may read the files, without credentials (Fetch standard, section 3.3)."""

@@ -70,9 +70,9 @@ class Rewrite:
         if pieces is None:
             return None
         pieces["host"] = _host(view.host).encode("latin-1")
-        filled = fill(
-            self._template.target, lambda name: pieces[name].decode("utf-8", "surrogateescape")
-        ).encode("utf-8", "surrogateescape")
+        filled = fill(self._template.target, lambda name: pieces[name].decode("utf-8", "surrogateescape")).encode(
+            "utf-8", "surrogateescape"
+        )
         segments = [segment for segment in filled.split(b"/") if segment]
         if b"." in segments or b".." in segments or b"\0" in filled:
             return None

@@ -38,8 +38,8 @@ class Shapes:
     def __init__(
         self, cache_control: Sequence[CacheRule], headers: Sequence[HeaderRule], *, immutable: bool = False
     ) -> None:
-        """immutable: files with a hash in their name are, before all rules. ValueError: a rule has an impossible pattern,
-        field name or value."""
+        """immutable: files with a hash in their name are, before all rules. ValueError: a rule has an impossible
+        pattern, field name or value."""
         self._cache_control = [(compile_glob(r.glob), r.value) for r in cache_control]
         if immutable:
             self._cache_control.insert(0, (HASHED, IMMUTABLE))

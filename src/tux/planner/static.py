@@ -1,11 +1,12 @@
 """Plans for static files: what GET and HEAD of a path below a root are answered with.
 
 The rules that are Tux's own choice, where the RFCs leave one:
-- A folder is answered by its index file, at the path with a slash; without one, and unless it is listed, it is 404, like
-  everything that cannot be served for a reason that is nobody's business: dotfiles, devices, links that leave the root,
-  files of Tux itself.
-- With clean URLs, what is at "/a.html" is also at "/a", unless there is something of that name, or a folder with an index.
-- The file that stands for missing pages (`spa`) does not stand for missing files: for paths that end in the extension of a
+- A folder is answered by its index file, at the path with a slash; without one, and unless it is listed, it is 404,
+  like everything that cannot be served for a reason that is nobody's business: dotfiles, devices, links that leave the
+  root, files of Tux itself.
+- With clean URLs, what is at "/a.html" is also at "/a", unless there is something of that name, or a folder with an
+  index.
+- The file that stands for missing pages (`spa`) does not stand for missing files: paths that end in the extension of a
   known media type.
 - Side files (.br .zst .gz) are looked for with compressible types only, and then for every request, whatever its
   Accept-Encoding: all variants of one URL say the same in Vary.
@@ -81,8 +82,7 @@ class StaticPlanner:
         small_body_bytes: int = LIMITS["small_body_bytes"],
     ) -> None:
         """`own`: (device, inode) of files that belong to Tux itself and are never served. `coder`: None for one of its
-        own. `small_body_bytes`: larger
-        files are sent from a descriptor."""
+        own. `small_body_bytes`: larger files are sent from a descriptor."""
         self._root = rule.root
         self._mount = rule.mount
         self._index = rule.index
@@ -113,7 +113,7 @@ class StaticPlanner:
 
     def plan(self, view: View, path: bytes, *, inside: bool = False, asked: bytes | None = None) -> Plan:
         """The answer to a request for `path`, the decoded and normalised path of its target. inside: it is a backend
-        that wants the file to be sent. asked: the path of the request, when `path` is another one that it stands for."""
+        that wants the file to be sent. asked: the path of the request, when `path` is what it stands for."""
         view.publish = True  # which statuses the kernel tier takes, the engine knows
         if self._internal and not inside:
             return self._absent(view)
@@ -251,7 +251,7 @@ class StaticPlanner:
     # -- what can -----------------------------------------------------------------------------------------------
 
     def _file(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
-        """The answer for an existing file, None when it is as if it were not there; the last of `checks` is about it."""
+        """The answer for an existing file, the last of `checks`. None: it is as if it were not there."""
         if found.hidden or (self._own and (found.dev, found.ino) in self._own):
             return None
         if self._redirected and media.extension(found.path) in self._redirected:
@@ -427,8 +427,8 @@ def is_hidden(path: bytes) -> bool:
 
 
 def _redirect(view: View, before: bytes, segment: bytes, after: bytes, checks: list[Found]) -> Plan:
-    """301 to a segment, with these around it, by a relative reference: it depends on neither scheme nor host, and cannot
-    lead to another host, as "//host/" would (its first segment is not empty)."""
+    """301 to a segment, with these around it, by a relative reference: it depends on neither scheme nor host, and
+    cannot lead to another host, as "//host/" would (its first segment is not empty)."""
     location = before.decode("ascii") + encode_segment(segment) + after.decode("ascii")
     query = view.query
     if query is not None:

@@ -30,9 +30,7 @@ def compile_match(pattern: str) -> re.Pattern[bytes]:
         raise ValueError("expected a glob without empty segments")
     if segments.count("**") > 1:  # two of them would have to try every division of a path between them
         raise ValueError('expected "**" at most once')
-    out = []
-    for segment in segments[:-1]:
-        out.append(rb"((?:[^/]+/)*)" if segment == "**" else _segment(segment) + b"/")
+    out = [rb"((?:[^/]+/)*)" if segment == "**" else _segment(segment) + b"/" for segment in segments[:-1]]
     out.append(rb"(.*)" if segments[-1] == "**" else _segment(segments[-1]))
     found = re.compile(b"".join(out), re.DOTALL)
     if found.groups > MAX_CAPTURES:
@@ -54,7 +52,9 @@ def check_target(target: str, captures: int, *, absolute: bool) -> None:
     scheme and a host, and have a query."""
     if absolute and not target.startswith("/"):
         if not _AUTHORITY.match(target):
-            raise ValueError("expected /PATH, http://HOST/PATH or https://HOST/PATH; of places, HOST can have {host} only")
+            raise ValueError(
+                "expected /PATH, http://HOST/PATH or https://HOST/PATH; of places, HOST can have {host} only"
+            )
     elif not target.startswith("/") or target.startswith("//"):
         raise ValueError("expected /PATH")
     for name in _PLACE.findall(target):

@@ -25,6 +25,7 @@ def test_copies(run: Run, tmp_path: Path) -> None:
     assert result.stderr == ""
     assert gzip.decompress((tmp_path / "a.html.gz").read_bytes()) == TEXT
     assert run("compress", ".", "-c", "gzip").stdout == "0 copies of 0 files (gzip)\n"
+    assert run("compress", ".", "-c", "gzip", "-q").output == ""
     assert run("compress", ".", "-c", "gzip", "--again", "--quiet").output == ""
 
 

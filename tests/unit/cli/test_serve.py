@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import Run, Supervisor
 from tux.config.app import App
 from tux.config.module import Module
@@ -27,7 +29,18 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
         *("--workers", "3", "--user", "www-data", "--grace", "1.5"),
         *("--access-log", "-", "--log-format", "json"),
         *("--index", "a.html", "--index", "b.html", "--no-precompressed", "--dotfiles", "allow"),
-        *("--listing", "--compress", "--spa", "app.html", "--clean-urls", "--immutable", "--cors", "--security-headers", "--error-page", "404=404.html"),
+        *(
+            "--listing",
+            "--compress",
+            "--spa",
+            "app.html",
+            "--clean-urls",
+            "--immutable",
+            "--cors",
+            "--security-headers",
+            "--error-page",
+            "404=404.html",
+        ),
         *("--cache-control", "*.css=max-age=60", "--cache-control", "*=no-cache"),
         *("--header", "*:X-A=1", "--header", "img/*.png:X-B=c:d=e"),
         *("--kernel", "on", "--kernel-interface", "lo", "--kernel-interface", "eth0"),
@@ -105,6 +118,16 @@ def test_what_is_off_by_default_can_be_said(run: Run, supervisor: Supervisor) ->
     assert result.exit_code == 0
     assert supervisor.config is not None
     assert supervisor.config.app["app"].factory is supervisor.config.server.reload is False
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--no-listing", "--no-compress", "--no-clean-urls", "--no-immutable", "--no-cors", "--no-security-headers"],
+)
+def test_what_is_off_can_be_said_to_be_off(run: Run, supervisor: Supervisor, option: str) -> None:
+    assert run("serve", option).exit_code == 0
+    assert supervisor.config is not None
+    assert getattr(supervisor.config.site[0], option.removeprefix("--no-").replace("-", "_")) is False
 
 
 def test_workers_auto_and_precompressed_can_be_said(run: Run, supervisor: Supervisor) -> None:

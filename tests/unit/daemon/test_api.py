@@ -135,6 +135,7 @@ class TestArguments:
             "--immutable",
             "--cors",
             "--security-headers",
+            "--error-page=404=404.html",
             "--no-precompressed",
             "--compress",
             "--access-log=/l",
@@ -144,7 +145,6 @@ class TestArguments:
             "--dotfiles=allow",
             "--kernel=on",
             "--kernel-interface=lo",
-            "--error-page=404=404.html",
             "--header=*:X-A=1",
             "--header=*.js:X-B=2",
         ]

@@ -38,7 +38,9 @@ class TestSpa:
         assert answer.flags == REMEMBER | PUBLISH
         assert world.ask(target, if_none_match=answer.fields["etag"]).status == 304
 
-    @pytest.mark.parametrize("target", ["/missing.js", "/img/x.PNG", "/a.b.css", "/app.js.map", "/.git/config", "/.env"])
+    @pytest.mark.parametrize(
+        "target", ["/missing.js", "/img/x.PNG", "/a.b.css", "/app.js.map", "/.git/config", "/.env"]
+    )
     def test_missing_files_stay_missing(self, world: World, target: str) -> None:
         assert world.ask(target).status == 404
 
@@ -51,6 +53,7 @@ class TestSpa:
         assert world.ask("/users", "OPTIONS").status == 204
 
     def test_what_it_depends_on(self, world: World) -> None:
+        world.serve(spa=b"index.html", precompressed=False)
         assert looked_at(world.ask("/users")) == [(b"users", ABSENT), (b"index.html", FILE)]
 
     def test_without_the_file(self, world: World) -> None:

@@ -18,7 +18,7 @@ from tux.planner.errors import PLAIN
 from tux.planner.loop import Planner
 from tux.planner.plan import Plan
 from tux.planner.redirect import Redirect
-from tux.planner.rules import DenyRule, RedirectRule, RewriteRule, StaticRule
+from tux.planner.rules import DenyRule, RedirectRule, RewriteRule, Rule, StaticRule
 
 Write = Callable[..., Path]
 
@@ -27,9 +27,7 @@ class Unused:
     """A port that nothing comes by."""
 
 
-def redirected(
-    world: World, path: str, to: str, method: str = "GET", host: str = "example.org", **rule: Any
-) -> Answer:
+def redirected(world: World, path: str, to: str, method: str = "GET", host: str = "example.org", **rule: Any) -> Answer:
     """The answer to a request below /old, which leads to `to`."""
     view = world.view(Ask(method, path, host=host))
     plan = Redirect(RedirectRule(prefix=b"/old", target=to, **rule), PLAIN).plan(view, decode_path(view.path))
@@ -165,7 +163,7 @@ class TestRewrites:
         write("é x", b"accent")
         table = RouteTable()
         site = table.add_site(["example.org"])
-        rules = [
+        rules: list[tuple[bytes, Rule]] = [
             (b"/", StaticRule(root=0)),
             (b"/p", RewriteRule(prefix=b"/p", target="/pages/{1}.html", match="*")),
             (b"/s", RewriteRule(prefix=b"/s", target="/pages/sub{rest}")),

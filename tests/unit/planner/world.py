@@ -9,6 +9,7 @@ from typing import Any
 
 from tux._engine import RANGE, SIGNIFICANT_BY_DEFAULT, Roots
 from tux.http.target import decode_path
+from tux.planner.errors import Errors
 from tux.planner.plan import Plan
 from tux.planner.rules import StaticRule
 from tux.planner.static import StaticPlanner
@@ -111,7 +112,9 @@ class World:
 
     def serve(self, *, own: frozenset[tuple[int, int]] = frozenset(), small: int = 65536, **rule: Any) -> None:
         """Use this rule from now on."""
-        self.static = StaticPlanner(StaticRule(root=0, **rule), self.roots, own=own, small_body_bytes=small)
+        made = StaticRule(root=0, **rule)
+        errors = Errors(made.errors.pages, made.errors.headers, roots=self.roots, own=own)
+        self.static = StaticPlanner(made, self.roots, own=own, errors=errors, small_body_bytes=small)
 
     def view(self, ask: Ask) -> View:
         return View(ask, SIGNIFICANT_BY_DEFAULT, lambda: self.now_ns)

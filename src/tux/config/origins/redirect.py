@@ -14,8 +14,8 @@ from tux.errors import Problem
 from tux.planner import template
 from tux.planner.rules import RedirectRule, RewriteRule, Rule
 
-_MATCH = """Glob for what follows `path`: `*` stands for any part of a name, `**` for any number of folders. What does not
-match is 404. `{1}` to `{9}` of the target are what the wildcards stand for."""
+_MATCH = """Glob for what follows `path`: `*` stands for any part of a name, `**` for any number of folders. What does
+not match is 404. `{1}` to `{9}` of the target are what the wildcards stand for."""
 
 
 class Redirect(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):

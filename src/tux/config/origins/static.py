@@ -53,7 +53,9 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
     index: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
     listing: Annotated[bool | None, Doc("In place of the site's.")] = None
-    spa: Annotated[str | None, Doc("For files of the route's `root`. Empty: none. Not set: the site's, for files of the site's.")] = None
+    spa: Annotated[
+        str | None, Doc("For files of the route's `root`. Empty: none. Not set: the site's, for files of the site's.")
+    ] = None
     clean_urls: Annotated[bool | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
     compress: Annotated[bool | None, Doc("In place of the site's.")] = None
@@ -116,7 +118,20 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     if not steps:
         yield Problem(place, '"root", "module", "app" or "forward" is missing, and the site has none')
     elif "static" not in steps:
-        for key in ("index", "listing", "spa", "clean_urls", "immutable", "cors", "security_headers", "precompressed", "compress", "dotfiles", "cache_control", "headers"):
+        for key in (
+            "index",
+            "listing",
+            "spa",
+            "clean_urls",
+            "immutable",
+            "cors",
+            "security_headers",
+            "precompressed",
+            "compress",
+            "dotfiles",
+            "cache_control",
+            "headers",
+        ):
             if getattr(route, key) not in (None, {}):
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
@@ -136,7 +151,9 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     cors = site.cors if route.cors is None else route.cors
     secure = site.security_headers if route.security_headers is None else route.security_headers
     headers = _with_presets(headers, cors=cors, secure=secure)
-    error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(site, root_index)
+    error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(
+        site, root_index
+    )
     errors = ErrorRules(error_pages, headers if error_pages else ())
     if "static" not in steps or source.root is None:
         return NotFoundRule(errors=errors)
