@@ -8,6 +8,7 @@ loop and the parser that they recommend, no access log.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -204,6 +205,80 @@ _RUNNERS: Final[Mapping[str, Callable[[str, Where], Line]]] = {
 }  # fmt: skip
 
 
+# ---- CGI -------------------------------------------------------------------------------------------------------------
+
+
+def _scripts(where: Where) -> Path:
+    """A folder with the program, as /hello of all three servers. Others must reach it: Apache does not run as root."""
+    folder = where.scratch / "scripts"
+    where.scratch.chmod(0o755)
+    folder.mkdir(exist_ok=True)
+    compiler = os.environ.get("CC", "gcc")
+    line = (compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", str(ROOT / "bench/cgi.c"), "-o")
+    subprocess.run((*line, str(folder / "hello")), check=True)
+    return folder
+
+
+def _tux_cgi(where: Where) -> Line:
+    return _tux(where, "--cgi", f"/={_scripts(where)}")
+
+
+def _lighttpd_cgi(where: Where) -> Line:
+    found = peer("lighttpd")
+    config = f"""
+        server.modules = ( "mod_cgi" )
+        server.document-root = "{_scripts(where)}"
+        server.bind = "{where.address}"
+        server.port = {where.port}
+        server.max-worker = {PROCESSES}
+        server.max-fds = 16384
+        server.listen-backlog = 4096
+        server.max-keep-alive-requests = 65535
+        server.max-keep-alive-idle = 300
+        server.errorlog = "{where.scratch}/error.log"
+        cgi.assign = ( "" => "" )
+    """
+    modules = found.root / "usr/lib/lighttpd"
+    return (str(found.path), "-D", "-m", str(modules), "-f", _write(where, "lighttpd.conf", config)), found.env
+
+
+def _apache_cgi(where: Where) -> Line:
+    """Content-Length of scripts is believed, as the others do: chunks are what the load generator does not read."""
+    found = peer("apache2")
+    modules = found.root / "usr/lib/apache2/modules"
+    loaded = "\n".join(
+        f"LoadModule {name}_module {modules}/mod_{name}.so"
+        for name in ("mpm_event", "authz_core", "alias", "env", "cgid")
+    )
+    user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
+    scripts = _scripts(where)
+    config = f"""
+{loaded}
+{user}
+ServerRoot {where.scratch}
+PidFile {where.scratch}/apache.pid
+DefaultRuntimeDir {where.scratch}
+ScriptSock {where.scratch}/cgid
+ErrorLog {where.scratch}/error.log
+Listen {where.address}:{where.port}
+ServerName localhost
+KeepAlive On
+MaxKeepAliveRequests 0
+KeepAliveTimeout 300
+StartServers {PROCESSES}
+ServerLimit {PROCESSES}
+ThreadsPerChild 64
+MaxRequestWorkers {PROCESSES * 64}
+DocumentRoot {scripts}
+ScriptAlias / {scripts}/
+SetEnv ap_trust_cgilike_cl 1
+<Directory "{scripts}">
+Require all granted
+</Directory>
+"""
+    return (str(found.path), "-DFOREGROUND", "-f", _write(where, "apache.conf", config)), found.env
+
+
 def _bind(runner: Callable[[str, Where], Line], kind: str) -> Callable[[Where], Line]:
     return lambda where: runner(kind, where)
 
@@ -217,6 +292,9 @@ SERVERS: Final[Mapping[str, Callable[[Where], Line]]] = {
     "nginx-forward": _nginx_forward,
     "h2o-forward": _h2o_forward,
     "lighttpd-forward": _lighttpd_forward,
+    "tux-cgi": _tux_cgi,
+    "lighttpd-cgi": _lighttpd_cgi,
+    "apache2-cgi": _apache_cgi,
     **{f"{name}-{kind}": _bind(runner, kind) for name, runner in _RUNNERS.items() for kind in APPS},
 }
 """Every server that a row may name, whether or not it can do that: rows name only what can."""

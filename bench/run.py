@@ -30,7 +30,7 @@ from bench.rows import Bench, Settings  # noqa: E402
 from bench.scenarios import FLOOR, SCENARIOS, TIER, Scenario  # noqa: E402
 from bench.soak import SoakError  # noqa: E402
 from bench.verdict import Environment, Results  # noqa: E402
-from tools.fetch_peers import FetchError, peer  # noqa: E402
+from tools.fetch_peers import RECIPES, FetchError, peer  # noqa: E402
 
 CACHE: Final = ROOT / ".cache" / "bench"
 BUSY: Final = 0.5  # load average at the start above which a warning is printed
@@ -188,7 +188,7 @@ def _versions(settings: Settings) -> dict[str, str]:
 
 
 def _peers(settings: Settings) -> list[str]:
-    return [name for name in ("nginx", "lighttpd", "h2o") if name in map(_base, settings.servers)]
+    return [name for name in RECIPES if name in map(_base, settings.servers)]
 
 
 def _fetch(settings: Settings) -> None:

@@ -162,6 +162,19 @@ def _module_hello() -> Scenario:
     return Scenario("module-hello", "module hello, 2 processes", "hello", (target,), servers=servers, size=HELLO_SIZE)
 
 
+def _cgi() -> Scenario:
+    """A row in which each request starts a program in C, linked statically: the least that a script can be."""
+    targets = tuple(
+        Target(f"{bound} x {text}", "rate", "at least", bound, "best peer", "tux-cgi", (peer,))
+        for bound, text, peer in (
+            (1.0, "lighttpd's mod_cgi", "lighttpd-cgi"),
+            (1.5, "Apache's mod_cgid", "apache2-cgi"),
+        )
+    )
+    servers = (FLOOR, "tux-cgi", "lighttpd-cgi", "apache2-cgi", FLOOR_AGAIN)
+    return Scenario("cgi", "CGI, a static C program", "hello", targets, servers=servers, size=HELLO_SIZE)
+
+
 def _beside(name: str, title: str, text: str) -> Scenario:
     """A row of static hits while an application keeps its process busy in one way."""
     target = Target(text, "p99_beside_us", "at most", 1.25, "own p99_us", "tux-hog")
@@ -253,6 +266,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _echo(),
     _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
     _from_app("pathsend", "100 KiB by http.response.pathsend"),
+    _cgi(),
     _module_hello(),
     _module("cached", "1 KiB by a module that declares it cacheable", KIB, 1.0, "as fast as a static hit"),
     _module("object", "100 KiB by a module's send_object", 100 * KIB, 0.9, "0.9 x the same file served statically"),

@@ -50,7 +50,7 @@ def test_every_promised_row_is_a_scenario_with_targets() -> None:
         "kernel-hot-1k-lo", "kernel-hot-1k-lo-1500", "kernel-hot-10k-lo", "kernel-hot-10k-lo-1500",
         "forward-1k", "forward-100k", "forward-10m", "wsgi-hello", "flask-hello", "asgi-hello", "starlette-hello",
         "file-wrapper", "pathsend", "beside-sleep", "beside-burn", "websocket-echo",
-        "module-hello", "module-cached", "module-object",
+        "module-hello", "module-cached", "module-object", "cgi",
         "kernel-hot-1k-veth", "kernel-cpu-1k", "kernel-misses", "kernel-close-1k", "kernel-foreign",
     }  # fmt: skip
     tables = {"kernel-sizes", "kernel-miss-ratio"}  # they show where the tier does not pay, and promise nothing
