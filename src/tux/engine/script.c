@@ -21,11 +21,19 @@
 #define KERNEL_SIGSET_BYTES 8u
 #define EXIT_CODE 127
 
+/* The child has the parent's thread-local memory, in which sanitizers keep what they know of a thread. */
+#define UNWATCHED __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
+#define IN_CHILD static inline __attribute__((always_inline)) UNWATCHED
+#if defined(__SANITIZE_THREAD__) /* its clone(2) takes every child for a fork, which has memory of its own */
+int __clone(int (*function)(void *), void *stack, int flags, void *argument, ...);
+#define clone __clone
+#endif
+
 /* -- system calls of the child ------------------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
 #define WAIT_FLAG 0
-static inline long call(long number, long a, long b, long c, long d)
+IN_CHILD long call(long number, long a, long b, long c, long d)
 {
     long result;
     register long fourth __asm__("r10") = d;
@@ -37,7 +45,7 @@ static inline long call(long number, long a, long b, long c, long d)
 }
 #elif defined(__aarch64__)
 #define WAIT_FLAG 0
-static inline long call(long number, long a, long b, long c, long d)
+IN_CHILD long call(long number, long a, long b, long c, long d)
 {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
@@ -49,7 +57,7 @@ static inline long call(long number, long a, long b, long c, long d)
 }
 #else /* libc's write errno: the parent has to wait */
 #define WAIT_FLAG CLONE_VFORK
-static inline long call(long number, long a, long b, long c, long d)
+IN_CHILD long call(long number, long a, long b, long c, long d)
 {
     long result = syscall(number, a, b, c, d);
     return result < 0 ? -errno : result;
@@ -76,7 +84,7 @@ struct tux_birth {
 };
 
 /* In the parent's memory, beside the parent: it must write nothing that is not its own. */
-static int become(void *argument)
+UNWATCHED static int become(void *argument)
 {
     struct tux_birth *birth = argument;
     static const uint64_t usual[8]; /* struct sigaction of the kernel: SIG_DFL, no flags, an empty mask */
