@@ -4,7 +4,6 @@ in number, so that no script can fill a disk, or forge a line."""
 from __future__ import annotations
 
 import logging
-import re
 import time
 from typing import Final
 
@@ -14,8 +13,6 @@ LINES_PER_SECOND: Final = 100
 """Of all scripts of a process, for as long as they like ..."""
 BURST_LINES: Final = 500
 """... after so many at once: a traceback has some dozens."""
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 logger = logging.getLogger("tux.app")
 
@@ -81,5 +78,8 @@ class Lines:
 
 
 def printable(text: bytes) -> str:
-    """As text without characters that a terminal or a reader of lines would obey."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.decode("utf-8", "backslashreplace"))
+    """As text without characters that a terminal or a reader of lines would obey, or that cannot be seen."""
+    line = text.decode("utf-8", "backslashreplace")
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line)
