@@ -105,10 +105,7 @@ class Cgi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = field(default_factory=dict)
     accel: Annotated[
         bool,
-        Doc(
-            """Honour `X-Accel-Redirect: PATH` in responses of scripts, as for applications; and local redirects
-            (`Location: /PATH` without a status) to files, which are the same."""
-        ),
+        Doc("Honour `X-Accel-Redirect: PATH` in responses of scripts, as for applications."),
     ] = True
     sendfile_root: Annotated[
         str | None,

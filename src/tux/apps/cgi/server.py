@@ -221,15 +221,15 @@ class Server:
             return
         request = Redirected(run.request, target)
         try:
-            number, rule, _ = self.finder.route(request)
+            number, rule, path = self.finder.route(request)
         except NotFoundError as error:
             run.complain(f"redirected to {target.decode('latin-1')!a}, which is no path")
             self._fail(run.key, error.status)
             return
         if isinstance(rule, CgiRule):
             self._begin(request, run.redirects + 1)
-        elif self.options.accel and self.finder.has_only_files(number, rule):
-            self.port.answer(run.key, 200, ((b"X-Accel-Redirect", target),), body=b"", end=True)
+        elif self.finder.has_only_files(number, rule):
+            self.port.object(run.key, path)
         else:
             self.port.answer(run.key, 302, ((b"Location", target),), body=b"", end=True)
 
