@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -70,39 +71,44 @@ def _is_there(copy: str, original: os.stat_result) -> bool:
 def make(jobs: Sequence[Job], threads: int) -> Iterator[Done]:
     """Do the jobs, in as many threads (the libraries release the GIL); results come in the order of the jobs."""
     makers = compressors(best=True)
-    with ThreadPoolExecutor(threads) as pool:
-        window = threads * (1 + AHEAD)
-        pending = [pool.submit(_make, job, makers) for job in jobs[:window]]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        pending = [pool.submit(_make, job, makers) for job in jobs[: threads * (1 + AHEAD)]]
         for number in range(len(jobs)):
             yield pending[number].result()
             if len(pending) < len(jobs):
                 pending.append(pool.submit(_make, jobs[len(pending)], makers))
+    finally:
+        pool.shutdown(cancel_futures=True)  # who interrupts waits for what is being done, but not for what waits
 
 
 def _make(job: Job, makers: Mapping[str, Compressor]) -> Done:
     written: dict[str, int] = {}
     larger: list[str] = []
+    at = job.path
     try:
         with open(job.path, "rb") as file:
+            found = os.fstat(file.fileno())  # before: if it is written meanwhile, the copy is older
             data = file.read()
-            found = os.fstat(file.fileno())
         for coding in job.codings:
             copy = makers[coding](data)
+            at = job.path + SIDE_SUFFIXES[coding]
             if len(copy) < len(data):
-                _write(job.path + SIDE_SUFFIXES[coding], copy, found)
+                _write(at, copy, found)
                 written[coding] = len(copy)
             else:
                 larger.append(coding)
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(job.path + SIDE_SUFFIXES[coding])  # it is of an older original
+                    os.unlink(at)  # it is of an older original
     except OSError as error:
-        return Done(job, written, tuple(larger), f"{error.filename or job.path}: {error.strerror}")
+        return Done(job, written, tuple(larger), f"{at}: {error.strerror}")
     return Done(job, written, tuple(larger))
 
 
 def _write(path: str, data: bytes, original: os.stat_result) -> None:
     """Replace a copy at once. It has the mode and the time of its original: one that has changed meanwhile is newer."""
-    new = f"{path}.{os.getpid()}.new"
+    # A name that is never served, and is not too long where the copy's is not.
+    new = os.path.join(os.path.dirname(path), f".tux-{os.getpid()}-{threading.get_ident()}.new")
     try:
         with open(new, "xb") as file:
             file.write(data)

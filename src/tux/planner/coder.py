@@ -1,21 +1,38 @@
-"""Files that are compressed when they are first asked for."""
+"""Files that are compressed when they are first asked for.
+
+Other requests that need the planner wait meanwhile, so the work is bounded twice: by the size of a file, and by a share
+of the time. Over it a file is sent as it is, and tried again a moment later: a flood of requests for ever other files
+costs clients bytes, and the server no more time than that.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
 
 from tux._engine import Found
 from tux.http.compress import Compressor, compressors
+from tux.planner.view import View
 
 MIN_BYTES = 256
 """Smaller files are one packet either way."""
 MAX_BYTES = 512 * 1024
-"""Of a file: 10 ms, for which other requests wait. Larger ones are for `tux compress`."""
+"""Of a file: 20 ms at most, for which other requests wait. Larger ones are for `tux compress`."""
 KEPT_BYTES = 16 * 1024 * 1024
 """Results that are kept: who asks for a file in a hundred forms (ranges, conditions) has it compressed once."""
+SHARE = 4
+"""One part in so many of the planner's time is spent on compressing, in the long run ..."""
+BURST_NS = 250_000_000
+"""... and so much at once: a usual site's files, when it is first visited."""
+RETRY_NS = 1_000_000_000
+"""How long an answer holds that is not compressed because there was no time."""
+
+_Key: TypeAlias = tuple[str, bytes | tuple[int, ...]]
+"""The coding, and the content or what says that it is the same."""
 
 
 class Coded(NamedTuple):
@@ -30,47 +47,92 @@ class Coded(NamedTuple):
         return len(self.data)
 
 
+class Allowance:
+    """How much time may be spent: it grows as time passes, up to a burst, and may be overdrawn once."""
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """clock: nanoseconds."""
+        self._clock = clock
+        self._at = clock()
+        self._left = BURST_NS
+
+    def any_left(self) -> bool:
+        now = self._clock()
+        self._left = min(self._left + (now - self._at) // SHARE, BURST_NS)
+        self._at = now
+        return self._left > 0
+
+    def spend(self, begun_ns: int) -> None:
+        """What was begun at this time, after `any_left`, is done."""
+        self._left -= self._clock() - begun_ns
+
+    def now(self) -> int:
+        return self._clock()
+
+
 class Coder:
     """Makes compressed forms, and keeps them. Used by one thread."""
 
-    def __init__(self, makers: Mapping[str, Compressor] | None = None, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        makers: Mapping[str, Compressor] | None = None,
+        kept_bytes: int = KEPT_BYTES,
+        allowance: Allowance | None = None,
+    ) -> None:
         """makers: None for all that this machine has."""
         self._makers = compressors() if makers is None else makers
-        self._kept: OrderedDict[tuple[int, int, int, int, str], bytes] = OrderedDict()
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._kept_bytes = kept_bytes
         self._bytes = 0
+        self._allowance = allowance or Allowance()
 
     @staticmethod
     def takes(found: Found) -> bool:
         """Whether a file of this size is worth it."""
         return MIN_BYTES <= found.size <= MAX_BYTES
 
-    def code(self, found: Found, codings: Sequence[str]) -> tuple[str, Coded] | None:
+    def code(self, view: View, found: Found, codings: Sequence[str]) -> tuple[str, Coded] | None:
         """The file in the first of these codings that can be made, and the coding. None: there is none, it would not be
-        smaller, or the file has changed meanwhile."""
+        smaller, the file has changed meanwhile, or there is no time for it, which holds for a moment."""
         coding = next((coding for coding in codings if coding in self._makers), None)
         if coding is None:
             return None
-        key = (found.dev, found.ino, found.size, found.mtime_ns, coding)
+        key = (coding, _same(found))
         data = self._kept.get(key)
-        if data is not None:
-            self._kept.move_to_end(key)
-        else:
+        if data is None:
+            if not self._allowance.any_left():
+                view.expire(RETRY_NS)
+                return None
+            begun_ns = self._allowance.now()
             original = found.data if found.data is not None else _read(found)
             if original is None:
+                view.expire(RETRY_NS)
                 return None
             data = self._makers[coding](original)
-            self._keep(key, data if len(data) < len(original) else b"")
+            self._allowance.spend(begun_ns)
+            if len(data) >= len(original):
+                data = b""
+            if found.data is not None or view.settled(found.mtime_ns):
+                self._keep(key, data)
+        else:
+            self._kept.move_to_end(key)
         # Nothing is kept as well: that it would not be smaller.
-        data = self._kept[key]
         return (coding, Coded(data, found.mtime_ns)) if data else None
 
-    def _keep(self, key: tuple[int, int, int, int, str], data: bytes) -> None:
+    def _keep(self, key: _Key, data: bytes) -> None:
         self._kept[key] = data
         self._bytes += len(data) + MIN_BYTES  # for the entry itself
         while self._bytes > self._kept_bytes and len(self._kept) > 1:
             _, old = self._kept.popitem(last=False)
             self._bytes -= len(old) + MIN_BYTES
+
+
+def _same(found: Found) -> bytes | tuple[int, ...]:
+    """What is equal for equal contents only; of an open file, once it has been quiet for a while."""
+    if found.data is not None:
+        return blake2b(found.data, digest_size=16).digest()
+    now = os.fstat(found.fd)
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
 def _read(found: Found) -> bytes | None:

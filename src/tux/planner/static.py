@@ -280,7 +280,7 @@ class StaticPlanner:
                         break
         if body is found and shape.compressible and self._coder is not None and self._coder.takes(found):
             more = "Vary: Accept-Encoding\r\n"  # for whatever client
-            coded = self._coder.code(found, acceptable(view.field("accept-encoding")))
+            coded = self._coder.code(view, found, acceptable(view.field("accept-encoding")))
             if coded is not None:
                 more += f"Content-Encoding: {coded[0]}\r\n"
                 body = coded[1]

@@ -77,6 +77,33 @@ def test_an_error_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert second.written
 
 
+def test_an_original_that_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path / "a.txt")
+
+    def slow(data: bytes) -> bytes:
+        put(file, data[::-1], 1_000_000_002)
+        return gzip.compress(data)
+
+    monkeypatch.setattr(copies, "compressors", lambda **_: {"gzip": slow})
+    assert made(tmp_path)[0].written
+    assert found(tmp_path) == [("a.txt", ("gzip",))], "the copy is older"
+
+
+def test_what_waits_is_not_done_after_an_interruption(tmp_path: Path) -> None:
+    for number in range(20):
+        put(tmp_path / f"{number:02}.txt")
+    done = copies.make(list(copies.find(str(tmp_path), ["gzip"], min_bytes=10)), 1)
+    next(done)
+    done.close()  # type: ignore[attr-defined]
+    assert len(list(tmp_path.glob("*.gz"))) <= 1 + 1 + copies.AHEAD
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_longest_name_that_has_a_copy(tmp_path: Path) -> None:
+    put(tmp_path / ("x" * 248 + ".txt"))
+    assert made(tmp_path)[0].written
+
+
 def test_more_jobs_than_wait(tmp_path: Path) -> None:
     for number in range(20):
         put(tmp_path / f"{number:02}.txt")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.unit.planner.world import World
+from tests.unit.planner.world import NOW_NS, Ask, World
 from tux._engine import NO_BODY, PUBLISH, RANGE, REMEMBER
 from tux.planner import coder
-from tux.planner.coder import Coder
+from tux.planner.coder import Allowance, Coder
 from tux.planner.rules import StaticRule
 from tux.planner.static import StaticPlanner
 
@@ -135,12 +136,76 @@ def test_a_file_that_is_not_held_in_memory(world: World, write: Write, counting:
     assert world.ask("/a.txt").plan.file is not None
 
 
+def test_equal_size_and_time_are_not_equal_content(world: World, write: Write, counting: Counting) -> None:
+    """A file is written twice within one tick of the file system's clock."""
+    for small_body_bytes in (65536, 100):
+        rule = StaticRule(root=0, compress=True, precompressed=False)
+        world.static = StaticPlanner(
+            rule, world.roots, coder=Coder({"gzip": counting}), small_body_bytes=small_body_bytes
+        )
+        file = write("a.txt", TEXT, age_s=0.1)
+        assert gzip.decompress(world.ask("/a.txt", accept_encoding="gzip").body) == TEXT
+        file.write_bytes(TEXT[::-1])
+        os.utime(file, ns=(NOW_NS - 10**8, NOW_NS - 10**8))
+        assert gzip.decompress(world.ask("/a.txt", accept_encoding="gzip").body) == TEXT[::-1]
+
+
+class Slow:
+    """A compressor that takes its time, by a clock of its own."""
+
+    def __init__(self, takes_ns: int) -> None:
+        self.calls, self.now_ns, self._takes_ns = 0, 0, takes_ns
+
+    def clock(self) -> int:
+        return self.now_ns
+
+    def __call__(self, data: bytes) -> bytes:
+        self.calls += 1
+        self.now_ns += self._takes_ns
+        return b"small"
+
+
+def test_the_time_is_bounded(world: World, write: Write) -> None:
+    slow = Slow(coder.BURST_NS // 5)
+    rule = StaticRule(root=0, compress=True)
+    world.static = StaticPlanner(rule, world.roots, coder=Coder({"gzip": slow}, allowance=Allowance(slow.clock)))
+    answers = []
+    for number in range(20):
+        write(f"{number}.txt", TEXT + b"%d" % number)
+        answers.append(world.ask(f"/{number}.txt", accept_encoding="gzip"))
+    coded = ["content-encoding" in answer.fields for answer in answers]
+    assert slow.calls == sum(coded) == coded.index(False) < 9, "some more than five: time passes while it works"
+    late = answers[-1]
+    assert late.body == TEXT + b"19"
+    assert late.fields["vary"] == "Accept-Encoding", "there will be another one"
+    assert (late.flags & REMEMBER, late.plan.ttl_ms) == (REMEMBER, coder.RETRY_NS // 1_000_000)
+    assert world.ask("/0.txt", accept_encoding="gzip").body == b"small", "what is made is there"
+    slow.now_ns += coder.RETRY_NS
+    answer = world.ask("/19.txt", accept_encoding="gzip")
+    assert (answer.body, answer.plan.ttl_ms) == (b"small", -1)
+
+
+@pytest.mark.parametrize("takes_ns", [1_000_000, 20_000_000, coder.BURST_NS * 4])
+def test_it_is_a_share_of_the_time_in_the_long_run(takes_ns: int) -> None:
+    slow = Slow(takes_ns)
+    allowance = Allowance(slow.clock)
+    for _ in range(10_000):
+        begun_ns = slow.now_ns
+        if allowance.any_left():
+            slow(b"")
+            allowance.spend(begun_ns)
+        else:
+            slow.now_ns += 1_000_000
+    assert slow.calls * takes_ns <= slow.now_ns / coder.SHARE + coder.BURST_NS + takes_ns
+    assert slow.calls * takes_ns >= slow.now_ns / coder.SHARE / 2, "and no less"
+
+
 def test_what_is_kept_is_bounded(world: World, write: Write, counting: Counting) -> None:
     kept = Coder({"gzip": counting}, kept_bytes=3 * (coder.MIN_BYTES + 100))
     for number in range(10):
         write(f"{number}.txt", TEXT + b"%d" % number)
-        assert kept.code(world.roots.load(0, b"%d.txt" % number, 65536), ["gzip"]) is not None
+        assert kept.code(world.view(Ask()), world.roots.load(0, b"%d.txt" % number, 65536), ["gzip"]) is not None
     assert len(kept._kept) <= 3
     assert kept._bytes <= 3 * (coder.MIN_BYTES + 100)
-    assert kept.code(world.roots.load(0, b"9.txt", 65536), ["gzip"]) is not None
+    assert kept.code(world.view(Ask()), world.roots.load(0, b"9.txt", 65536), ["gzip"]) is not None
     assert counting.calls == 10
