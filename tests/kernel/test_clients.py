@@ -20,6 +20,7 @@ from typing import Final
 import pytest
 
 from tests import features
+from tests.e2e.browser import chromium
 from tests.e2e.client import put, until
 from tests.kernel.lab import Net
 from tests.kernel.world import World, open_world
@@ -268,13 +269,3 @@ def test_chromium(world: World) -> None:
         said = run(world, [program, *options, f"--user-data-dir={folder}", url(world, "/page.html")], env=env)
     assert "<title>page done</title>" in said
     assert world.answered() - before >= 80
-
-
-def chromium() -> tuple[str, dict[str, str]]:
-    """The program and its environment. Fetching it, once, takes about a minute."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        found = shutil.which(name)
-        if found is not None:
-            return found, {}
-    unpacked = fetch_peers.peer("chromium")
-    return str(unpacked.path), unpacked.env

@@ -45,8 +45,8 @@ _STYLE = (
     "th,td{padding:.4rem .5rem;text-align:right;white-space:nowrap;border-bottom:1px solid #8884}"
     "th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;width:99%}"
     "a{text-decoration:none}a:hover,a:focus{text-decoration:underline}"
-    "td a{display:block}"
-    "nav{margin:1rem 0}"
+    "th a,td a{display:block}"
+    "nav{margin:1rem 0}nav a{padding:.5rem 0}"
     "@media(max-width:40rem){time span{display:none}th,td{padding:.6rem .25rem}body{padding:.5rem}}"
 )
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
