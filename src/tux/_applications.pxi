@@ -9,12 +9,13 @@ cdef int _check(int result) except -1:
 
 
 cdef int _add_app(tux_engine *engine, uint32_t queue, uint64_t queue_timeout_ms, bint accel,
-                  int64_t sendfile_root) except -1:
+                  int64_t sendfile_root, bint hands_on_404) except -1:
     cdef tux_app_config config
     config.queue = queue
     config.queue_timeout_ms = queue_timeout_ms
     config.accel = accel
     config.sendfile_root = sendfile_root
+    config.hands_on_404 = hands_on_404
     return _check(tux_engine_app(engine, &config))
 
 

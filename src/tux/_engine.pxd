@@ -203,6 +203,7 @@ cdef extern from "app.h" nogil:
         uint64_t queue_timeout_ms
         bint accel
         int64_t sendfile_root
+        bint hands_on_404
     struct tux_app_link_config:
         uint32_t app
         uint64_t serial

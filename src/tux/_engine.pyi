@@ -175,10 +175,19 @@ class Engine:
         their connections begin with a header of that protocol. Before run(). ValueError: one of them is none of these,
         or there are too many."""
 
-    def app(self, *, queue: int, queue_timeout_ms: int, accel: bool = True, sendfile_root: int = -1) -> int:
+    def app(
+        self,
+        *,
+        queue: int,
+        queue_timeout_ms: int,
+        accel: bool = True,
+        sendfile_root: int = -1,
+        hands_on_404: bool = False,
+    ) -> int:
         """Before run: an application, of which `queue` requests wait at most `queue_timeout_ms` while no process is
         ready; its number. accel: X-Accel-Redirect in its answers is honoured; so is X-Sendfile below the root of the
-        number sendfile_root (-1: it is not)."""
+        number sendfile_root (-1: it is not). hands_on_404: what comes next in the route's chain is asked when it
+        answers with 404."""
 
     def link_app(
         self,

@@ -596,9 +596,10 @@ cdef class Engine:
         self._open()
         _set_trust(self.engine, networks, proxy_protocol)
 
-    def app(self, *, uint32_t queue, uint64_t queue_timeout_ms, bint accel=True, int64_t sendfile_root=-1):
+    def app(self, *, uint32_t queue, uint64_t queue_timeout_ms, bint accel=True, int64_t sendfile_root=-1,
+            bint hands_on_404=False):
         self._open()
-        return _add_app(self.engine, queue, queue_timeout_ms, accel, sendfile_root)
+        return _add_app(self.engine, queue, queue_timeout_ms, accel, sendfile_root, hands_on_404)
 
     def link_app(self, uint32_t app, uint64_t serial, *descriptors):
         self._open()

@@ -17,7 +17,7 @@ static void open_stage(struct stage *s, uint32_t queue, uint64_t queue_timeout_m
     static const struct tux_chain second = {.n_steps = 1, .steps = {{TUX_ORIGIN_APP, 1}}, .root = TUX_NO_ROUTE};
     static const struct tux_chain both = {
         .n_steps = 2, .steps = {{TUX_ORIGIN_APP, 0}, {TUX_ORIGIN_PLANNER, 0}}, .root = TUX_NO_ROUTE};
-    struct tux_app_config config = {.queue = queue, .queue_timeout_ms = queue_timeout_ms};
+    struct tux_app_config config = {.queue = queue, .queue_timeout_ms = queue_timeout_ms, .hands_on_404 = true};
     kit_prepare(&s->kit);
     s->routes = tux_routes_new();
     MUST(s->routes != NULL && tux_routes_add_site(s->routes, "", 0) == 0);

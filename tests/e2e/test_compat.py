@@ -80,11 +80,12 @@ def test_head(ask: Ask) -> None:
     assert (reply.status, reply.value("content-length"), reply.body) == (200, "22", b"")
 
 
-def test_object_with_own_headers(ask: Ask) -> None:
+def test_object_with_own_headers(ask: Ask, ask_before: Ask) -> None:
     reply = ask("GET", "/demo2.tux?page.txt")
     assert (reply.status, reply.value("content-disposition")) == (200, "attachment")
     assert reply.body == b"a page\n" * 1000
     assert ask("GET", "/demo2.tux?none.txt").status == 404
+    assert ask_before("GET", "/demo2.tux?none.txt").status == 404  # the module has said so
 
 
 def test_postponed_work(ask: Ask) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tux
+from tests.e2e.backend import Backend, Peer
 from tests.e2e.client import put, stop, until
 from tests.e2e.dynamic import asking
 
@@ -32,6 +33,20 @@ async def look(req: tux.Request):
     found = await req.get_object("/" + req.query)
     with found:
         return {"size": found.size, "text": bytes(found.memory[:7]).decode("latin-1")}
+
+
+@tux.module("/tell")
+async def tell(req: tux.Request):
+    try:
+        (await req.get_object("/" + req.query)).close()
+    except OSError as error:
+        return type(error).__name__
+    return "there"
+
+
+@tux.module("/unknown")
+def unknown(req: tux.Request):
+    return 404, {}, "not here"
 
 
 @tux.module("/kept", cache=60)
@@ -91,3 +106,28 @@ def test_answers_that_are_kept(server: tux.Server) -> None:
     ask = asking(server)
     given = [ask("GET", "/kept").body for _ in range(10)]
     assert set(given[1:]) == {given[1]}, "asked twice at most, and repeated from then on"
+
+
+def answer_all(peer: Peer) -> None:
+    while (request := peer.request()) is not None:
+        peer.ok(b"behind: " + request.target.encode())
+
+
+def test_what_is_not_there_is_not_asked_for_elsewhere(server: tux.Server, site: Path) -> None:
+    """Where another server is behind, too: it is asked for what has no module and no file, and for nothing else."""
+    (site / "public" / "folder").mkdir(exist_ok=True)
+    with Backend(answer_all) as backend:
+        arguments = ["--module", str(site / "filed.py"), "--forward", backend.url]
+        with tux.Server(str(site / "public"), args=arguments) as before:
+            for ask in (asking(server), asking(before)):
+                for body in (b"", b"x"):
+                    method = "POST" if body else "GET"
+                    for name in ("none", "folder", "folder/", ".hidden", "small.txt/x"):
+                        for _ in range(3):
+                            assert ask(method, f"/send?{name}", body).status == 404
+                            assert ask(method, f"/tell?{name}", body).body == b"FileNotFoundError"
+                    reply = ask(method, "/unknown", body)
+                    assert (reply.status, reply.body) == (404, b"not here")
+                    assert ask(method, "/tell?small.txt", body).body == b"there"
+            assert asking(before)("GET", "/none").body == b"behind: /none"
+            stop(before)

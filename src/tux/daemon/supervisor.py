@@ -14,6 +14,7 @@ import msgspec
 
 from tux._engine import Engine, KernelLog, Roots
 from tux.config import listen
+from tux.config.app import App
 from tux.config.cgi import Cgi
 from tux.config.compile import Compiled, compile_config
 from tux.config.schema import Config, Server
@@ -214,6 +215,8 @@ def _make_engine(
             queue_timeout_ms=round(app.queue_timeout * 1000),
             accel=app.accel,
             sendfile_root=upstreams.root_number(compiled.roots, app.sendfile_root),
+            # A module has its path for itself, and other words for "not for me".
+            hands_on_404=isinstance(app, App),
         )
     return engine
 

@@ -76,7 +76,7 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
         return;
     }
     tux_relay_unplanned(engine, conn);
-    if (view->record.status == 404) {
+    if (view->record.status == 404 && request->app->config.hands_on_404) {
         bool over = request->over;
         request->over = (view->record.flags & TUX_APP_END) != 0;
         if (tux_relay_next(engine, conn, false))
