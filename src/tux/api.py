@@ -51,6 +51,12 @@ class Options(TypedDict, total=False):
     security_headers: bool
     error_page: Mapping[int, str] | Mapping[str, str]
     """Status -> file below the folder."""
+    types: Mapping[str, str]
+    """Extension (".log") or glob -> media type."""
+    charset: str | Mapping[str, str]
+    """One for all files, or glob -> charset."""
+    download: str | Sequence[str]
+    """Globs."""
     precompressed: bool
     compress: bool
     cache_control: str | Mapping[str, str]
@@ -284,7 +290,7 @@ class Server:
 def _plain(options: Options) -> dict[str, Any]:
     """The options as `tux.config.options.from_options` takes them, and as the command line names them."""
     plain: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("listen", "index", "kernel_interface", "module", "forward", "trusted"):
+    for name in ("listen", "index", "kernel_interface", "module", "forward", "trusted", "download"):
         if isinstance(plain.get(name), str):
             plain[name] = [plain[name]]
     for name in ("config", "access_log", "app_dir"):
@@ -293,6 +299,11 @@ def _plain(options: Options) -> dict[str, Any]:
     if (cache := plain.get("cache_control")) is not None:
         globs = {"*": cache} if isinstance(cache, str) else cache
         plain["cache_control"] = [f"{glob}={value}" for glob, value in globs.items()]
+    if (types := plain.pop("types", None)) is not None:
+        plain["type"] = [f"{glob}={value}" for glob, value in types.items()]
+    if (charset := plain.get("charset")) is not None:
+        globs = {"*": charset} if isinstance(charset, str) else charset
+        plain["charset"] = [f"{glob}={value}" for glob, value in globs.items()]
     if (pages := plain.get("error_page")) is not None:
         plain["error_page"] = [f"{status}={page}" for status, page in pages.items()]
     for name in ("static", "cgi"):

@@ -127,6 +127,25 @@ import click
     help="Body of errors with this status, below PATH, as in 404=404.html; can be given several times.",
 )
 @click.option(
+    "--type",
+    multiple=True,
+    metavar="GLOB=TYPE",
+    help="Media type of the files that match, as in .log=text/plain; a GLOB that is .EXTENSION is about the extension.",
+)
+@click.option(
+    "--charset",
+    multiple=True,
+    metavar="[GLOB=]CHARSET",
+    help='What the types of text say about their encoding; "" for nothing. Default: utf-8.',
+)
+@click.option(
+    "--download",
+    multiple=True,
+    metavar="GLOB",
+    help='Let browsers save the files that match, and not show them, as in "*.pdf" or downloads/; can be given '
+    "several times.",
+)
+@click.option(
     "--precompressed/--no-precompressed",
     default=None,
     help="Send NAME.br, NAME.zst or NAME.gz in place of NAME to clients that accept it. Default: yes.",

@@ -222,7 +222,7 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
     yield from policy.problems(site.tux, (*place, "tux"))
     yield from pages.spa_problems(site.spa, chain.chain_of(site, site).steps, place)
     yield from pages.problems(site.error_page, site.root, place)
-    yield from check_shared(site.index, site.cache_control, site.headers, place)
+    yield from check_shared(site, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):
         inner: Place = (*place, "route", i)

@@ -49,6 +49,9 @@ OPTIONS = {
     ("site", "route"): "--static or --cgi",
     ("site", "index"): "--index",
     ("site", "listing"): "--listing",
+    ("site", "types"): "--type",
+    ("site", "charset"): "--charset",
+    ("site", "download"): "--download",
     ("site", "precompressed"): "--precompressed",
     ("site", "compress"): "--compress",
     ("site", "cache_control"): "--cache-control",
@@ -84,6 +87,9 @@ def from_options(
     cors: bool | None = None,
     security_headers: bool | None = None,
     error_page: Sequence[str] = (),
+    type: Sequence[str] = (),  # noqa: A002 (the option's name)
+    charset: Sequence[str] = (),
+    download: Sequence[str] = (),
     precompressed: bool | None = None,
     compress: bool | None = None,
     cache_control: Sequence[str] = (),
@@ -112,7 +118,8 @@ def from_options(
     kernel tier win over its values. Its sites are as they are: `path` and options of a site are an error, unless the
     file has no site; then they make one.
 
-    cache_control: "GLOB=VALUE"; error_page: "STATUS=FILE"; header: "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER".
+    cache_control: "GLOB=VALUE"; charset: "CHARSET" or "GLOB=CHARSET"; error_page: "STATUS=FILE"; header:
+    "GLOB:NAME=VALUE"; static, cgi: "PREFIX=FOLDER"; type: "GLOB=TYPE".
     Relative paths start at the current folder.
     StartError (ConfigError is one): exit code 2 for what is wrong in the options, 1 for what is wrong in the file."""
     server = _given(
@@ -157,10 +164,13 @@ def from_options(
         security_headers=security_headers,
         precompressed=precompressed,
         compress=compress,
-        cache_control=_cache_control(cache_control) or None,
+        types=_table("--type", "GLOB=TYPE, as in .log=text/plain", type) or None,
+        charset=_charset(charset),
+        download=tuple(download) or None,
+        cache_control=_table("--cache-control", "GLOB=VALUE", cache_control) or None,
         headers=_headers(header) or None,
         dotfiles=dotfiles,
-        error_page=_error_pages(error_page) or None,
+        error_page=_table("--error-page", "STATUS=FILE, as in 404=404.html", error_page) or None,
     )
     # What the options say is judged by itself, so that an error names the option.
     if config is None and path is None and app is None and not module and not forward and not cgi:
@@ -205,28 +215,28 @@ def _routes(option: str, texts: Sequence[str], key: str) -> list[dict[str, str]]
     return routes
 
 
-def _cache_control(options: Sequence[str]) -> dict[str, str]:
+def _table(option: str, form: str, texts: Sequence[str]) -> dict[str, str]:
     table: dict[str, str] = {}
-    for text in options:
-        glob, equals, value = text.partition("=")
-        if not equals or not glob:
-            raise StartError(f'--cache-control: expected GLOB=VALUE, got "{text}"', USAGE)
-        if glob in table:
-            raise StartError(f"--cache-control: {glob} is given twice", USAGE)
-        table[glob] = value
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise StartError(f'{option}: expected {form}, got "{text}"', USAGE)
+        if key in table:
+            raise StartError(f"{option}: {key} is given twice", USAGE)
+        table[key] = value
     return table
 
 
-def _error_pages(options: Sequence[str]) -> dict[str, str]:
+def _charset(texts: Sequence[str]) -> str | dict[str, str] | None:
     table: dict[str, str] = {}
-    for text in options:
-        status, equals, path = text.partition("=")
-        if not equals or not status or not path:
-            raise StartError(f'--error-page: expected STATUS=FILE, as in 404=404.html, got "{text}"', USAGE)
-        if status in table:
-            raise StartError(f"--error-page: {status} is given twice", USAGE)
-        table[status] = path
-    return table
+    for text in texts:
+        glob, equals, charset = text.rpartition("=")
+        if not equals:
+            glob = "*"
+        if not glob or glob in table:
+            raise StartError(f'--charset: expected CHARSET or GLOB=CHARSET, each GLOB once, got "{text}"', USAGE)
+        table[glob] = charset
+    return table or None
 
 
 def _headers(options: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -19,6 +19,9 @@ TRY_ORDER: tuple[StepName, ...] = ("static", "module", "app", "forward")
 CacheControl: TypeAlias = str | dict[str, str]
 """One value for everything, or glob -> value."""
 
+Charset: TypeAlias = str | dict[str, str]
+"""One for everything, or glob -> charset."""
+
 Headers: TypeAlias = dict[str, str | dict[str, str]]
 """Name -> value for everything, and glob -> {name -> value}."""
 
@@ -152,6 +155,27 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             tables. All globs that match a file count."""
         ),
     ] = field(default_factory=dict)
+    types: Annotated[
+        dict[str, str],
+        Doc(
+            """Media types of files, before those that Tux knows: extension or glob -> type, as in
+            `{ ".log" = "text/plain", "feed/*" = "application/rss+xml" }`. The first that matches counts."""
+        ),
+    ] = field(default_factory=dict)
+    charset: Annotated[
+        Charset,
+        Doc(
+            """What the types of text say about their encoding, where `types` does not: a string for all of them, or a
+            table from globs to such strings, of which the first that matches counts. `""`: nothing is said."""
+        ),
+    ] = "utf-8"
+    download: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Globs of the files that browsers are to save, under their names, and not to show:
+            `Content-Disposition: attachment`."""
+        ),
+    ] = ()
     immutable: Annotated[
         bool,
         Doc(

@@ -17,6 +17,9 @@ class MediaType(NamedTuple):
     """Worth compressing: side files (.br .zst .gz) are looked for with these types only."""
 
 
+UTF_8 = "; charset=utf-8"
+"""What the types of text in the table end with."""
+
 DEFAULT = MediaType("application/octet-stream", compressible=False)
 
 _TEXT = """
@@ -202,7 +205,7 @@ def _rows(block: str, suffix: str, *, compressible: bool) -> list[tuple[bytes, M
 
 TABLE = MappingProxyType(
     dict(
-        _rows(_TEXT, "; charset=utf-8", compressible=True)
+        _rows(_TEXT, UTF_8, compressible=True)
         + _rows(_COMPRESSIBLE, "", compressible=True)
         + _rows(_COMPRESSED, "", compressible=False)
     )
@@ -219,3 +222,21 @@ def extension(path: bytes) -> bytes:
 def media_type(path: bytes) -> MediaType:
     """The media type of a file with this path; `DEFAULT` when its extension is not in the table."""
     return TABLE.get(extension(path), DEFAULT)
+
+
+_COMPRESSIBLE_TYPES = frozenset(kind.content_type.removesuffix(UTF_8) for kind in TABLE.values() if kind.compressible)
+
+
+def is_compressible(content_type: str) -> bool:
+    """Whether files of a type that is not from the table are worth compressing."""
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence in _COMPRESSIBLE_TYPES or essence.startswith("text/") or essence.endswith(("+json", "+xml", "+text"))
+
+
+def with_charset(content_type: str, charset: str) -> str:
+    """The type with this charset, when it is one of text, which names none yet. "": as it is. JavaScript is UTF-8 by
+    definition (RFC 9239 section 4.2)."""
+    lower = content_type.lower()
+    if not charset or not lower.startswith("text/") or lower.startswith("text/javascript") or "charset=" in lower:
+        return content_type
+    return f"{content_type}; charset={charset}"

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from tux._engine import CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
-from tux.http import media
 from tux.http.errors import error_head, page, usual_fields
 from tux.http.head import render, render_field, render_status
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import ErrorPage, HeaderRule
+from tux.planner.rules import AS_KNOWN, ErrorPage, HeaderRule, MediaRules
 from tux.planner.shape import Shapes
 from tux.planner.view import View
 
@@ -37,13 +36,14 @@ class Errors:
         roots: Roots | None = None,
         own: AbstractSet[tuple[int, int]] = frozenset(),
         notices: Notices | None = None,
+        media: MediaRules = AS_KNOWN,
         limit: int = LIMITS["small_body_bytes"],
     ) -> None:
-        """Of several pages for one status the first counts. headers: rules, which count for the files of pages, too.
+        """Of several pages for one status the first counts. headers, media: rules for the files of pages, too.
         own: (device, inode) of files that are never served. limit: bytes of the largest page; it is held in memory once
         for each answer that is remembered. ValueError: a rule cannot be compiled."""
         self._pages = {page.status: page for page in reversed(pages)}
-        self._shapes = Shapes((), headers) if pages else None
+        self._shapes = Shapes(headers=headers, media=media) if pages else None
         self._roots = roots
         self._own = own
         self._notices = notices if notices is not None else Notices()
@@ -78,7 +78,7 @@ class Errors:
         if found.kind != FILE or found.hidden or found.data is None or (found.dev, found.ino) in self._own:
             self._report(found)
             return error_head(status, *more), page(status), found
-        own = (("Content-Type", media.media_type(wanted.path).content_type), *usual_fields(status), *more)
+        own = (("Content-Type", self._shapes.of(wanted.path).content_type), *usual_fields(status), *more)
         head = render_status(status) + self._shapes.fields(wanted.path, own)
         return head + render_field("Content-Length", str(found.size)), found.data, found
 

@@ -97,7 +97,12 @@ class Planner:
         def errors_of(rule: Rule) -> Errors:
             if rule.errors not in known:
                 known[rule.errors] = Errors(
-                    rule.errors.pages, rule.errors.headers, roots=roots, own=own, notices=self._notices
+                    rule.errors.pages,
+                    rule.errors.headers,
+                    roots=roots,
+                    own=own,
+                    notices=self._notices,
+                    media=rule.errors.media,
                 )
             return known[rule.errors]
 

@@ -31,8 +31,8 @@ RESERVED_FIELDS = frozenset(
 """Fields that a header rule may not set: they follow from the answer itself, or have a rule of their own."""
 
 
-class CacheRule(msgspec.Struct, frozen=True):
-    """`Cache-Control: value` for the files that match `glob`. The first rule that matches a file counts."""
+class GlobRule(msgspec.Struct, frozen=True):
+    """A value for the files that match `glob`. Of several rules about one thing the first that matches counts."""
 
     glob: str
     value: str
@@ -45,6 +45,18 @@ class HeaderRule(msgspec.Struct, frozen=True):
     glob: str
     name: str
     value: str
+
+
+class MediaRules(msgspec.Struct, frozen=True):
+    """What Content-Type says, where it is not what `tux.http.media` does."""
+
+    types: tuple[GlobRule, ...] = ()
+    """Media types. A glob like `.log` is about an extension (`is_extension`)."""
+    charsets: tuple[GlobRule, ...] = ()
+    """Of types of text; "": none is said."""
+
+
+AS_KNOWN = MediaRules()
 
 
 class ErrorPage(msgspec.Struct, frozen=True):
@@ -63,6 +75,7 @@ class ErrorRules(msgspec.Struct, frozen=True):
     pages: tuple[ErrorPage, ...] = ()
     headers: tuple[HeaderRule, ...] = ()
     """Those that count for the files of pages, too."""
+    media: MediaRules = AS_KNOWN
 
 
 class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +103,12 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """The file below the root that stands for pages that are not there; b"": none does."""
     clean_urls: bool = False
     """NAME.html is also at NAME."""
-    cache_control: tuple[CacheRule, ...] = ()
+    cache_control: tuple[GlobRule, ...] = ()
+    """Values of Cache-Control."""
     headers: tuple[HeaderRule, ...] = ()
+    media: MediaRules = AS_KNOWN
+    download: tuple[str, ...] = ()
+    """Files that match one of these globs are to be saved, not shown."""
     internal: bool = False
     """Not for clients: only for what backends answer with X-Accel-Redirect."""
     falls_through: bool = False
@@ -105,6 +122,13 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     refused_next: bool = False
     """Something else is tried for what is refused, too."""
     errors: ErrorRules = ErrorRules()
+
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """All by which the answer for a file depends on more of its name than the extension."""
+        types = [rule for rule in self.media.types if not is_extension(rule.glob)]
+        rules = (*types, *self.cache_control, *self.media.charsets)
+        return (*(rule.glob for rule in rules), *(rule.glob for rule in self.headers), *self.download)
 
 
 class NotFoundRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +205,18 @@ def check_field(name: str, value: str) -> None:
         raise ValueError(f"{name} cannot be set by a rule")
     if not is_value(value):
         raise ValueError(f"the value of {name} has a character that fields cannot carry")
+
+
+def is_extension(glob: str) -> bool:
+    """Whether a glob for media types is about an extension, in whatever case: ".log"."""
+    return glob.startswith(".") and len(glob) > 1 and not set(glob[1:]) & set("*/.")
+
+
+def compile_type_glob(glob: str) -> re.Pattern[bytes]:
+    """As `compile_glob`, for the rules of media types."""
+    if not is_extension(glob):
+        return compile_glob(glob)
+    return re.compile(rb"(?:.*/)?[^/]*" + re.escape(glob.encode("utf-8", "surrogateescape")), re.DOTALL | re.IGNORECASE)
 
 
 def compile_glob(pattern: str) -> re.Pattern[bytes]:

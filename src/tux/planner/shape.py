@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from re import Pattern
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeVar
 
 from tux.http import media
 from tux.http.head import render_field, render_status
 from tux.planner.presets import HASHED, IMMUTABLE
-from tux.planner.rules import CacheRule, HeaderRule, check_field, compile_glob
+from tux.planner.rules import (
+    AS_KNOWN,
+    GlobRule,
+    HeaderRule,
+    MediaRules,
+    check_field,
+    compile_glob,
+    compile_type_glob,
+)
+
+T = TypeVar("T")
 
 MAX_SHAPES = 1024
 """Rendered shapes that a route keeps; a route with more combinations of rules and types starts over."""
-
-
-_Header: TypeAlias = tuple[Pattern[bytes], str, str]
-"""Of a rule: which paths, name, value."""
 
 
 class Shape(NamedTuple):
@@ -24,6 +30,8 @@ class Shape(NamedTuple):
 
     content_type: str
     compressible: bool
+    attached: bool
+    """It is to be saved, not shown: a field with the file's name is to be added."""
     ok: bytes
     """200, with Content-Type."""
     partial: bytes
@@ -36,18 +44,34 @@ class Shapes:
     """The shapes of one route."""
 
     def __init__(
-        self, cache_control: Sequence[CacheRule], headers: Sequence[HeaderRule], *, immutable: bool = False
+        self,
+        cache_control: Sequence[GlobRule] = (),
+        headers: Sequence[HeaderRule] = (),
+        *,
+        immutable: bool = False,
+        media: MediaRules = AS_KNOWN,
+        download: Sequence[str] = (),
     ) -> None:
         """immutable: files with a hash in their name are, before all rules. ValueError: a rule has an impossible
         pattern, field name or value."""
-        self._cache_control = [(compile_glob(r.glob), r.value) for r in cache_control]
-        if immutable:
-            self._cache_control.insert(0, (HASHED, IMMUTABLE))
-        self._headers = [(compile_glob(r.glob), r.name, r.value) for r in headers]
-        self._globs = [*(glob for glob, _ in self._cache_control), *(glob for glob, _, _ in self._headers)]
+        self._globs: list[Pattern[bytes]] = []
+        self._cache_control = self._numbered([(HASHED, IMMUTABLE)] if immutable else [])
+        self._cache_control += self._numbered((compile_glob(r.glob), r.value) for r in cache_control)
+        self._types = self._numbered((compile_type_glob(r.glob), r.value) for r in media.types)
+        self._charsets = self._numbered((compile_glob(r.glob), r.value) for r in media.charsets)
+        self._download = self._numbered((compile_glob(glob), glob) for glob in download)
+        self._headers = self._numbered((compile_glob(r.glob), (r.name, r.value)) for r in headers)
         for header in headers:
             check_field(header.name, header.value)
         self._known: dict[tuple[bytes, int], Shape] = {}
+
+    def _numbered(self, rules: Iterable[tuple[Pattern[bytes], T]]) -> list[tuple[int, T]]:
+        """Rules, with the bit by which `_matched` tells that one is about a path."""
+        numbered = []
+        for glob, value in rules:
+            numbered.append((1 << len(self._globs), value))
+            self._globs.append(glob)
+        return numbered
 
     def of(self, path: bytes) -> Shape:
         """The shape of the file with this path below the root."""
@@ -68,7 +92,7 @@ class Shapes:
         values = {"server": ("Server", "tux"), "x-content-type-options": ("X-Content-Type-Options", "nosniff")}
         values |= {name.lower(): (name, value) for name, value in own}
         more = b""
-        for _, name, value in self._matching(self._matched(path)):
+        for name, value in _all(self._headers, self._matched(path)):
             if name.lower() not in values:
                 more += render_field(name, value)
             elif name.lower() == "content-security-policy":
@@ -81,19 +105,19 @@ class Shapes:
         """The rules that are about this path, as bits."""
         return sum(1 << bit for bit, glob in enumerate(self._globs) if glob.fullmatch(path))
 
-    def _matching(self, matched: int) -> list[_Header]:
-        first = len(self._cache_control)
-        return [header for bit, header in enumerate(self._headers, first) if matched >> bit & 1]
-
     def _render(self, kind: bytes, matched: int) -> Shape:
         content_type, compressible = media.TABLE.get(kind, media.DEFAULT)
+        content_type = content_type.removesuffix(media.UTF_8)
+        for own in _all(self._types, matched)[:1]:
+            content_type, compressible = own, media.is_compressible(own)
+        charset = (*_all(self._charsets, matched), "utf-8")[0]
+        content_type = media.with_charset(content_type, charset)
         server, nosniff = "tux", "nosniff"
+        attached = bool(_all(self._download, matched))
         fields = b""
-        for bit, (_, value) in enumerate(self._cache_control):
-            if matched >> bit & 1:
-                fields += render_field("Cache-Control", value)
-                break
-        for _, name, value in self._matching(matched):
+        for value in _all(self._cache_control, matched)[:1]:
+            fields += render_field("Cache-Control", value)
+        for name, value in _all(self._headers, matched):
             if name.lower() == "content-type":
                 content_type = value
             elif name.lower() == "server":
@@ -102,13 +126,20 @@ class Shapes:
                 nosniff = value
             else:
                 fields += render_field(name, value)
+                attached = attached and name.lower() != "content-disposition"
         common = render_field("Server", server)
         kept = common + fields
         common += render_field("X-Content-Type-Options", nosniff) + b"Accept-Ranges: bytes\r\n" + fields
         return Shape(
             content_type=content_type,
             compressible=compressible,
+            attached=attached,
             ok=render_status(200) + render_field("Content-Type", content_type) + common,
             partial=render_status(206) + common,
             not_modified=render_status(304) + kept,
         )
+
+
+def _all(rules: Sequence[tuple[int, T]], matched: int) -> list[T]:
+    """The values of the rules that are about a path, in their order."""
+    return [value for bit, value in rules if matched & bit]

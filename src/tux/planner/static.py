@@ -37,6 +37,7 @@ from tux.http import media
 from tux.http.coding import SIDE_SUFFIXES, acceptable
 from tux.http.conditions import CONDITIONS, Outcome, evaluate, if_range
 from tux.http.dates import format_date
+from tux.http.disposition import attachment
 from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
 from tux.http.target import encode_query, encode_segment
 from tux.planner.coder import Coded, Coder
@@ -46,7 +47,7 @@ from tux.planner.listing import Listings
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
-from tux.planner.rules import StaticRule
+from tux.planner.rules import StaticRule, is_extension
 from tux.planner.shape import Shape, Shapes
 from tux.planner.view import View
 
@@ -97,7 +98,15 @@ class StaticPlanner:
         self._mode_allowed = rule.mode_allowed or ANY_MODE
         self._mode_forbidden = rule.mode_forbidden
         self._refused_next = rule.refused_next and rule.falls_through
-        self._shapes = Shapes(rule.cache_control, rule.headers, immutable=rule.immutable)
+        self._shapes = Shapes(
+            rule.cache_control,
+            rule.headers,
+            immutable=rule.immutable,
+            media=rule.media,
+            download=rule.download,
+        )
+        own_types = {glob.glob[1:].lower().encode() for glob in rule.media.types if is_extension(glob.glob)}
+        self._types = media.TABLE.keys() | own_types
         self._roots = roots
         self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors) if rule.listing else None
         self._own = own
@@ -132,7 +141,7 @@ class StaticPlanner:
             return self._absent(view)
         checks: list[Found] = []
         plan = self._find(view, path if asked is None else asked, relative, checks)
-        if plan is None and self._spa and media.extension(relative) not in media.TABLE:
+        if plan is None and self._spa and media.extension(relative) not in self._types:
             plan = self._only_file(view, self._spa, checks)
         return plan or self._absent(view, tuple(checks))
 
@@ -284,12 +293,15 @@ class StaticPlanner:
             if coded is not None:
                 more += f"Content-Encoding: {coded[0]}\r\n"
                 body = coded[1]
+        if shape.attached:
+            more += f"Content-Disposition: {attachment(found.path.rpartition(b'/')[2])}\r\n"
         return self._representation(view, body, checks, shape, more, tag_suffix)
 
     def _representation(
         self, view: View, found: Found | Coded, checks: list[Found], shape: Shape, more: str, tag_suffix: str
     ) -> Plan:
-        """The answer with these bytes. more: fields that say how they were chosen and coded."""
+        """The answer with these bytes. more: fields that say how they were chosen and coded (Vary first), and what is
+        to be done with them."""
         data, size = found.data, found.size
         if data is not None:
             tag = urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")
@@ -303,7 +315,7 @@ class StaticPlanner:
         if view.has_any(CONDITIONS):
             outcome = evaluate(view.method, view.field, etag, modified, view.now)
             if outcome is Outcome.NOT_MODIFIED:
-                vary = "Vary: Accept-Encoding\r\n" if more else ""
+                vary = "Vary: Accept-Encoding\r\n" if more.startswith("Vary:") else ""
                 head = shape.not_modified + f"{vary}ETag: {etag}\r\n".encode("ascii")
                 return Plan(status=304, head=head, flags=view.flags(NO_BODY), ttl_ms=view.ttl_ms, checks=tuple(checks))
             if outcome is Outcome.FAILED:

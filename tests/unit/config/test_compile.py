@@ -11,7 +11,7 @@ from tests.unit.config.conftest import limits_of_header
 from tux.config import load
 from tux.config.compile import Compiled, compile_config, engine_limits
 from tux.config.schema import Limits
-from tux.planner.rules import CacheRule, DenyRule, HeaderRule, Rule, StaticRule
+from tux.planner.rules import DenyRule, GlobRule, HeaderRule, Rule, StaticRule
 
 pytestmark = pytest.mark.usefixtures("limits")
 
@@ -107,7 +107,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         clean_urls=True,
         precompressed=False,
         dotfiles=True,
-        cache_control=(CacheRule("*", "site"),),
+        cache_control=(GlobRule("*", "site"),),
         headers=(
             HeaderRule("*", "X-All", "site"),
             HeaderRule("*", "X-Own", "site"),
@@ -121,7 +121,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
         index=(),
         precompressed=True,
         dotfiles=False,
-        cache_control=(CacheRule("*.y", "route"), CacheRule("*", "rest"), CacheRule("*", "site")),
+        cache_control=(GlobRule("*.y", "route"), GlobRule("*", "rest"), GlobRule("*", "site")),
         headers=(
             HeaderRule("*.z", "x-own", "route"),
             HeaderRule("*", "X-All", "site"),

@@ -78,6 +78,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         cache_control = { "*.css" = "max-age=60", "*" = "no-cache" }
         dotfiles = "allow"
         error_page = { 404 = "404.html", 502 = "down.html" }
+        types = { ".log" = "text/plain; a=b", "x/*" = "image/png" }
+        charset = { "old/=" = "koi8-r", "*" = "" }
+        download = ["*.pdf", "files/"]
 
         [site.headers]
         "*" = { X-A = "1:2=3" }
@@ -106,6 +109,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         header=("*:X-A=1:2=3", "a:b:X-A=", "a:b:X-B=4"),
         dotfiles="allow",
         error_page=("404=404.html", "502=down.html"),
+        type=(".log=text/plain; a=b", "x/*=image/png"),
+        charset=("old/==koi8-r", ""),
+        download=("*.pdf", "files/"),
         app="shop.wsgi:application",
         app_dir="shop",
         factory=True,
@@ -199,6 +205,11 @@ def test_a_file_without_a_site_gets_one_by_app(folder: Path) -> None:
         ({"error_page": ["404"]}, '--error-page: expected STATUS=FILE, as in 404=404.html, got "404"'),
         ({"error_page": ["404=a", "404=b"]}, "--error-page: 404 is given twice"),
         ({"error_page": ["404=../a"]}, '--error-page: 404: expected the path of a file below the root, got "../a"'),
+        ({"type": [".a"]}, '--type: expected GLOB=TYPE, as in .log=text/plain, got ".a"'),
+        ({"type": [".a=b"]}, '--type: .a: expected a media type, as in text/plain, got "b"'),
+        ({"charset": ["a", "*=b"]}, '--charset: expected CHARSET or GLOB=CHARSET, each GLOB once, got "*=b"'),
+        ({"charset": ["a b"]}, '--charset: *: expected the name of a charset, as in utf-8, got "a b"'),
+        ({"download": [""]}, "--download: the glob is empty"),
         ({"header": ["X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got "X-A=b"'),
         ({"header": ["*:X-A"]}, '--header: expected GLOB:NAME=VALUE, got "*:X-A"'),
         ({"header": [":X-A=b"]}, '--header: expected GLOB:NAME=VALUE, got ":X-A=b"'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tux.http.head import is_value
-from tux.http.media import DEFAULT, TABLE, extension, media_type
+from tux.http.media import DEFAULT, TABLE, extension, is_compressible, media_type, with_charset
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,33 @@ def test_the_table_is_sound() -> None:
     assert not DEFAULT.compressible
     with pytest.raises(TypeError):
         TABLE[b"html"] = DEFAULT  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "compressible"),
+    [
+        ("text/x-own", True),
+        ("Text/Plain; charset=x", True),
+        ("application/wasm", True),
+        ("application/activity+json", True),
+        ("image/png", False),
+        ("application/octet-stream", False),
+    ],
+)
+def test_types_that_are_not_in_the_table(content_type: str, compressible: bool) -> None:
+    assert is_compressible(content_type) is compressible
+
+
+@pytest.mark.parametrize(
+    ("content_type", "charset", "said"),
+    [
+        ("text/plain", "utf-8", "text/plain; charset=utf-8"),
+        ("text/plain", "", "text/plain"),
+        ("Text/plain; Charset=a", "utf-8", "Text/plain; Charset=a"),
+        ("text/plain; format=flowed", "utf-8", "text/plain; format=flowed; charset=utf-8"),
+        ("text/javascript", "koi8-r", "text/javascript"),
+        ("application/json", "koi8-r", "application/json"),
+    ],
+)
+def test_charset(content_type: str, charset: str, said: str) -> None:
+    assert with_charset(content_type, charset) == said

@@ -16,7 +16,7 @@ from tux.config.pages import STATUSES
 from tux.http.errors import page
 from tux.planner.errors import Errors
 from tux.planner.loop import ENGINE_ERRORS, Planner, canned_answers
-from tux.planner.rules import CacheRule, DenyRule, ErrorPage, ErrorRules, HeaderRule, NotFoundRule, StaticRule
+from tux.planner.rules import DenyRule, ErrorPage, ErrorRules, GlobRule, HeaderRule, NotFoundRule, StaticRule
 
 Write = Callable[..., Path]
 
@@ -70,7 +70,7 @@ def test_the_page_itself_is_a_file(world: World, write: Write, serve: Callable[.
 def test_no_caching_surprises(world: World, write: Write, serve: Callable[..., None]) -> None:
     """What holds for the file does not hold for what is missing: no tags, no rule of caching, no ranges, no 304."""
     write("404.html", b"gone")
-    serve({404: b"404.html"}, cache_control=(CacheRule("*", "max-age=31536000, immutable"),))
+    serve({404: b"404.html"}, cache_control=(GlobRule("*", "max-age=31536000, immutable"),))
     etag = world.ask("/404.html").fields["etag"]
     answer = world.ask("/none", if_none_match=etag, range="bytes=0-1")
     assert (answer.status, answer.body) == (404, b"gone")

@@ -19,7 +19,7 @@ from tux._engine import ABSENT, EXACT, FOLDER, NEXT, NO_BODY, PUBLISH, REMEMBER
 from tux.planner import entries, listing
 from tux.planner.entries import Entry
 from tux.planner.listing import Wish
-from tux.planner.rules import CacheRule, HeaderRule
+from tux.planner.rules import GlobRule, HeaderRule
 
 Write = Callable[..., Path]
 JSON = "application/json"
@@ -315,7 +315,7 @@ def test_head_and_ranges(world: World, write: Write) -> None:
 def test_header_rules_count_and_cache_rules_do_not(world: World, write: Write) -> None:
     world.serve(
         listing=True,
-        cache_control=(CacheRule("*", "max-age=31536000, immutable"),),
+        cache_control=(GlobRule("*", "max-age=31536000, immutable"),),
         headers=(
             HeaderRule("*", "X-A", "1"),
             HeaderRule("*", "Content-Type", "text/plain"),

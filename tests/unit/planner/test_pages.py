@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.planner.world import Answer, World
 from tux._engine import ABSENT, FILE, NEXT, PUBLISH, REMEMBER
-from tux.planner.rules import CacheRule, ErrorPage, ErrorRules
+from tux.planner.rules import ErrorPage, ErrorRules, GlobRule
 
 Write = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def looked_at(answer: Answer) -> list[tuple[bytes, int]]:
 class TestSpa:
     @pytest.fixture(autouse=True)
     def app(self, world: World, write: Write) -> None:
-        world.serve(spa=b"index.html", cache_control=(CacheRule("*.html", "no-cache"),))
+        world.serve(spa=b"index.html", cache_control=(GlobRule("*.html", "no-cache"),))
         write("index.html", b"app")
         write("app.js", b"js")
 

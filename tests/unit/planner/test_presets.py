@@ -11,7 +11,7 @@ from tests.unit.planner.world import World
 from tux.config.compile import Compiled, compile_config
 from tux.config.load import parse
 from tux.planner import presets
-from tux.planner.rules import CacheRule, HeaderRule, StaticRule
+from tux.planner.rules import GlobRule, HeaderRule, StaticRule
 
 Write = Callable[..., Path]
 
@@ -39,7 +39,7 @@ Write = Callable[..., Path]
     ],
 )
 def test_names_with_a_hash(world: World, write: Write, path: str, hashed: bool) -> None:
-    world.serve(immutable=True, cache_control=(CacheRule("*", "no-cache"),))
+    world.serve(immutable=True, cache_control=(GlobRule("*", "no-cache"),))
     write(path)
     assert world.ask("/" + path).fields["cache-control"] == (presets.IMMUTABLE if hashed else "no-cache")
 

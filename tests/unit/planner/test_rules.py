@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tux.planner.rules import RESERVED_FIELDS, CacheRule, HeaderRule, check_field, compile_glob
+from tux.planner.rules import RESERVED_FIELDS, GlobRule, HeaderRule, check_field, compile_glob
 from tux.planner.shape import Shapes
 
 
@@ -102,4 +102,4 @@ def test_values_that_a_rule_may_not_set(value: str) -> None:
     with pytest.raises(ValueError):
         check_field("X-A", value)
     with pytest.raises(ValueError):
-        Shapes((CacheRule("*", value),), ()).of(b"a")
+        Shapes((GlobRule("*", value),), ()).of(b"a")

@@ -17,7 +17,7 @@ import pytest
 from tests.unit.planner.world import NOW_NS, NOW_S, Answer, Ask, World
 from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NEXT, NO_BODY, PUBLISH, RANGE, REMEMBER
 from tux.http.dates import format_date
-from tux.planner.rules import CacheRule, HeaderRule
+from tux.planner.rules import GlobRule, HeaderRule
 
 Write = Callable[..., Path]
 
@@ -392,7 +392,7 @@ def test_trouble_is_503_and_not_remembered(
 
 
 def test_not_modified(world: World, write: Write) -> None:
-    world.serve(cache_control=(CacheRule("*", "max-age=60"),), headers=(HeaderRule("*", "X-A", "b"),))
+    world.serve(cache_control=(GlobRule("*", "max-age=60"),), headers=(HeaderRule("*", "X-A", "b"),))
     write("a.bin", b"content")
     full = world.ask("/a.bin")
     for fields in (
@@ -692,9 +692,9 @@ def test_ranges_are_of_the_chosen_variant(world: World, sides: Write) -> None:
 def test_cache_control_by_the_first_glob_that_matches(world: World, write: Write) -> None:
     world.serve(
         cache_control=(
-            CacheRule("assets/**", "max-age=31536000, immutable"),
-            CacheRule("*.html", "no-cache"),
-            CacheRule("*", "max-age=60"),
+            GlobRule("assets/**", "max-age=31536000, immutable"),
+            GlobRule("*.html", "no-cache"),
+            GlobRule("*", "max-age=60"),
         )
     )
     for name in ("assets/x/a.html", "index.html", "a.png"):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 from msgspec import field
 
-from tux.config import pages
+from tux.config import media, pages
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
@@ -16,7 +16,7 @@ from tux.config.site import Site
 from tux.errors import Problem
 from tux.http.head import is_value
 from tux.planner import presets
-from tux.planner.rules import CacheRule, ErrorRules, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
+from tux.planner.rules import ErrorRules, GlobRule, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
 
 
 class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +68,9 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
         sites.Headers,
         Doc("Beside the site's. A field that the route names, for whatever glob, is not taken from the site."),
     ] = field(default_factory=dict)
+    types: Annotated[dict[str, str], Doc("Counts before the site's.")] = field(default_factory=dict)
+    charset: Annotated[sites.Charset, Doc("Counts before the site's.")] = field(default_factory=dict)
+    download: Annotated[tuple[str, ...] | None, Doc("In place of the site's.")] = None
     immutable: Annotated[bool | None, Doc("In place of the site's.")] = None
     cors: Annotated[bool | None, Doc("In place of the site's.")] = None
     security_headers: Annotated[bool | None, Doc("In place of the site's.")] = None
@@ -80,21 +83,26 @@ MAX_INDEX_NAMES = 16
 """Each is looked for, with its side files, at every new request for a folder, and again at every check."""
 
 
-def check_shared(
-    index: tuple[str, ...], cache: sites.CacheControl, headers: sites.Headers, place: Place
-) -> Iterator[Problem]:
+def check_shared(settings: Site | Route, place: Place) -> Iterator[Problem]:
     """What is wrong with the values that sites and static routes have in common."""
+    index = settings.index or ()
     if len(index) > MAX_INDEX_NAMES:
         yield Problem((*place, "index"), f"expected at most {MAX_INDEX_NAMES} names, got {len(index)}")
     for i, name in enumerate(index):
         if name in ("", ".", "..") or "/" in name:
             yield Problem((*place, "index", i), "expected a file name without /")
-    for glob, value in _globs(cache).items():
-        inner: Place = (*place, "cache_control") if isinstance(cache, str) else (*place, "cache_control", glob)
+    for glob, value in _globs(settings.cache_control).items():
+        whole = isinstance(settings.cache_control, str)
+        inner: Place = (*place, "cache_control") if whole else (*place, "cache_control", glob)
         if not glob.strip("/"):
             yield Problem(inner, "the glob is empty")
         if not value or not is_value(value):
             yield Problem(inner, "not a valid field value: no control characters, only Latin-1, no outer space")
+    yield from media.problems(settings, place)
+    yield from _header_problems(settings.headers, place)
+
+
+def _header_problems(headers: sites.Headers, place: Place) -> Iterator[Problem]:
     for key, entry in headers.items():
         if isinstance(entry, dict) and not key.strip("/"):
             yield Problem((*place, "headers", key), "the glob is empty")
@@ -123,6 +131,9 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
             "listing",
             "spa",
             "clean_urls",
+            "types",
+            "charset",
+            "download",
             "immutable",
             "cors",
             "security_headers",
@@ -139,7 +150,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     yield from check_tries(route, place)
     yield from pages.spa_problems(route.spa, steps, place)
     yield from pages.problems(route.error_page, route.root or site.root, place)
-    yield from check_shared(route.index or (), route.cache_control, route.headers, place)
+    yield from check_shared(route, place)
 
 
 def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
@@ -154,7 +165,8 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(
         site, root_index
     )
-    errors = ErrorRules(error_pages, headers if error_pages else ())
+    media_rules = media.compiled(route, site)
+    errors = ErrorRules(error_pages, headers, media_rules) if error_pages else ErrorRules()
     if "static" not in steps or source.root is None:
         return NotFoundRule(errors=errors)
     root = source.root
@@ -174,6 +186,8 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         compress=site.compress if route.compress is None else route.compress,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
         headers=headers,
+        media=media_rules,
+        download=site.download if route.download is None else route.download,
         internal=route.internal,
         falls_through=steps[-1] != "static",
         redirected=frozenset(extension.lower().encode() for extension in site.tux.redirect),
@@ -188,7 +202,7 @@ def errors_of(site: Site, root_index: Callable[[str], int]) -> ErrorRules:
     """The errors of what has no pages but the site's."""
     found = pages.of_site(site, root_index)
     headers = _with_presets(header_rules(site.headers), cors=site.cors, secure=site.security_headers)
-    return ErrorRules(found, headers if found else ())
+    return ErrorRules(found, headers, media.compiled(site)) if found else ErrorRules()
 
 
 def _with_presets(headers: tuple[HeaderRule, ...], *, cors: bool, secure: bool) -> tuple[HeaderRule, ...]:
@@ -202,8 +216,8 @@ def _globs(cache: sites.CacheControl) -> dict[str, str]:
     return {"*": cache} if isinstance(cache, str) else cache
 
 
-def _cache_rules(cache: sites.CacheControl) -> tuple[CacheRule, ...]:
-    return tuple(CacheRule(glob, value) for glob, value in _globs(cache).items())
+def _cache_rules(cache: sites.CacheControl) -> tuple[GlobRule, ...]:
+    return tuple(GlobRule(glob, value) for glob, value in _globs(cache).items())
 
 
 def header_rules(headers: sites.Headers) -> tuple[HeaderRule, ...]:
