@@ -46,6 +46,11 @@ class Options(TypedDict, total=False):
     spa: str
     """File below the folder."""
     clean_urls: bool
+    trailing_slash: str
+    """"folders", "always" or "never"."""
+    favicon: bool
+    robots: str
+    """"allow" or "deny"."""
     immutable: bool
     cors: bool
     security_headers: bool

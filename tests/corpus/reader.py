@@ -28,7 +28,7 @@ _NUMBER = re.compile("0|[1-9][0-9]*")
 WITHOUT_BODY = frozenset({204, 304})
 
 REQUIRED = {
-    204: ("allow",),
+    204: ("allow|cache-control",),
     206: ("content-range|content-type",),
     301: ("location",),
     405: ("allow",),

@@ -116,13 +116,22 @@ def test_the_order_can_be_another(site: Path, backend: Backend) -> None:
         path = "/files/"
         root = "{root}"
         [[site.route]]
+        path = "/folder"
+        try = ["static", "forward"]
+        [[site.route]]
+        path = "/folder/only"
+        try = ["static"]
+        [[site.route]]
         path = "/a.txt"
         deny = true
         """
     )
     server = tux.Server(config=config)
     with server, Client(server) as client:
-        assert client.ask("/folder/b.txt").body.startswith(BEHIND)
+        assert client.ask("/").body.startswith(BEHIND)
+        assert client.ask("/folder/b.txt").body == b"b\n", "a route has an order of its own"
+        assert client.ask("/folder/absent").body.startswith(BEHIND)
+        assert client.ask("/folder/only/absent").status == 404
         assert client.ask("/files/a.txt").body == b"a file\n"
         assert client.ask("/files/absent").status == 404  # this route has files only
         assert client.ask("/a.txt").status == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -37,6 +38,25 @@ def test_pages_and_files(site: Path, server: tux.Server) -> None:
             assert client.ask("/about/")["Location"] == "../about"
         assert client.ask("/users/7", method="POST").status == 405
         client.finish()
+
+
+@pytest.mark.parametrize(("policy", "index", "page"), [("always", "/s/", "/s/p/"), ("never", "/s", "/s/p")])
+def test_trailing_slash(site: Path, policy: str, index: str, page: str) -> None:
+    put(site / "s/index.html", "index")
+    put(site / "s/p.html", "page")
+    with tux.Server(
+        site, workers=1, access_log="off", clean_urls=True, trailing_slash=policy, favicon=True, robots="deny"
+    ) as server:
+        with Client(server) as client:
+            for _ in range(3):
+                assert (client.ask(index).body, client.ask(page).body) == (b"index", b"page")
+                for path in (index, page):
+                    other = path[:-1] if path.endswith("/") else path + "/"
+                    assert urljoin(other, client.ask(other)["Location"]) == path
+                assert client.ask("/favicon.ico").status == 204
+                assert client.ask("/robots.txt").body == b"User-agent: *\nDisallow: /\n"
+            client.finish()
+        stop(server)
 
 
 def test_a_file_that_appears(site: Path, server: tux.Server) -> None:

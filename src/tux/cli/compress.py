@@ -69,5 +69,11 @@ def compress(
                 click.echo(f"tux: error: {one.error}", err=True)
     if not quiet:
         saved = f", {100 - after * 100 // before} % smaller" if before else ""
-        click.echo(f"{written} copies of {len(jobs)} files ({', '.join(chosen)}){saved}")
+        click.echo(
+            f"{_count(written, 'copy', 'copies')} of {_count(len(jobs), 'file', 'files')} ({', '.join(chosen)}){saved}"
+        )
     return FAILED if failed else 0
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

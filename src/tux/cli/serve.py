@@ -110,6 +110,21 @@ import click
     help="Answer /a with a.html when there is nothing else. Default: no.",
 )
 @click.option(
+    "--trailing-slash",
+    metavar="folders|always|never",
+    help="At which path a page is; the other one leads there. Default: folders: an index at /a/, a clean URL at /a.",
+)
+@click.option(
+    "--favicon/--no-favicon",
+    default=None,
+    help="Answer /favicon.ico with 204 when there is no such file. Default: no, it is 404.",
+)
+@click.option(
+    "--robots",
+    metavar="allow|deny",
+    help="Answer /robots.txt, when there is no such file, with one that allows everything or nothing. Default: 404.",
+)
+@click.option(
     "--immutable/--no-immutable",
     default=None,
     help="Let caches keep files with a hash in their name (app.3f2a1b9c.js) for a year. Default: no.",

@@ -10,6 +10,8 @@ from tux.config.doc import Doc
 from tux.config.policy import Policy
 
 Dotfiles: TypeAlias = Literal["allow", "deny"]
+TrailingSlash: TypeAlias = Literal["folders", "always", "never"]
+Robots: TypeAlias = Literal["allow", "deny"]
 StepName: TypeAlias = Literal["static", "module", "app", "forward"]
 """What can be tried for a request, see `Site.tries`."""
 
@@ -119,6 +121,28 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             folder."""
         ),
     ] = False
+    trailing_slash: Annotated[
+        TrailingSlash,
+        Doc(
+            """At which of the two paths a page is; the other one leads there. `folders`: the index of a folder is at
+            `/a/`, a page of `clean_urls` at `/a`. `always`: both are at `/a/`. `never`: both are at `/a`. Listings are
+            always at `/a/`, files with their extension never."""
+        ),
+    ] = "folders"
+    favicon: Annotated[
+        bool,
+        Doc(
+            """Answer `/favicon.ico`, which browsers ask for by themselves, with 204, for a day, when there is no such
+            file. Without, it is 404. Where files are the last that is tried."""
+        ),
+    ] = False
+    robots: Annotated[
+        Robots | None,
+        Doc(
+            """Answer `/robots.txt`, when there is no such file, with one that lets robots have everything (`allow`) or
+            nothing (`deny`). Not set: it is 404, which robots take for `allow`."""
+        ),
+    ] = None
     precompressed: Annotated[
         bool,
         Doc(

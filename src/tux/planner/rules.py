@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -103,6 +103,12 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """The file below the root that stands for pages that are not there; b"": none does."""
     clean_urls: bool = False
     """NAME.html is also at NAME."""
+    trailing_slash: Literal["folders", "always", "never"] = "folders"
+    """Where the index of a folder NAME, and the page NAME.html, are: at NAME/ and NAME, both at NAME/, both at NAME."""
+    favicon: bool = False
+    """There is an empty answer where there is no /favicon.ico."""
+    robots: Literal["", "allow", "deny"] = ""
+    """What is said where there is no /robots.txt; "": nothing."""
     cache_control: tuple[GlobRule, ...] = ()
     """Values of Cache-Control."""
     headers: tuple[HeaderRule, ...] = ()

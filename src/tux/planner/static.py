@@ -49,6 +49,7 @@ from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
 from tux.planner.rules import StaticRule, is_extension
 from tux.planner.shape import Shape, Shapes
+from tux.planner.usual import FAVICON, ROBOTS, ROBOTS_TEXTS, favicon_plan, robots_plan
 from tux.planner.view import View
 
 MAX_PATH_BYTES = 4095
@@ -95,6 +96,9 @@ class StaticPlanner:
         self._preflight = CORS_PREFLIGHT if rule.cors else ()
         self._spa = rule.spa
         self._clean_urls = rule.clean_urls
+        self._trailing_slash = rule.trailing_slash
+        self._favicon = rule.favicon
+        self._robots = ROBOTS_TEXTS.get(rule.robots, b"")
         self._mode_allowed = rule.mode_allowed or ANY_MODE
         self._mode_forbidden = rule.mode_forbidden
         self._refused_next = rule.refused_next and rule.falls_through
@@ -143,29 +147,63 @@ class StaticPlanner:
         plan = self._find(view, path if asked is None else asked, relative, checks)
         if plan is None and self._spa and media.extension(relative) not in self._types:
             plan = self._only_file(view, self._spa, checks)
+        if plan is None and not self._falls_through:
+            if self._favicon and path == FAVICON:
+                return favicon_plan(view, checks)
+            if self._robots and path == ROBOTS:
+                return robots_plan(view, self._robots, checks)
         return plan or self._absent(view, tuple(checks))
 
     def _find(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
         """The answer, when there is something; `checks` gets what was looked at. path: that was asked for."""
         if relative.endswith(b"/"):
-            plan = self._folder(view, path, relative[1:], checks)
-            if plan is None and self._clean_urls and len(relative) > 1 and self._has_page(relative[1:-1], checks):
-                return _redirect(view, b"../", path[:-1].rpartition(b"/")[2], b"", checks)
-            return plan
+            return self._find_below(view, path, relative, checks)
         found = self._roots.load(self._root, relative[1:], self._limit)
         checks.append(found)
         if found.kind == FILE:
             return self._file(view, found, checks)
         if found.kind != FOLDER:
             plan = self._refusal(view, found, checks)
-            if plan is None and self._clean_urls and relative:
-                plan = self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
-            return plan
-        if self._clean_urls and relative and not self._has_index(relative[1:] + b"/", checks):
-            plan = self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
+            return plan or self._page(view, path, relative, checks)
+        has_index: bool | None = None  # not known
+        if relative and (self._clean_urls or self._trailing_slash == "never"):
+            has_index = self._has_index(relative[1:] + b"/", checks)
+            if has_index and self._trailing_slash == "never":
+                return self._folder(view, path, relative[1:] + b"/", checks)
+            plan = None if has_index else self._page(view, path, relative, checks)
             if plan is not None:
                 return plan
-        if self._falls_through and not self._listing and not self._has_index(relative[1:] + b"/", checks):
+        if self._falls_through and not self._listing:
+            if has_index is None:
+                has_index = self._has_index(relative[1:] + b"/", checks)
+            if not has_index:
+                return None
+        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", checks)
+
+    def _find_below(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
+        """As `_find`, for a path that ends in a slash: a folder, or what would be there without that."""
+        below = len(relative) > 1  # the root itself has no name
+        name = path[:-1].rpartition(b"/")[2]
+        if below and self._trailing_slash != "folders":
+            has_index = self._has_index(relative[1:], checks)
+            if has_index and self._trailing_slash == "never":
+                return _redirect(view, _up(view), name, b"", checks)
+            if not has_index and self._trailing_slash == "always" and self._clean_urls:
+                plan = self._only_file(view, relative[1:-1] + PAGE_SUFFIX, checks)
+                if plan is not None:
+                    return plan
+        plan = self._folder(view, path, relative[1:], checks)
+        if plan is None and below and self._clean_urls and self._has_page(relative[1:-1], checks):
+            return _redirect(view, _up(view), name, b"", checks)
+        return plan
+
+    def _page(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
+        """What is said at a clean URL without a slash: the page, or that it is at the one with a slash."""
+        if not self._clean_urls or not relative:
+            return None
+        if self._trailing_slash != "always":
+            return self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
+        if not self._has_page(relative[1:], checks):
             return None
         return _redirect(view, b"", path.rpartition(b"/")[2], b"/", checks)
 
@@ -446,6 +484,11 @@ def _redirect(view: View, before: bytes, segment: bytes, after: bytes, checks: l
     if query is not None:
         location += "?" + encode_query(query)
     return PLAIN.plan(view, 301, ("Location", location), checks=checks)
+
+
+def _up(view: View) -> bytes:
+    """The reference that leads out of the folder of a path, whatever number of slashes it ends in."""
+    return b"../" * (len(view.path) - len(view.path.rstrip("/")))
 
 
 def _read(found: Found | Coded, span: Span) -> bytes | None:

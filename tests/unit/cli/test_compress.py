@@ -21,7 +21,7 @@ def test_copies(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(TEXT)
     result = run("compress", ".", "--coding", "gzip", "--threads", "2")
     assert result.exit_code == 0
-    assert result.stdout.startswith("1 copies of 1 files (gzip), 9")
+    assert result.stdout.startswith("1 copy of 1 file (gzip), 9")
     assert result.stderr == ""
     assert gzip.decompress((tmp_path / "a.html.gz").read_bytes()) == TEXT
     assert run("compress", ".", "-c", "gzip").stdout == "0 copies of 0 files (gzip)\n"
@@ -40,7 +40,7 @@ def test_all_codings_that_there_are(run: Run, tmp_path: Path) -> None:
 def test_small_files_are_left_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_bytes(b"x" * 255)
     assert run("compress", ".", "-c", "gzip").stdout.startswith("0 copies of 0 files")
-    assert run("compress", ".", "-c", "gzip", "--min-size", "255").stdout.startswith("1 copies of 1 files")
+    assert run("compress", ".", "-c", "gzip", "--min-size", "255").stdout.startswith("1 copy of 1 file")
 
 
 def test_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

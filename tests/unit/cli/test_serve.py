@@ -35,6 +35,11 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
             "--spa",
             "app.html",
             "--clean-urls",
+            "--trailing-slash",
+            "never",
+            "--favicon",
+            "--robots",
+            "deny",
             "--immutable",
             "--cors",
             "--security-headers",
@@ -66,6 +71,9 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
                 compress=True,
                 spa="app.html",
                 clean_urls=True,
+                trailing_slash="never",
+                favicon=True,
+                robots="deny",
                 immutable=True,
                 cors=True,
                 security_headers=True,
@@ -126,7 +134,15 @@ def test_what_is_off_by_default_can_be_said(run: Run, supervisor: Supervisor) ->
 
 @pytest.mark.parametrize(
     "option",
-    ["--no-listing", "--no-compress", "--no-clean-urls", "--no-immutable", "--no-cors", "--no-security-headers"],
+    [
+        "--no-listing",
+        "--no-compress",
+        "--no-clean-urls",
+        "--no-favicon",
+        "--no-immutable",
+        "--no-cors",
+        "--no-security-headers",
+    ],
 )
 def test_what_is_off_can_be_said_to_be_off(run: Run, supervisor: Supervisor, option: str) -> None:
     assert run("serve", option).exit_code == 0

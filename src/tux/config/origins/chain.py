@@ -47,22 +47,24 @@ def named(source: Tries) -> tuple[StepName, ...]:
 
 
 def chain_of(site: Tries, route: Tries) -> Chain:
-    """A route tries what it names itself. One that names nothing tries what the site does."""
+    """A route tries what it names itself. One that names nothing tries what the site does, or what it takes of that."""
     source = route if named(route) else site
-    return Chain(source.tries or named(source), source)
+    return Chain(route.tries or source.tries or named(source), source)
 
 
-def check_tries(source: Tries, place: Place) -> Iterator[Problem]:
-    """What is wrong with `try`."""
-    there = named(source)
+def check_tries(source: Tries, place: Place, site: Tries | None = None) -> Iterator[Problem]:
+    """What is wrong with `try`. site: that of a route."""
+    inherits = site is not None and not named(source)
+    there = named(site) if site is not None and inherits else named(source)
     for i, step in enumerate(source.tries):
         key = "root" if step == "static" else step
         if step not in there:
-            yield Problem((*place, "try", i), f'"{step}" needs the key "{key}" beside it')
+            where = "in the site" if inherits else "beside it"
+            yield Problem((*place, "try", i), f'"{step}" needs the key "{key}" {where}')
         elif step in source.tries[:i]:
             yield Problem((*place, "try", i), f'"{step}" is listed twice')
     missing = [step for step in there if step not in source.tries]
-    if source.tries and missing:
+    if source.tries and missing and not inherits:
         yield Problem((*place, "try"), f'"{missing[0]}" is not listed, although it is configured')
 
 

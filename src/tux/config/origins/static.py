@@ -43,7 +43,13 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     app: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
     forward: Annotated[str | None, Doc("As for a site.", min_length=1)] = None
-    tries: Annotated[tuple[sites.StepName, ...], Doc("As for a site.")] = field(default=(), name="try")
+    tries: Annotated[
+        tuple[sites.StepName, ...],
+        Doc(
+            """As for a site. A route that names none of `root`, `module`, `app` and `forward` can choose among those of
+            the site, in an order of its own: `try = ["app"]` passes over the files."""
+        ),
+    ] = field(default=(), name="try")
     internal: Annotated[
         bool,
         Doc(
@@ -57,6 +63,7 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None, Doc("For files of the route's `root`. Empty: none. Not set: the site's, for files of the site's.")
     ] = None
     clean_urls: Annotated[bool | None, Doc("In place of the site's.")] = None
+    trailing_slash: Annotated[sites.TrailingSlash | None, Doc("In place of the site's.")] = None
     precompressed: Annotated[bool | None, Doc("In place of the site's.")] = None
     compress: Annotated[bool | None, Doc("In place of the site's.")] = None
     dotfiles: Annotated[sites.Dotfiles | None, Doc("In place of the site's.")] = None
@@ -134,6 +141,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
             "types",
             "charset",
             "download",
+            "trailing_slash",
             "immutable",
             "cors",
             "security_headers",
@@ -147,7 +155,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
                 yield Problem((*place, key), "is about files, but this route has none: it has no root")
         if route.internal:
             yield Problem((*place, "internal"), "is about files, but this route has none: it has no root")
-    yield from check_tries(route, place)
+    yield from check_tries(route, place, site)
     yield from pages.spa_problems(route.spa, steps, place)
     yield from pages.problems(route.error_page, route.root or site.root, place)
     yield from check_shared(route, place)
@@ -182,6 +190,9 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         cors=cors,
         spa=(spa or "").strip("/").encode("utf-8", "surrogateescape") if steps[-1] == "static" else b"",
         clean_urls=site.clean_urls if route.clean_urls is None else route.clean_urls,
+        trailing_slash=route.trailing_slash or site.trailing_slash,
+        favicon=site.favicon,
+        robots=site.robots or "",
         precompressed=site.precompressed if route.precompressed is None else route.precompressed,
         compress=site.compress if route.compress is None else route.compress,
         cache_control=_cache_rules(route.cache_control) + _cache_rules(site.cache_control),
