@@ -96,7 +96,7 @@ static void test_layout(void)
     parts.n_checks = 2;
     struct tux_plan *plan = tux_plan_new(&parts, key);
     const char *sent = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nhello";
-    CHECK(plan->refs == 1 && plan->status == 200 && plan->date_s == 0 && plan->fd == -1);
+    CHECK(plan->refs == 1 && plan->status == 200 && plan->date_s == 0 && plan->file == NULL);
     CHECK(memcmp(plan->head, sent, strlen(sent)) == 0); /* one send */
     CHECK(plan->body == plan->head + plan->head_len + TUX_DATE_LINE_BYTES + 2);
     CHECK(plan->n_checks == 2 && plan->checks[0].root == 3 && plan->checks[0].expected.identity.ino == 7);
@@ -129,7 +129,7 @@ static void test_bodies(void)
     parts.body_len = 4;
     parts.body_offset = 6;
     plan = tux_plan_new(&parts, key);
-    CHECK(plan->fd == fd && plan->body == NULL && plan->identity.size == 10 && plan->identity.ino != 0);
+    CHECK(plan->file->fd == fd && plan->body == NULL && plan->file->identity.size == 10 && plan->file->identity.ino != 0);
     tux_plan_unref(plan);
     CHECK(fcntl(fd, F_GETFD) == -1); /* owned */
 
@@ -446,7 +446,7 @@ static void test_against_a_model(void)
             last[n] = 0;
         } else {
             struct tux_plan *plan = tux_memo_find(memo, sign(n));
-            if (plan != NULL && plan->fd >= 0)
+            if (plan != NULL && plan->file != NULL)
                 wrong |= last[n] % 10 != 0 || last[n] == 0;
             else if (plan != NULL)
                 wrong |= memcmp(plan->body, &last[n], 8) != 0;

@@ -2,6 +2,7 @@
 /* The client's half of a relayed exchange, with a backend that plays what the path says. */
 #include "engine_client.h"
 
+#include "cold.h"
 #include "core.h"
 #include "origin.h"
 #include "relay.h"
@@ -16,6 +17,8 @@ struct play {
     bool ended, limited; /* the body; it is taken in pieces */
 };
 
+#define COLD_BYTES 3000000u
+static int cold_fd;
 static _Atomic int releases, completes, plays, half_closes, bodies;
 
 static struct play *play_of(struct tux_conn *conn)
@@ -107,12 +110,21 @@ static uint16_t begin(struct tux_engine *engine, struct tux_conn *conn)
         play->left = sizeof stuff;
         more(engine, conn);
     } else if (strcmp(play->path, "/file") == 0) {
-        int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        struct tux_file *file = tux_file_new(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
         say(engine, conn, 200, 70010, "");
         text(engine, conn, "begin");
-        tux_relay_file(engine, conn, fd, 100, 70000);
+        tux_relay_file(engine, conn, file, 100, 70000);
+        tux_file_unref(file);
         text(engine, conn, "end.\n");
         tux_relay_end(engine, conn, NULL, 0);
+    } else if (strcmp(play->path, "/cold") == 0) {
+        struct tux_file *file = tux_file_new(dup(cold_fd));
+        say(engine, conn, 200, COLD_BYTES + 10, "");
+        text(engine, conn, "begin");
+        tux_relay_file(engine, conn, file, 0, COLD_BYTES);
+        text(engine, conn, "end.\n");
+        tux_relay_end(engine, conn, NULL, 0);
+        tux_file_unref(file);
     } else if (strcmp(play->path, "/none") == 0) {
         say(engine, conn, 204, -1, "");
         tux_relay_end(engine, conn, NULL, 0);
@@ -378,6 +390,27 @@ static void test_bodies(void)
     close_stage(&s);
 }
 
+/* What is not in the page cache is read by the helper thread, and the others do not wait for it. */
+static void test_cold_file(void)
+{
+    static struct stage s;
+    static struct answer answer;
+    cold_fd = cold_file(stuff, COLD_BYTES);
+    if (!CHECK(cold_fd >= 0))
+        return;
+    bool cold = is_cold(cold_fd);
+    open_stage(&s, 0, NULL);
+    uint64_t want = body_sum((const uint8_t *)"begin", 5, 0) + body_sum(stuff, COLD_BYTES, 5) +
+                    body_sum((const uint8_t *)"end.\n", 5, COLD_BYTES + 5);
+    client_get(&s.client, "/cold");
+    client_read(&s.client, &answer);
+    CHECK(answer.whole && answer.received == COLD_BYTES + 10);
+    CHECK(memcmp(answer.body, "begin", 5) == 0 && answer.sum == want);
+    CHECK(!cold || kit_stat(&s.kit, "warmed") > 0);
+    close(cold_fd);
+    close_stage(&s);
+}
+
 static void test_large(void)
 {
     static struct stage s;
@@ -619,6 +652,7 @@ int main(void)
     test_answers();
     test_chunked_text();
     test_bodies();
+    test_cold_file();
     test_large();
     test_many_slow();
     test_tiny_chunks();

@@ -343,7 +343,7 @@ static uint16_t send_file(struct tux_engine *engine, struct tux_conn *conn, cons
     struct tux_facts facts = tux_facts_of(&engine->head);
     struct tux_plan *plan = find_plan(engine, &facts);
     if (plan != NULL) {
-        if (plan->fd >= 0 && !(plan->flags & TUX_PLAN_NO_BODY))
+        if (plan->file != NULL && !(plan->flags & TUX_PLAN_NO_BODY))
             tux_ask_load(engine, &facts, plan);
         answer(engine, conn, plan, own);
         return 0;
@@ -431,7 +431,7 @@ bool tux_accel_lookup(struct tux_engine *engine, struct tux_conn *conn, const ui
         return false;
     *facts = tux_facts_of(&engine->head);
     struct tux_plan *plan = find_plan(engine, facts);
-    if (plan != NULL && plan->fd < 0) {
+    if (plan != NULL && plan->file == NULL) {
         facts->is_signed = false;
         found(engine, conn, plan);
         return true;

@@ -7,9 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 _Static_assert(TUX_BATCH_IOVECS <= IOV_MAX, "one writev takes a whole batch");
 
@@ -116,73 +114,12 @@ static char *put_number(char *out, uint64_t number)
     return out;
 }
 
-/* Files are sent from a mapping: send(2) copies, so what is in the socket cannot change any more (sendfile(2) hands over the
- * file's own pages), and in larger pieces. Only the kernel reads the mapping: if a page is gone because the file was
- * truncated, send fails with EFAULT, and there is no SIGBUS. */
-static void map_file(struct tux_plan *plan)
+/* The next `*length` bytes of the connection's file, which *bytes points to. */
+static enum tux_file_state file_piece(struct tux_engine *engine, const struct tux_conn *conn, const uint8_t **bytes,
+                                      uint64_t *length)
 {
-    if (plan->map != NULL)
-        return;
-    void *map = mmap(NULL, plan->body_offset + plan->body_len, PROT_READ, MAP_SHARED, plan->fd, 0);
-    if (map != MAP_FAILED)
-        plan->map = map;
-}
-
-/* Is the slice in the page cache? Probed once per read-ahead window and at its end. */
-static bool is_resident(struct tux_engine *engine, struct tux_plan *plan, uint64_t offset, uint64_t length)
-{
-    if (engine->now_ms < plan->resident_until_ms)
-        return true;
-    char byte;
-    struct iovec one = {.iov_base = &byte, .iov_len = 1};
-    for (uint64_t at = 0; at < length; at += TUX_PROBE_BYTES) { /* at most TUX_SLICE_BYTES / TUX_PROBE_BYTES times */
-        uint64_t last = at + TUX_PROBE_BYTES < length ? at : length - 1;
-        if (preadv2(plan->fd, &one, 1, (off_t)(offset + last), RWF_NOWAIT) < 0 && errno == EAGAIN)
-            return false;
-    }
-    if (plan->body_len <= TUX_SLICE_BYTES && length + TUX_COPY_BYTES >= plan->body_len)
-        plan->resident_until_ms = engine->now_ms + TUX_RECHECK_MS;
-    return true;
-}
-
-/* Is the open file still what the plan was made from? Never bytes of two versions: if not, the connection ends. */
-static bool is_intact(struct tux_engine *engine, const struct tux_plan *plan)
-{
-    struct tux_identity identity;
-    if (tux_files_identity(plan->fd, &identity) && identity.size == plan->identity.size &&
-        identity.mtime_ns == plan->identity.mtime_ns)
-        return true;
-    tux_count(&engine->stats.changed_while_sent, 1);
-    return false;
-}
-
-/* How many bytes of a file go out at once. Its last TUX_COPY_BYTES go together, see file_piece. */
-static uint64_t slice_of(uint64_t left)
-{
-    if (left <= TUX_COPY_BYTES)
-        return left;
-    return left - TUX_COPY_BYTES < TUX_SLICE_BYTES ? left - TUX_COPY_BYTES : TUX_SLICE_BYTES;
-}
-
-/* The next `*length` bytes of the connection's file, or NULL when it is no longer the plan's. The last piece is copied, and
- * only then the file is looked at; pieces before it are followed by such a look. So a body is complete only if the file was
- * the plan's until all of it had been copied: never bytes of two versions. A file that cannot be mapped is copied, too, and
- * *length then becomes what the copy holds. */
-static uint8_t *file_piece(struct tux_engine *engine, struct tux_conn *conn, uint64_t *length)
-{
-    struct tux_plan *plan = conn->file;
-    uint8_t *piece = engine->copy;
-    if (conn->file_left > *length)
-        map_file(plan);
-    if (conn->file_left > *length && plan->map != NULL) {
-        piece = plan->map + conn->file_off;
-    } else {
-        if (*length > TUX_COPY_BYTES)
-            *length = TUX_COPY_BYTES;
-        if (pread(plan->fd, piece, *length, (off_t)conn->file_off) != (ssize_t)*length)
-            return NULL; /* shorter than it was */
-    }
-    return is_intact(engine, plan) ? piece : NULL;
+    return tux_file_piece(conn->file->file, engine->now_ms, conn->warmed, conn->file_off, conn->file_left, engine->copy,
+                          bytes, length);
 }
 
 static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
@@ -205,7 +142,7 @@ static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux
             memcpy(plan->head + plan->head_len, engine->date, TUX_DATE_LINE_BYTES);
             plan->date_s = engine->wall_s;
         }
-        add_iovec(batch, plan->head, plan->head_len + TUX_DATE_LINE_BYTES + 2 + (plan->fd < 0 ? length : 0));
+        add_iovec(batch, plan->head, plan->head_len + TUX_DATE_LINE_BYTES + 2 + (plan->file == NULL ? length : 0));
     } else {
         char *extra = (char *)batch->extra[batch->n_plans], *end = extra;
         void *base;
@@ -238,20 +175,18 @@ static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux
             add_iovec(batch, plan->head, plan->head_len);
         }
         add_iovec(batch, extra, (size_t)(end - extra));
-        if (plan->fd < 0 && length > 0) /* else there may be no body to point into */
+        if (plan->file == NULL && length > 0) /* else there may be no body to point into */
             add_iovec(batch, plan->body + first, length);
     }
     batch->n_plans++;
-    if (plan->fd >= 0 && length > 0) {
+    if (plan->file != NULL && length > 0) {
         conn->file = tux_plan_ref(plan);
         conn->file_off = plan->body_offset + first;
         conn->file_left = length;
-        uint64_t slice = slice_of(length);
-        uint8_t *piece = NULL;
-        if (is_resident(engine, plan, conn->file_off, slice))
-            piece = file_piece(engine, conn, &slice);
-        if (piece != NULL) { /* else send_slice finds out why */
-            add_iovec(batch, piece, slice);
+        uint64_t slice;
+        const uint8_t *piece;
+        if (file_piece(engine, conn, &piece, &slice) == TUX_FILE_READY) { /* else send_slice finds out why */
+            add_iovec(batch, (void *)(uintptr_t)piece, slice);
             batch->piece = slice;
         }
     }
@@ -348,13 +283,16 @@ static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn
 {
     if (conn->warming)
         return TUX_STEP_WAIT;
-    uint64_t length = slice_of(conn->file_left);
-    if (!conn->warmed && !is_resident(engine, conn->file, conn->file_off, length))
-        return tux_ask_warm(engine, conn, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
+    uint64_t length;
+    const uint8_t *piece;
+    enum tux_file_state state = file_piece(engine, conn, &piece, &length);
+    if (state == TUX_FILE_COLD)
+        return tux_ask_warm(engine, conn, conn->file->file, conn->file_off, length) ? TUX_STEP_WAIT : TUX_STEP_CLOSE;
     conn->warmed = false; /* so each slice asks the helper once at most, even on a file system that never says yes */
-    uint8_t *piece = file_piece(engine, conn, &length);
-    if (piece == NULL)
+    if (state == TUX_FILE_CHANGED) {
+        tux_count(&engine->stats.changed_while_sent, 1);
         return TUX_STEP_CLOSE;
+    }
     ssize_t sent = send(conn->fd, piece, length, MSG_NOSIGNAL | (conn->file_left > length ? MSG_MORE : 0));
     if (sent < 0)
         return blocked(engine, conn);

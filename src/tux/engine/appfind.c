@@ -30,8 +30,8 @@ static int in_memory(const struct tux_plan *plan)
 /* Give the process a descriptor of the plan's body. False: it cannot be had, or the process does not take those it got. */
 static bool give_descriptor(struct tux_applink *link, const struct tux_plan *plan)
 {
-    if (plan->fd >= 0)
-        return tux_appfd_send(link->side_fd, plan->fd) == 0;
+    if (plan->file != NULL)
+        return tux_appfd_send(link->side_fd, plan->file->fd) == 0;
     int fd = in_memory(plan);
     bool given = fd >= 0 && tux_appfd_send(link->side_fd, fd) == 0;
     if (fd >= 0)
@@ -48,7 +48,7 @@ static void tell(struct tux_engine *engine, struct tux_conn *conn, struct tux_pl
                                              .status = plan == NULL ? 503 : plan->status,
                                              .tag = request->tag,
                                              .serial = request->serial}};
-    if (plan != NULL && plan->fd < 0)
+    if (plan != NULL && plan->file == NULL)
         tux_ask_remember(engine, &request->looks, plan);
     if (plan != NULL && plan->status == 200)
         tux_accel_describe(plan, &facts);

@@ -5,7 +5,6 @@
 
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "accel.h"
 #include "appfd.h"
@@ -138,6 +137,26 @@ static void on_data(struct tux_engine *engine, struct tux_apprequest *request, c
         owe(engine, request, view->record.n);
 }
 
+/* file NULL: there was none, or no memory. */
+static void send_file(struct tux_engine *engine, struct tux_apprequest *request, struct tux_file *file,
+                      const struct tux_app_answer_view *view)
+{
+    struct tux_relay *relay = request->conn->exchange->relay;
+    /* Only a regular file is surely there at once, and never makes the engine wait for its writer. */
+    bool fits = file != NULL && S_ISREG(file->identity.mode) && file->identity.size >= view->offset &&
+                file->identity.size - view->offset >= view->file_len;
+    if (!fits || !relay->answered || relay->tunnel || !use_window(request, TUX_APP_FILE_COST)) {
+        violated(engine, request);
+        return;
+    }
+    file->grows = true;
+    tux_relay_file(engine, request->conn, file, view->offset, view->file_len);
+    if (view->record.flags & TUX_APP_END)
+        end(engine, request, view);
+    else
+        owe(engine, request, TUX_APP_FILE_COST);
+}
+
 /* Returns false when the link cannot go on. */
 static bool on_file(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view)
 {
@@ -145,26 +164,12 @@ static bool on_file(struct tux_engine *engine, struct tux_applink *link, const s
     if (fd < 0)
         return false;
     link->files++;
+    struct tux_file *file = tux_file_new(fd);
     struct tux_apprequest *request = find(link, &view->record);
-    struct stat st;
-    if (request == NULL) {
-        close(fd);
-        return true;
-    }
-    /* Only a regular file is surely there at once, and never makes the engine wait for its writer. */
-    bool fits = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size >= view->offset &&
-                (uint64_t)st.st_size - view->offset >= view->file_len;
-    struct tux_relay *relay = request->conn->exchange->relay;
-    if (!fits || !relay->answered || relay->tunnel || !use_window(request, TUX_APP_FILE_COST)) {
-        close(fd);
-        violated(engine, request);
-        return true;
-    }
-    tux_relay_file(engine, request->conn, fd, view->offset, view->file_len);
-    if (view->record.flags & TUX_APP_END)
-        end(engine, request, view);
-    else
-        owe(engine, request, TUX_APP_FILE_COST);
+    if (request != NULL)
+        send_file(engine, request, file, view);
+    if (file != NULL)
+        tux_file_unref(file);
     return true;
 }
 

@@ -286,13 +286,16 @@ void tux_ask_discard_replies(struct tux_engine *engine)
 
 /* -- the helper thread ------------------------------------------------------------------------------------------ */
 
-static bool submit(struct tux_engine *engine, struct tux_plan *plan, struct tux_job job)
+static bool submit(struct tux_engine *engine, struct tux_job job)
 {
     struct tux_job *own = malloc(sizeof *own);
     if (own == NULL)
         return false;
     *own = job;
-    own->plan = tux_plan_ref(plan);
+    if (job.plan != NULL)
+        tux_plan_ref(job.plan);
+    if (job.file != NULL)
+        tux_file_ref(job.file);
     tux_helper_submit(engine->helper, own);
     return true;
 }
@@ -300,7 +303,7 @@ static bool submit(struct tux_engine *engine, struct tux_plan *plan, struct tux_
 bool tux_ask_check(struct tux_engine *engine, struct tux_plan *plan)
 {
     if (!plan->checking)
-        plan->checking = submit(engine, plan, (struct tux_job){.kind = TUX_JOB_CHECK});
+        plan->checking = submit(engine, (struct tux_job){.kind = TUX_JOB_CHECK, .plan = plan});
     return plan->checking;
 }
 
@@ -320,11 +323,15 @@ void tux_ask_park(struct tux_engine *engine, struct tux_conn *conn, struct tux_p
     plan->waiting = exchange;
 }
 
-bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length)
+bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, struct tux_file *file, uint64_t offset,
+                  uint64_t length)
 {
-    conn->warming = submit(
-        engine, conn->file,
-        (struct tux_job){.kind = TUX_JOB_WARM, .conn_id = tux_conn_id(conn), .offset = offset, .length = length});
+    tux_count(&engine->stats.warmed, 1);
+    conn->warming = submit(engine, (struct tux_job){.kind = TUX_JOB_WARM,
+                                                    .file = file,
+                                                    .conn_id = tux_conn_id(conn),
+                                                    .offset = offset,
+                                                    .length = length});
     return conn->warming;
 }
 
@@ -332,11 +339,11 @@ bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t off
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
 {
     bool fits = plan->body_len <= TUX_LOAD_BYTES && plan->body_len <= engine->config.limits.memo_bytes / TUX_LOAD_SHARE;
-    if (!fits || plan->file_hits++ != TUX_LOAD_AFTER_HITS)
+    if (!fits || plan->file->uses++ != TUX_LOAD_AFTER_HITS)
         return;
-    struct tux_job job = {.kind = TUX_JOB_LOAD, .signature = signature_of(facts, plan)};
-    if (!submit(engine, plan, job))
-        plan->file_hits = 0; /* no memory now: perhaps later */
+    struct tux_job job = {.kind = TUX_JOB_LOAD, .plan = plan, .signature = signature_of(facts, plan)};
+    if (!submit(engine, job))
+        plan->file->uses = 0; /* no memory now: perhaps later */
 }
 
 /* The plan no longer holds: it is not found any more under the signatures of this request. It is not marked itself: the
@@ -391,10 +398,8 @@ void tux_ask_helped(struct tux_engine *engine)
         if (job->kind == TUX_JOB_CHECK) {
             checked(engine, job);
         } else if (job->kind == TUX_JOB_LOAD) {
-            if (job->loaded != NULL) {
+            if (job->loaded != NULL)
                 insert(engine, job->signature, job->loaded);
-                tux_plan_unref(job->loaded);
-            }
         } else {
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {
@@ -403,8 +408,7 @@ void tux_ask_helped(struct tux_engine *engine)
                 tux_conn_run(engine, conn);
             }
         }
-        tux_plan_unref(job->plan);
-        free(job);
+        tux_job_free(job);
         job = next;
     }
 }

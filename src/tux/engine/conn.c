@@ -301,7 +301,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
         }
         tux_count(&engine->stats.requests, 1);
         tux_count(&engine->stats.hits, 1);
-        if (plan->fd >= 0 && !(plan->flags & TUX_PLAN_NO_BODY)) { /* may last: its log line comes at the end */
+        if (plan->file != NULL && !(plan->flags & TUX_PLAN_NO_BODY)) { /* may last: its log line comes at the end */
             struct tux_exchange *exchange = tux_exchange_new(engine, conn, head, buf + pos);
             if (exchange == NULL)
                 return TUX_STEP_CLOSE;

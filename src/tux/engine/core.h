@@ -287,7 +287,9 @@ void tux_ask_replies(struct tux_engine *engine); /* take all replies */
 void tux_ask_discard_replies(struct tux_engine *engine); /* at the end: close the files that nobody takes any more */
 void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan); /* if it is hot */
-bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, uint64_t offset, uint64_t length);
+/* Have the helper thread bring this of a file into the page cache; the connection then runs. False: no memory. */
+bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, struct tux_file *file, uint64_t offset,
+                  uint64_t length);
 void tux_ask_count_memo(struct tux_engine *engine); /* the memo has changed: its numbers go into the stats */
 struct tux_facts tux_facts_of(const struct tux_head *head);
 

@@ -38,7 +38,7 @@ struct tux_engine_config {
 /* Counters since the start, and gauges; written by the engine's thread, read by any. */
 #define TUX_STATS(X)                                                                                                   \
     X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
-    X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(accept_paused)                                \
+    X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(warmed) X(accept_paused)                      \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
     X(relayed) X(app_links) X(app_lost) X(log_lost) X(log_error) X(published) X(publishes) X(retires)                                           \
     X(forwarded) X(retries) X(queued) X(upstream_connections) X(upstream_fails)

@@ -35,20 +35,22 @@ int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint
     return 1;
 }
 
-/* The plan with its body in memory, if the file is still the plan's after it was read. */
-static struct tux_plan *load(const struct tux_plan *plan)
+/* So many bytes of the file, if it is still what it was after they were read; NULL: they are not to be had. */
+static uint8_t *load(const struct tux_file *file, uint64_t offset, uint64_t length)
 {
-    struct tux_identity identity;
+    uint8_t *bytes = malloc(length);
+    if (bytes != NULL && tux_file_read(file, offset, length, bytes) && tux_file_is_same(file))
+        return bytes;
+    free(bytes);
+    return NULL;
+}
+
+/* The plan with its body in memory. */
+static struct tux_plan *load_plan(const struct tux_plan *plan)
+{
     struct tux_plan *loaded = NULL;
-    uint8_t *body = malloc(plan->body_len);
-    if (body == NULL)
-        return NULL;
-    uint64_t got = 0;
-    ssize_t n = 1;
-    for (; got < plan->body_len && n > 0; got += n > 0 ? (uint64_t)n : 0)
-        n = pread(plan->fd, body + got, plan->body_len - got, (off_t)(plan->body_offset + got));
-    if (got == plan->body_len && tux_files_identity(plan->fd, &identity) &&
-        tux_identity_equal(&identity, &plan->identity)) {
+    uint8_t *body = load(plan->file, plan->body_offset, plan->body_len);
+    if (body != NULL) {
         struct tux_plan_parts parts = {.status = plan->status,
                                        .flags = plan->flags,
                                        .head = plan->head,
@@ -70,7 +72,10 @@ static struct tux_plan *load(const struct tux_plan *plan)
 static void work(struct tux_helper *helper, struct tux_job *job)
 {
     if (job->kind == TUX_JOB_LOAD) {
-        job->loaded = load(job->plan);
+        if (job->plan != NULL)
+            job->loaded = load_plan(job->plan);
+        else
+            job->bytes = load(job->file, 0, job->file->identity.size);
         return;
     }
     if (job->kind == TUX_JOB_CHECK) {
@@ -84,7 +89,7 @@ static void work(struct tux_helper *helper, struct tux_job *job)
     }
     for (uint64_t at = 0; at < job->length; at += TUX_WARM_BYTES) {
         uint64_t left = job->length - at;
-        if (pread(job->plan->fd, helper->scratch, left < TUX_WARM_BYTES ? left : TUX_WARM_BYTES,
+        if (pread(job->file->fd, helper->scratch, left < TUX_WARM_BYTES ? left : TUX_WARM_BYTES,
                   (off_t)(job->offset + at)) <= 0)
             break; /* shorter now, or broken: the sender will find out */
     }
@@ -152,6 +157,18 @@ struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots)
     return helper;
 }
 
+void tux_job_free(struct tux_job *job)
+{
+    if (job->plan != NULL)
+        tux_plan_unref(job->plan);
+    if (job->file != NULL)
+        tux_file_unref(job->file);
+    if (job->loaded != NULL)
+        tux_plan_unref(job->loaded);
+    free(job->bytes);
+    free(job);
+}
+
 void tux_helper_free(struct tux_helper *helper)
 {
     if (helper == NULL)
@@ -167,10 +184,7 @@ void tux_helper_free(struct tux_helper *helper)
             helper->done = NULL;
         }
         struct tux_job *next = list->next;
-        tux_plan_unref(list->plan);
-        if (list->loaded != NULL)
-            tux_plan_unref(list->loaded);
-        free(list);
+        tux_job_free(list);
         list = next;
     }
     close(helper->event_fd);

@@ -15,7 +15,8 @@ enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD };
 struct tux_job {
     struct tux_job *next;
     enum tux_job_kind kind;
-    struct tux_plan *plan; /* a reference of the job's own, given back by the engine */
+    struct tux_plan *plan; /* CHECK, LOAD: a reference of the job's own, given back by the engine; NULL: no plan */
+    struct tux_file *file; /* WARM, LOAD without a plan: the same */
     uint64_t conn_id;      /* WARM: who waits */
     uint64_t offset, length; /* WARM */
     uint64_t begun_ms;     /* CHECK: before the first look */
@@ -23,9 +24,13 @@ struct tux_job {
     bool same;             /* CHECK: every check held */
     struct tux_signature signature; /* LOAD: where the plan was found */
     struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */
+    uint8_t *bytes;          /* LOAD without a plan: the whole file, or NULL */
 };
 
 struct tux_helper;
+
+/* Give back what the job holds, and free it. */
+void tux_job_free(struct tux_job *job);
 
 struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots); /* NULL: no memory or no thread */
 void tux_helper_free(struct tux_helper *helper); /* joins; jobs not taken back are freed with their references */

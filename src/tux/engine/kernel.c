@@ -262,7 +262,7 @@ uint32_t tux_kernel_sum(const void *bytes, size_t len)
 static bool is_publishable(const struct tux_head *head, const struct tux_plan *plan)
 {
     /* What expires by the clock alone does so soon, but for what applications have declared. */
-    if ((plan->flags & TUX_PLAN_PUBLISH) == 0 || plan->fd >= 0 || (plan->expires_ms != UINT64_MAX && plan->epoch == NULL))
+    if ((plan->flags & TUX_PLAN_PUBLISH) == 0 || plan->file != NULL || (plan->expires_ms != UINT64_MAX && plan->epoch == NULL))
         return false;
     if (head->method != TUX_METHOD_GET && head->method != TUX_METHOD_HEAD)
         return false;

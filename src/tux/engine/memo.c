@@ -113,13 +113,13 @@ static struct tux_plan *content_hold(struct tux_memo *memo, struct tux_plan *pla
         *bucket = held;
         memo->stats.plans++;
         memo->stats.bytes += held->bytes;
-        memo->files += held->fd >= 0;
+        memo->files += held->file != NULL;
     } else {
         /* Equal plans have equal checks: what is known of one's freshness holds for the other. */
         if (held->fresh_until_ms < plan->fresh_until_ms)
             held->fresh_until_ms = plan->fresh_until_ms;
-        if (held->resident_until_ms < plan->resident_until_ms)
-            held->resident_until_ms = plan->resident_until_ms;
+        if (held->file != NULL && held->file->resident_until_ms < plan->file->resident_until_ms)
+            held->file->resident_until_ms = plan->file->resident_until_ms;
     }
     held->memo_entries++;
     return held;
@@ -136,7 +136,7 @@ static void content_release(struct tux_memo *memo, struct tux_plan *plan)
     plan->same_next = NULL;
     memo->stats.plans--;
     memo->stats.bytes -= plan->bytes;
-    memo->files -= plan->fd >= 0;
+    memo->files -= plan->file != NULL;
     tux_plan_unref(plan);
 }
 
@@ -184,7 +184,7 @@ static void entry_drop(struct tux_memo *memo, struct entry **link)
     struct entry *entry = *link;
     *link = entry->chain;
     queue_remove(memo, ALL, entry);
-    if (entry->plan->fd >= 0)
+    if (entry->plan->file != NULL)
         queue_remove(memo, FILES, entry);
     memo->stats.entries--;
     memo->stats.bytes -= ENTRY_BYTES;
@@ -242,7 +242,7 @@ struct tux_plan *tux_memo_find(struct tux_memo *memo, struct tux_signature signa
 
 struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature signature, struct tux_plan *plan)
 {
-    if (plan->bytes + ENTRY_BYTES > memo->budget / LARGEST_PLAN_SHARE || (plan->fd >= 0 && memo->max_files == 0)) {
+    if (plan->bytes + ENTRY_BYTES > memo->budget / LARGEST_PLAN_SHARE || (plan->file != NULL && memo->max_files == 0)) {
         tux_memo_remove(memo, signature); /* what it had before was decided earlier */
         return NULL;
     }
@@ -252,9 +252,9 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
     if (entry != NULL) {
         struct tux_plan *before = entry->plan;
         entry->plan = content_hold(memo, plan);
-        if (before->fd < 0 && entry->plan->fd >= 0)
+        if (before->file == NULL && entry->plan->file != NULL)
             queue_add(memo, FILES, entry);
-        else if (before->fd >= 0 && entry->plan->fd < 0)
+        else if (before->file != NULL && entry->plan->file == NULL)
             queue_remove(memo, FILES, entry);
         content_release(memo, before);
         if (!make_room(memo, 0, entry)) {
@@ -279,7 +279,7 @@ struct tux_plan *tux_memo_insert(struct tux_memo *memo, struct tux_signature sig
     entry->chain = *link;
     *link = entry;
     queue_add(memo, ALL, entry);
-    if (entry->plan->fd >= 0)
+    if (entry->plan->file != NULL)
         queue_add(memo, FILES, entry);
     memo->stats.entries++;
     memo->stats.bytes += ENTRY_BYTES;

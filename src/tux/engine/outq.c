@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <unistd.h>
+
+#include "bounds.h"
 
 struct tux_outq_piece {
     struct tux_outq_piece *next;
-    int fd;                /* of a file, else -1 */
+    struct tux_file *file; /* NULL: bytes */
     uint32_t start, end;   /* bytes[start..end) are to be sent */
     uint32_t capacity;
     uint64_t offset, left; /* of a file */
@@ -22,7 +22,7 @@ static struct tux_outq_piece *append(struct tux_outq *queue, uint32_t capacity)
     struct tux_outq_piece *piece = malloc(sizeof *piece + capacity);
     if (piece == NULL)
         return NULL;
-    *piece = (struct tux_outq_piece){.fd = -1, .capacity = capacity};
+    *piece = (struct tux_outq_piece){.capacity = capacity};
     if (queue->last != NULL)
         queue->last->next = piece;
     else
@@ -37,8 +37,8 @@ static void drop_first(struct tux_outq *queue)
     queue->first = piece->next;
     if (queue->first == NULL)
         queue->last = NULL;
-    if (piece->fd >= 0)
-        close(piece->fd);
+    if (piece->file != NULL)
+        tux_file_unref(piece->file);
     queue->bytes -= piece->end - piece->start;
     queue->file_bytes -= piece->left;
     free(piece);
@@ -48,7 +48,7 @@ bool tux_outq_put(struct tux_outq *queue, const void *data, size_t len)
 {
     const uint8_t *bytes = data;
     struct tux_outq_piece *last = queue->last;
-    uint32_t room = last != NULL && last->fd < 0 ? last->capacity - last->end : 0;
+    uint32_t room = last != NULL && last->file == NULL ? last->capacity - last->end : 0;
     if (len > room) { /* all that is needed first, so that it is appended whole or not at all */
         struct tux_outq more = {0};
         size_t rest = len - room;
@@ -79,54 +79,44 @@ bool tux_outq_put(struct tux_outq *queue, const void *data, size_t len)
     return true;
 }
 
-bool tux_outq_file(struct tux_outq *queue, int fd, uint64_t offset, uint64_t len)
+bool tux_outq_file(struct tux_outq *queue, struct tux_file *file, uint64_t offset, uint64_t len)
 {
     struct tux_outq_piece *piece = len == 0 ? NULL : append(queue, 0);
-    if (piece == NULL) {
-        close(fd);
+    if (piece == NULL)
         return len == 0;
-    }
-    piece->fd = fd;
+    piece->file = tux_file_ref(file);
     piece->offset = offset;
     piece->left = len;
     queue->file_bytes += len;
     return true;
 }
 
+/* So many bytes have left, of what is in memory and of files. */
 static void drop_bytes(struct tux_outq *queue, uint64_t n)
 {
     while (n > 0) { /* ends: the caller sent no more than there is */
         struct tux_outq_piece *piece = queue->first;
-        uint32_t there = piece->end - piece->start;
-        uint32_t gone = n < there ? (uint32_t)n : there;
-        piece->start += gone;
-        queue->bytes -= gone;
+        uint64_t there = piece->file != NULL ? piece->left : piece->end - piece->start;
+        uint64_t gone = n < there ? n : there;
+        if (piece->file != NULL) {
+            piece->offset += gone;
+            piece->left -= gone;
+            queue->file_bytes -= gone;
+        } else {
+            piece->start += (uint32_t)gone;
+            queue->bytes -= gone;
+        }
         n -= gone;
-        if (piece->start == piece->end)
+        if (gone == there)
             drop_first(queue);
     }
 }
 
-static enum tux_outq_result send_file(struct tux_outq *queue, int fd, uint64_t *sent)
+struct tux_file *tux_outq_cold(const struct tux_outq *queue, uint64_t *offset, uint64_t *length)
 {
-    struct tux_outq_piece *piece = queue->first;
-    off_t offset = (off_t)piece->offset;
-    size_t want = piece->left < TUX_OUTQ_FILE_BYTES ? (size_t)piece->left : TUX_OUTQ_FILE_BYTES;
-    ssize_t n;
-    do
-        n = sendfile(fd, piece->fd, &offset, want);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno == EAGAIN ? TUX_OUTQ_FULL : TUX_OUTQ_ERROR;
-    if (n == 0)
-        return TUX_OUTQ_ERROR; /* the file is shorter than it was */
-    piece->offset += (uint64_t)n;
-    piece->left -= (uint64_t)n;
-    queue->file_bytes -= (uint64_t)n;
-    *sent += (uint64_t)n;
-    if (piece->left == 0)
-        drop_first(queue);
-    return queue->first == NULL ? TUX_OUTQ_ALL : TUX_OUTQ_SOME;
+    *offset = queue->first->offset;
+    *length = queue->cold;
+    return queue->first->file;
 }
 
 /* Append what is left of more[0..n), the first `skip` bytes of it not. */
@@ -142,49 +132,87 @@ static bool keep(struct tux_outq *queue, const struct iovec *more, uint32_t n, s
     return true;
 }
 
-enum tux_outq_result tux_outq_send(struct tux_outq *queue, int fd, const struct iovec *more, uint32_t n_more,
-                                   uint64_t *sent)
+/* What goes out together: pieces of memory, and of one file at most, as there is one buffer for its end. */
+struct gathered {
+    struct iovec iov[TUX_OUTQ_IOVECS + TUX_OUTQ_MORE];
+    uint32_t n;
+    size_t bytes;
+    uint64_t of_file;
+    bool whole;  /* there is nothing behind it in the queue */
+    bool turns;  /* ... but more of a file than others should wait for */
+};
+
+static void add(struct gathered *all, const void *bytes, size_t len)
+{
+    all->iov[all->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
+    all->bytes += len;
+}
+
+static enum tux_file_state gather(struct tux_outq *queue, const struct tux_outq_way *way, struct gathered *all)
+{
+    enum tux_file_state state = TUX_FILE_READY;
+    struct tux_outq_piece *piece = queue->first;
+    for (; piece != NULL && all->n < TUX_OUTQ_IOVECS; piece = piece->next) {
+        if (piece->file == NULL) {
+            add(all, piece->bytes + piece->start, piece->end - piece->start);
+            continue;
+        }
+        if (all->of_file > 0)
+            break;
+        const uint8_t *bytes;
+        uint64_t length;
+        state = tux_file_piece(piece->file, way->now_ms, *way->warmed, piece->offset, piece->left, way->copy, &bytes, &length);
+        if (state != TUX_FILE_READY) {
+            queue->cold = length;
+            break;
+        }
+        *way->warmed = false; /* so each piece asks the helper once at most, even on a file system that never says yes */
+        add(all, bytes, length);
+        all->of_file = length;
+        if (length < piece->left) {
+            all->turns = piece->left - length > TUX_COPY_BYTES; /* the end of it goes along, MSG_MORE holds it up */
+            break;
+        }
+    }
+    all->whole = piece == NULL;
+    return state;
+}
+
+enum tux_outq_result tux_outq_send(struct tux_outq *queue, const struct tux_outq_way *way, const struct iovec *more,
+                                   uint32_t n_more, uint64_t *sent)
 {
     *sent = 0;
     while (queue->first != NULL || n_more > 0) { /* ends: every round sends a piece, or leaves */
-        if (queue->first != NULL && queue->first->fd >= 0) {
-            enum tux_outq_result result = send_file(queue, fd, sent);
-            if (result == TUX_OUTQ_ALL)
-                continue;
-            return result == TUX_OUTQ_ERROR || keep(queue, more, n_more, 0) ? result : TUX_OUTQ_ERROR;
-        }
-        struct iovec iov[TUX_OUTQ_IOVECS + TUX_OUTQ_MORE];
-        uint32_t n_iov = 0;
-        size_t total = 0, queued;
-        struct tux_outq_piece *piece = queue->first;
-        for (; piece != NULL && piece->fd < 0 && n_iov < TUX_OUTQ_IOVECS; piece = piece->next) {
-            iov[n_iov++] = (struct iovec){.iov_base = piece->bytes + piece->start, .iov_len = piece->end - piece->start};
-            total += piece->end - piece->start;
-        }
-        queued = total;
-        bool whole = piece == NULL;
-        for (uint32_t i = 0; whole && i < n_more; i++) {
-            iov[n_iov++] = more[i];
-            total += more[i].iov_len;
-        }
-        struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
+        struct gathered all = {.n = 0};
+        enum tux_file_state state = gather(queue, way, &all);
+        if (state == TUX_FILE_CHANGED)
+            return TUX_OUTQ_CHANGED;
+        if (all.n == 0 && state == TUX_FILE_COLD)
+            return keep(queue, more, n_more, 0) ? TUX_OUTQ_COLD : TUX_OUTQ_ERROR;
+        size_t queued = all.bytes;
+        for (uint32_t i = 0; all.whole && i < n_more; i++)
+            add(&all, more[i].iov_base, more[i].iov_len);
+        struct msghdr message = {.msg_iov = all.iov, .msg_iovlen = all.n};
         ssize_t n;
         do /* most answers are one piece, for which send(2) has less to do */
-            n = n_iov == 1 && whole ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                                    : sendmsg(fd, &message, MSG_NOSIGNAL | (whole ? 0 : MSG_MORE));
+            n = all.n == 1 && all.whole
+                    ? send(way->fd, all.iov->iov_base, all.iov->iov_len, MSG_NOSIGNAL)
+                    : sendmsg(way->fd, &message, MSG_NOSIGNAL | (all.whole ? 0 : MSG_MORE));
         while (n < 0 && errno == EINTR);
         if (n < 0) {
             if (errno != EAGAIN)
-                return TUX_OUTQ_ERROR;
+                return TUX_OUTQ_ERROR; /* EFAULT too: a mapped file has become shorter */
             n = 0;
         }
         *sent += (uint64_t)n;
         size_t from_queue = (size_t)n < queued ? (size_t)n : queued;
         drop_bytes(queue, from_queue);
-        if ((size_t)n < total)
+        if ((size_t)n < all.bytes)
             return keep(queue, more, n_more, (size_t)n - from_queue) ? TUX_OUTQ_FULL : TUX_OUTQ_ERROR;
-        if (whole)
+        if (all.whole)
             n_more = 0;
+        else if (all.turns)
+            return keep(queue, more, n_more, 0) ? TUX_OUTQ_SOME : TUX_OUTQ_ERROR;
     }
     return TUX_OUTQ_ALL;
 }

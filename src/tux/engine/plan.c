@@ -4,8 +4,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "siphash.h"
 
@@ -55,9 +53,9 @@ static struct tux_signature plan_content(const struct tux_plan *plan)
     tux_siphash_word(&hash, plan->body_len);
     tux_siphash_word(&hash, plan->body_offset);
     hash_piece(&hash, plan->head, plan->head_len);
-    tux_siphash_word(&hash, plan->fd >= 0);
-    if (plan->fd >= 0)
-        hash_identity(&hash, &plan->identity);
+    tux_siphash_word(&hash, plan->file != NULL);
+    if (plan->file != NULL)
+        hash_identity(&hash, &plan->file->identity);
     tux_siphash_word(&hash, plan->body != NULL);
     if (plan->body != NULL)
         hash_piece(&hash, plan->body, plan->body_len);
@@ -112,7 +110,6 @@ static struct tux_plan *plan_copy(const struct tux_plan_parts *parts)
         .n_checks = parts->n_checks,
         .body_len = parts->body_len,
         .body_offset = parts->body_offset,
-        .fd = -1,
         .bytes = total + ALLOCATION_OVERHEAD_BYTES,
         .expires_ms = parts->expires_ms,
     };
@@ -143,18 +140,19 @@ static struct tux_plan *plan_copy(const struct tux_plan_parts *parts)
 struct tux_plan *tux_plan_new(const struct tux_plan_parts *parts, const uint64_t key[2])
 {
     struct tux_plan *plan = plan_copy(parts);
-    /* A file that has become shorter already would later be sent with zeros behind its end, from its mapping's last page. */
-    if (plan != NULL && parts->fd >= 0 &&
-        (!tux_files_identity(parts->fd, &plan->identity) || plan->identity.size < parts->body_offset + parts->body_len)) {
-        free(plan);
-        plan = NULL;
+    if (parts->fd >= 0) {
+        struct tux_file *file = tux_file_new(parts->fd);
+        /* One that has become shorter already would later be sent with zeros behind its end, from its mapping's last page. */
+        if (plan == NULL || file == NULL || file->identity.size < parts->body_offset + parts->body_len) {
+            if (file != NULL)
+                tux_file_unref(file);
+            free(plan);
+            return NULL;
+        }
+        plan->file = file;
     }
-    if (plan == NULL) {
-        if (parts->fd >= 0)
-            close(parts->fd);
+    if (plan == NULL)
         return NULL;
-    }
-    plan->fd = parts->fd < 0 ? -1 : parts->fd;
     memcpy(plan->key, key, sizeof plan->key);
     atomic_fetch_add_explicit(&tux_plans_alive, 1, memory_order_relaxed);
     return plan;
@@ -178,10 +176,8 @@ void tux_plan_unref(struct tux_plan *plan)
 {
     if (--plan->refs > 0)
         return;
-    if (plan->map != NULL)
-        munmap(plan->map, plan->body_offset + plan->body_len);
-    if (plan->fd >= 0)
-        close(plan->fd);
+    if (plan->file != NULL)
+        tux_file_unref(plan->file);
     free(plan);
     atomic_fetch_sub_explicit(&tux_plans_alive, 1, memory_order_relaxed);
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "files.h"
+#include "file.h"
 #include "head.h"
 
 #define TUX_PLAN_REMEMBER 1u /* may enter the memo */
@@ -38,14 +38,13 @@ struct tux_plan {
     uint32_t head_len;       /* status line and fields, each with its CRLF, without Date, Connection and the blank line */
     uint32_t n_checks;
     uint64_t body_len;       /* bytes of the representation: in memory or in the file */
-    uint64_t body_offset;    /* first byte of it in the file, when fd >= 0 */
-    int fd;                  /* owned; -1: the body is in memory */
+    uint64_t body_offset;    /* first byte of it in the file */
+    struct tux_file *file;   /* NULL: the body is in memory */
     uint32_t memo_entries;   /* memo: entries that hold it; a plan is in one memo at most */
     uint64_t bytes;          /* memory that the plan accounts for in the memo */
     struct tux_check *checks;
     uint8_t *head;           /* head, then room for "Date: " 29 bytes CRLF, then CRLF, then the body in memory: one send */
     uint8_t *body;           /* in memory, else NULL */
-    struct tux_identity identity; /* of fd, compared before each slice */
     uint64_t key[2];
     bool sealed;                  /* content is valid */
     struct tux_signature content; /* keyed hash over everything above: equal plans share one object in the memo */
@@ -54,9 +53,6 @@ struct tux_plan {
     const uint64_t *epoch;   /* of whoever made it, NULL: nobody's ... */
     uint64_t made_in;        /* ... and what it was then: not replayed when it has changed */
     uint64_t fresh_until_ms; /* its checks held then; after it they are repeated first */
-    uint64_t resident_until_ms; /* its file was in the page cache; after it, probe again */
-    uint32_t file_hits;        /* how often it was replayed from its file */
-    uint8_t *map;              /* its file, from the first send on; NULL: not (or cannot be) mapped */
     int64_t date_s;          /* second of the Date now written in head */
     bool checking;             /* the helper thread repeats its checks; `waiting` waits for that */
     struct tux_exchange *waiting; /* exchanges parked until a helper thread has repeated the checks */

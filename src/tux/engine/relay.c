@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "kernel.h"
 #include "line.h"
@@ -53,20 +52,42 @@ static void put_text(struct tux_relay *relay, const char *text)
     put(relay, text, strlen(text));
 }
 
+/* The helper thread reads what comes next of a file, and runs the connection. */
+static void warm(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_relay *relay = relay_of(conn);
+    uint64_t offset, length;
+    struct tux_file *file = tux_outq_cold(&relay->out, &offset, &length);
+    if (!tux_ask_warm(engine, conn, file, offset, length))
+        relay->broken = true;
+}
+
+/* May something be sent now? */
+static bool is_open(const struct tux_conn *conn)
+{
+    return !relay_of(conn)->blocked && !conn->warming;
+}
+
 /* Send what is queued and what is given along. */
 static void flush(struct tux_engine *engine, struct tux_conn *conn, const struct iovec *more, uint32_t n_more)
 {
     struct tux_relay *relay = relay_of(conn);
     uint64_t sent = 0;
-    enum tux_outq_result result = tux_outq_send(&relay->out, conn->fd, more, n_more, &sent);
+    struct tux_outq_way way = {
+        .fd = conn->fd, .now_ms = engine->now_ms, .copy = engine->copy, .warmed = &conn->warmed};
+    enum tux_outq_result result = tux_outq_send(&relay->out, &way, more, n_more, &sent);
     conn->sent += (uint32_t)sent;
     relay->progress += sent;
     relay->sent += sent;
     relay->blocked = result == TUX_OUTQ_FULL;
-    if (result == TUX_OUTQ_ERROR || (relay->blocked && conn->watched < 2 && !tux_loop_watch(engine, conn, true)))
+    if (result == TUX_OUTQ_CHANGED)
+        tux_count(&engine->stats.changed_while_sent, 1);
+    if (result == TUX_OUTQ_CHANGED || result == TUX_OUTQ_ERROR || (relay->blocked && conn->watched < 2 && !tux_loop_watch(engine, conn, true)))
         relay->broken = true;
     else if (result == TUX_OUTQ_SOME)
         touch(engine, conn);
+    else if (result == TUX_OUTQ_COLD)
+        warm(engine, conn);
     account(engine, relay);
 }
 
@@ -185,7 +206,7 @@ void tux_relay_data(struct tux_engine *engine, struct tux_conn *conn, const uint
         put(relay, line, (size_t)line_len);
         more[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)"\r\n", .iov_len = 2};
     }
-    if (!relay->blocked && relay->out.bytes + len >= TUX_RELAY_CORK_BYTES) {
+    if (is_open(conn) && relay->out.bytes + len >= TUX_RELAY_CORK_BYTES) {
         flush(engine, conn, more, n);
     } else {
         for (uint32_t i = 0; i < n; i++)
@@ -195,14 +216,14 @@ void tux_relay_data(struct tux_engine *engine, struct tux_conn *conn, const uint
     touch(engine, conn);
 }
 
-void tux_relay_file(struct tux_engine *engine, struct tux_conn *conn, int fd, uint64_t offset, uint64_t len)
+void tux_relay_file(struct tux_engine *engine, struct tux_conn *conn, struct tux_file *file, uint64_t offset,
+                    uint64_t len)
 {
     struct tux_relay *relay = relay_of(conn);
     bool counted = !relay->chunked && !relay->until_close;
     touch(engine, conn);
     if (len == 0 || relay->no_body || relay->broken || (counted && len > relay->left)) {
         relay->broken = relay->broken || (counted && !relay->no_body && len > relay->left);
-        close(fd);
         return;
     }
     if (counted)
@@ -213,7 +234,7 @@ void tux_relay_file(struct tux_engine *engine, struct tux_conn *conn, int fd, ui
         int line_len = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)len);
         put(relay, line, (size_t)line_len);
     }
-    if (!tux_outq_file(&relay->out, fd, offset, len))
+    if (!tux_outq_file(&relay->out, file, offset, len))
         relay->broken = true;
     if (relay->chunked)
         put_text(relay, "\r\n");
@@ -619,7 +640,7 @@ enum tux_step tux_relay_step(struct tux_engine *engine, struct tux_conn *conn)
         }
         if (relay->failed != 0 && !relay->answered)
             return refuse(engine, conn, relay->failed);
-        if (!tux_outq_empty(&relay->out) && !relay->blocked)
+        if (!tux_outq_empty(&relay->out) && is_open(conn))
             flush(engine, conn, NULL, 0);
         if (relay->broken || relay->failed != 0)
             return cut(conn);

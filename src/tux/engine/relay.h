@@ -89,8 +89,9 @@ void tux_relay_inform(struct tux_engine *engine, struct tux_conn *conn, uint16_t
 void tux_relay_answer(struct tux_engine *engine, struct tux_conn *conn, const struct tux_relay_head *head);
 /* Body bytes, after the head. More than was announced cuts the connection. What the answer to HEAD has is dropped. */
 void tux_relay_data(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *data, size_t len);
-/* Body bytes from a file; the descriptor is the relay's from here on. */
-void tux_relay_file(struct tux_engine *engine, struct tux_conn *conn, int fd, uint64_t offset, uint64_t len);
+/* Body bytes from a file, which has so many. The relay takes a reference of its own. */
+void tux_relay_file(struct tux_engine *engine, struct tux_conn *conn, struct tux_file *file, uint64_t offset,
+                    uint64_t len);
 /* The answer is complete; less than was announced cuts the connection. The backend is released. */
 void tux_relay_end(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *trailers, size_t len);
 /* The answer will not become complete: before its head this status is answered, after it the connection is cut. The
