@@ -76,6 +76,7 @@ cdef extern from "appwire.h" nogil:
         TUX_APP_FILE_COST
         TUX_APP_PIECE_BYTES
         TUX_MAX_APP_FIELDS_BYTES
+        TUX_MAX_APP_REASON_BYTES
         TUX_MAX_APP_TAGS
         TUX_MAX_APP_PATH_BYTES
         TUX_MAX_APP_REMEMBERED_BYTES
@@ -147,6 +148,7 @@ cdef extern from "appwire.h" nogil:
         int64_t length
         uint32_t fields_len
         uint32_t remember_ms
+        uint32_t reason_len
     struct tux_app_object:
         tux_app_record record
         uint32_t fields_len
@@ -179,5 +181,6 @@ cdef extern from "appwire.h" nogil:
     bint tux_appwire_found(const void *payload, uint32_t size, tux_app_found_view *view)
     bint tux_appwire_is_object_status(unsigned status)
     bint tux_appwire_request(const void *payload, uint32_t size, tux_app_request_view *view)
+    bint tux_appwire_is_reason(const uint8_t *reason, size_t length)
     int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
     void tux_app_tell_load(const tux_ring *answers, uint32_t load)

@@ -525,7 +525,8 @@ cdef class Port:
         return self.link.slot(self.tag, key >> (TAG_BITS + LINK_BITS))
 
     def answer(self, uint64_t key, int status, fields, *, int64_t length=-1, body=b"", bint end=False,
-               bint trailers=False, bint close=False, int64_t remember_ms=0, bint ignore_query=False):
+               bint trailers=False, bint close=False, int64_t remember_ms=0, bint ignore_query=False,
+               bytes reason not None=b""):
         cdef Slot *slot = self._find(key)
         cdef _Link link = self.link
         cdef uint32_t tag = self.tag
@@ -533,6 +534,8 @@ cdef class Port:
         cdef _Manner manner
         if slot is NULL:
             return False
+        manner.reason = <const uint8_t *> PyBytes_AS_STRING(reason)
+        manner.reason_len = PyBytes_GET_SIZE(reason)
         manner.end = end
         manner.trailers = trailers
         manner.close = close

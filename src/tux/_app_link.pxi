@@ -99,6 +99,8 @@ cdef inline int _last(bint end, bint close) noexcept:
 
 
 cdef struct _Manner:
+    const uint8_t *reason
+    uint32_t reason_len
     bint end
     bint trailers
     bint close
@@ -317,13 +319,15 @@ cdef class _Link:
     cdef bint answer(self, uint32_t tag, Slot *slot, int status, fields, int64_t length, const char *body,
                      Py_ssize_t body_len, const _Manner *manner) except -1:
         cdef tux_app_answer record
-        cdef uint32_t piece, fields_len
+        cdef uint32_t piece, fields_len, size
         cdef bint end = manner.end, trailers = manner.trailers
         cdef char *at
         if slot.answered:
             raise RuntimeError("the exchange was answered before")
         if not 200 <= status <= 999:
             raise ValueError(f"status {status}: 200 to 999 expected")
+        if not tux_appwire_is_reason(manner.reason, manner.reason_len):
+            raise ValueError(f"{(<const char *> manner.reason)[:manner.reason_len]!r} cannot be a reason phrase")
         fields_len = _measure(fields, &length, False)
         if slot.is_head or status == 204 or status == 304:
             body_len = 0
@@ -343,6 +347,7 @@ cdef class _Link:
         record.record.n = piece
         record.length = length
         record.fields_len = fields_len
+        record.reason_len = manner.reason_len
         if trailers:
             record.record.flags = TUX_APP_TRAILERS
         elif end and piece == body_len:
@@ -352,15 +357,20 @@ cdef class _Link:
                 record.record.flags |= TUX_APP_GENERAL
         if manner.close:
             record.record.flags |= TUX_APP_CLOSE
-        at = self.reserve(sizeof(record) + fields_len + piece)
+        size = sizeof(record) + manner.reason_len + fields_len + piece
+        at = self.reserve(size)
         slot = self.slot(tag, record.record.serial)
         if at is NULL or slot is NULL:
             return False
         memcpy(at, &record, sizeof(record))
-        _write_fields(fields, at + sizeof(record), False)
+        at += sizeof(record)
+        if manner.reason_len:
+            memcpy(at, manner.reason, manner.reason_len)
+            at += manner.reason_len
+        _write_fields(fields, at, False)
         if piece:
-            memcpy(at + sizeof(record) + fields_len, body, piece)
-        self.commit(sizeof(record) + fields_len + piece)
+            memcpy(at + fields_len, body, piece)
+        self.commit(size)
         slot.answered = True
         slot.trailers = trailers
         slot.window -= piece

@@ -151,6 +151,18 @@ static inline void answer(struct process *process, uint16_t status, int64_t leng
     utter(process, &head, sizeof head, text, strlen(fields) + strlen(body));
 }
 
+/* The same with a reason phrase of its own. */
+static inline void answer_why(struct process *process, uint16_t status, const char *reason)
+{
+    struct tux_app_answer head = {.record = {.kind = TUX_APP_ANSWER,
+                                             .flags = TUX_APP_END,
+                                             .status = status,
+                                             .tag = process->record.tag,
+                                             .serial = process->record.serial},
+                                  .reason_len = (uint32_t)strlen(reason)};
+    utter(process, &head, sizeof head, reason, strlen(reason));
+}
+
 static inline void hello(struct process *process)
 {
     answer(process, 200, 6, "Content-Type: text/plain\r\n", "hello\n", TUX_APP_END);

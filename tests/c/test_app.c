@@ -55,6 +55,11 @@ static void test_answers(void)
     CHECK(p.request.request.local_port == ntohs(s.kit.address.sin_port) && p.request.request.peer_port != 0);
     hello(&p);
     CHECK_ANSWER(&s.client, 200, "hello\n");
+    client_get(&s.client, "/why");
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer_why(&p, 404, "Nobody knows");
+    client_read(&s.client, &got);
+    CHECK(strncmp(got.head, "HTTP/1.1 404 Nobody knows\r\n", 27) == 0);
     /* In pieces, without a length, after a hint, with a trailer. */
     client_get(&s.client, "/chunked");
     CHECK(hears(&p, TUX_APP_REQUEST));
@@ -571,6 +576,13 @@ static void test_hostile(void)
         {"connection",
          &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .length = 0, .fields_len = 19},
          sizeof a, "Connection: close\r\n", true},
+        {"reason", &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .reason_len = 1u << 31},
+         sizeof a, "", true},
+        {"reason too long",
+         &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .reason_len = 3}, sizeof a, "OK", true},
+        {"reason splitting",
+         &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .reason_len = 8}, sizeof a,
+         "OK\r\nA: b", true},
         {"100", &(struct tux_app_record){.kind = TUX_APP_INFORM, .status = 100}, sizeof r, "", true},
         {"data first", &(struct tux_app_record){.kind = TUX_APP_DATA, .n = 3}, sizeof r, "abc", false},
         {"trailers first", &(struct tux_app_record){.kind = TUX_APP_TRAILER}, sizeof r, "", false},

@@ -95,6 +95,12 @@ def either(request: pytest.FixtureRequest) -> tux.Server:
     return server
 
 
+def test_the_reason_is_the_applications(plain: tux.Server) -> None:
+    with open_socket(address_of(plain)) as sock, sock.makefile("rb") as answers:
+        sock.sendall(request("/reason"))
+        assert answers.readline() == b"HTTP/1.1 200 It's all right, \xe7a va\r\n"
+
+
 def environ(reply: Reply) -> dict[str, str]:
     return dict(line.split("=", 1) for line in reply.body.decode("latin-1").splitlines())
 

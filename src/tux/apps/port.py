@@ -138,10 +138,11 @@ class Port(Protocol):
         remember_ms: int = 0,
         ignore_query: bool = False,
         close: bool = False,
+        reason: bytes = b"",
     ) -> bool:
         """The head, and what there is of the body. `remember_ms`: the engine may repeat this answer for so long, to
-        requests with the same signature (without the query). `close`: the connection is closed behind it. ValueError: a
-        field cannot be sent; nothing was."""
+        requests with the same signature (without the query). `close`: the connection is closed behind it. `reason`: the
+        phrase, if it is not the usual one. ValueError: a field cannot be sent; nothing was."""
 
     def object(
         self,

@@ -82,15 +82,19 @@ static bool copy_fields(const struct tux_engine *engine, const struct tux_app_an
     return true;
 }
 
-static void put_status(struct answer_head *head, uint16_t status)
+static void put_status(struct answer_head *head, const struct tux_app_answer_view *view)
 {
     char line[] = "HTTP/1.1 000 ";
-    const char *reason = tux_reason(status);
+    uint16_t status = view->record.status;
+    const char *usual = tux_reason(status);
     line[9] = (char)('0' + status / 100 % 10);
     line[10] = (char)('0' + status / 10 % 10);
     line[11] = (char)('0' + status % 10);
     put(head, line, sizeof line - 1);
-    put(head, reason, strlen(reason));
+    if (view->reason_len > 0)
+        put(head, view->reason, view->reason_len);
+    else
+        put(head, usual, strlen(usual));
     PUT(head, "\r\n");
 }
 
@@ -100,12 +104,12 @@ static struct tux_plan *make_plan(struct tux_engine *engine, const struct tux_ap
     static const char server[] = "Server: tux\r\n", length_name[] = "Content-Length: ";
     uint16_t status = view->record.status;
     bool no_body = request->conn->exchange->facts.method == TUX_METHOD_HEAD || status == 204 || status == 304;
-    size_t most = 64 + strlen(tux_reason(status)) + view->fields_len + sizeof server + sizeof length_name + TUX_MAX_DECIMAL_BYTES;
+    size_t most = 64 + strlen(tux_reason(status)) + view->reason_len + view->fields_len + sizeof server + sizeof length_name + TUX_MAX_DECIMAL_BYTES;
     struct answer_head head = {.bytes = malloc(most)};
     struct tux_plan *plan = NULL;
     if (head.bytes == NULL)
         return NULL;
-    put_status(&head, status);
+    put_status(&head, view);
     if (copy_fields(engine, view, &head)) {
         if (length >= 0 && status != 204) {
             uint8_t digits[TUX_MAX_DECIMAL_BYTES];

@@ -85,6 +85,8 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
     if (view->record.flags & TUX_APP_CLOSE)
         close_after(conn);
     struct tux_relay_head head = {.status = view->record.status,
+                                  .reason = view->reason,
+                                  .reason_len = view->reason_len,
                                   .fields = view->fields,
                                   .fields_len = view->fields_len,
                                   .length = view->length,

@@ -82,6 +82,11 @@ enum tux_app_field_kind tux_appwire_field(const uint8_t *name, size_t name_len, 
     }
 }
 
+bool tux_appwire_is_reason(const uint8_t *reason, size_t len)
+{
+    return len <= TUX_MAX_APP_REASON_BYTES && tux_scan_text(reason, reason + len) == reason + len;
+}
+
 /* -- the engine's side ------------------------------------------------------------------------------------------ */
 
 /* Whole lines "Name: value CR LF", none of which says anything about the connection. */
@@ -142,12 +147,19 @@ static bool take_answer(const uint8_t *payload, uint32_t size, uint8_t *scratch,
     view->length = answer.length;
     view->fields_len = answer.fields_len;
     view->remember_ms = answer.remember_ms;
+    view->reason_len = answer.reason_len;
+    const uint8_t *rest = payload + sizeof answer;
+    uint32_t left = size - (uint32_t)sizeof answer;
     const unsigned ends = TUX_APP_END | TUX_APP_TRAILERS; /* one of them at most */
     const unsigned known = ends | TUX_APP_CLOSE | TUX_APP_GENERAL;
     if (status < 200 || status > 999 || answer.length < -1 || (view->record.flags & ~known) != 0 ||
-        (view->record.flags & ends) == ends)
+        (view->record.flags & ends) == ends || answer.reason_len > TUX_MAX_APP_REASON_BYTES || answer.reason_len > left)
         return false;
-    return take_fields(view, payload + sizeof answer, size - (uint32_t)sizeof answer, scratch);
+    if (!take_fields(view, rest + answer.reason_len, left - answer.reason_len, scratch))
+        return false;
+    view->reason = scratch + view->fields_len;
+    memcpy(scratch + view->fields_len, rest, answer.reason_len);
+    return tux_appwire_is_reason(view->reason, view->reason_len);
 }
 
 /* A path, of which a copy is checked: it begins with a slash, and has no NUL. */

@@ -19,6 +19,7 @@
 #define TUX_APP_FILE_COST 16384u            /* what a piece of a file takes of the window: so few of them wait */
 #define TUX_APP_PIECE_BYTES 32768u          /* body bytes in one record: several fit into the ring */
 #define TUX_MAX_APP_FIELDS_BYTES 65536u     /* fields of one answer, all lines together */
+#define TUX_MAX_APP_REASON_BYTES 1024u      /* reason phrase of an answer; some put the message of an error into it */
 #define TUX_MAX_APP_TAGS 65536u             /* exchanges of one link */
 #define TUX_MAX_APP_PATH_BYTES 4095u        /* of an object: no file has a longer path */
 #define TUX_MAX_APP_TYPE_BYTES 255u         /* of what is said of an object: media type and entity tag */
@@ -36,7 +37,7 @@ enum tux_app_call {
 
 /* -- what the process says -------------------------------------------------------------------------------------- */
 enum tux_app_reply {
-    TUX_APP_ANSWER = 1, /* struct tux_app_answer, fields, body; flags END, TRAILERS */
+    TUX_APP_ANSWER = 1, /* struct tux_app_answer, reason, fields, body; flags END, TRAILERS */
     TUX_APP_DATA,       /* more of the answer's body; flag END */
     TUX_APP_FILE,       /* struct tux_app_file; its descriptor was sent on the side socket before; flag END */
     TUX_APP_TRAILER,    /* trailer fields; ends the answer */
@@ -94,6 +95,8 @@ struct tux_app_answer {
     int64_t length; /* of the body, -1: not known */
     uint32_t fields_len;
     uint32_t remember_ms; /* with END: so long the same answer may be given again, without a question; 0: it may not */
+    uint32_t reason_len; /* 0: the usual reason phrase of the status */
+    uint32_t unused;
 };
 
 /* Paths are decoded, and begin with "/". */
@@ -167,6 +170,9 @@ enum tux_app_field_kind {
 enum tux_app_field_kind tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len,
                                           bool upgrade);
 
+/* Whether this is a reason phrase (RFC 9112 section 4). */
+bool tux_appwire_is_reason(const uint8_t *reason, size_t len);
+
 /* Whether an object may be sent with this status: one of an answer that has a body. */
 static inline bool tux_appwire_is_object_status(unsigned status)
 {
@@ -182,15 +188,17 @@ struct tux_app_answer_view {
     uint64_t offset, file_len, number; /* FILE */
     const uint8_t *fields;        /* ANSWER, INFORM, UPGRADE, TRAILER, OBJECT */
     uint32_t fields_len;
+    const uint8_t *reason;        /* ANSWER */
+    uint32_t reason_len;
     const uint8_t *path;          /* OBJECT, LOOKUP */
     uint32_t path_len;
     const uint8_t *body;          /* record.n bytes; they may still change, as bytes of a body may */
     bool has_date, has_server;
 };
 
-#define TUX_APP_SCRATCH_BYTES (TUX_MAX_APP_FIELDS_BYTES + TUX_MAX_APP_PATH_BYTES)
+#define TUX_APP_SCRATCH_BYTES (TUX_MAX_APP_FIELDS_BYTES + TUX_MAX_APP_PATH_BYTES) /* a reason is shorter than a path */
 
-/* Read a record of the process. `scratch`, of TUX_APP_SCRATCH_BYTES, takes a copy of fields and path, in which they are
+/* Read a record of the process. `scratch`, of TUX_APP_SCRATCH_BYTES, takes a copy of fields, reason and path, in which they are
  * checked and from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
 bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, struct tux_app_answer_view *view);
 

@@ -119,6 +119,11 @@ def closes(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return Endless()
 
 
+def reason(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    start_response("200 It's all right, \xe7a va", list(TEXT))
+    return [b"yes"]
+
+
 def missing(environ: Environ, start_response: Start) -> Iterable[bytes]:
     start_response("404 Not Found", list(TEXT))
     return [b"no such page"]
@@ -128,6 +133,7 @@ PAGES = {
     f"/{page.__name__.removesuffix('_of')}": page
     for page in (
         environ_of,
+        reason,
         digest,
         echo,
         unread,

@@ -20,6 +20,7 @@ _PAGE: Final = mmap.PAGESIZE
 _RECORD: Final = struct.Struct("<BBHIII")
 _REQUEST: Final = struct.Struct("<qII10IIHHBBB5x")
 _FOUND: Final = struct.Struct("<QQqHH4x")
+_ANSWER: Final = struct.Struct("<qIII4x")
 _FIELD: Final = struct.Struct("<HHHHBx")
 _WRITTEN, _READ, _READER_SLEEPS, _WRITER_SLEEPS = 0, 64, 128, 192
 _LOAD = 1024
@@ -45,14 +46,19 @@ class Said(NamedTuple):
     @property
     def length(self) -> int:
         """Of an ANSWER."""
-        length: int = struct.unpack_from("<q", self.rest)[0]
+        length: int = _ANSWER.unpack_from(self.rest)[0]
         return length
 
     @property
     def remember_ms(self) -> int:
         """Of an ANSWER."""
-        remember_ms: int = struct.unpack_from("<I", self.rest, 12)[0]
+        remember_ms: int = _ANSWER.unpack_from(self.rest)[2]
         return remember_ms
+
+    @property
+    def reason(self) -> bytes:
+        """Of an ANSWER."""
+        return self.rest[_ANSWER.size :][: _ANSWER.unpack_from(self.rest)[3]]
 
     @property
     def object(self) -> tuple[bytes, bytes]:
@@ -64,7 +70,8 @@ class Said(NamedTuple):
     @property
     def fields(self) -> bytes:
         """Of an ANSWER."""
-        return self.rest[16 : 16 + struct.unpack_from("<I", self.rest, 8)[0]]
+        _, fields, _, reason = _ANSWER.unpack_from(self.rest)
+        return self.rest[_ANSWER.size + reason :][:fields]
 
     @property
     def body(self) -> bytes:

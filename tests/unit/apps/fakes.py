@@ -58,6 +58,7 @@ class Answer:
         self.key = key
         self._port = port
         self.status = 0
+        self.reason = b""
         self.fields: list[tuple[bytes, bytes]] = []
         self.length = -1
         self.pieces: list[bytes] = []
@@ -252,6 +253,7 @@ class FakePort:
         body: bytes | bytearray | memoryview = b"",
         end: bool = False,
         trailers: bool = False,
+        reason: bytes = b"",
         **said: Any,
     ) -> bool:
         with self._call():
@@ -261,6 +263,7 @@ class FakePort:
                 return False
             assert not answer.status, "answered twice"
             answer.status, answer.fields, answer.length = status, list(fields), length
+            answer.reason = reason
             sent = self._take(answer, bytes(body), end)
             self.said[key] = said
             self._note_close(key, said.get("close", False))

@@ -121,6 +121,17 @@ def test_no_field_splits_an_answer(rig: Rig, field: tuple[bytes, bytes]) -> None
     assert rig.port.answer(key, 500, [], end=True)
 
 
+@pytest.mark.parametrize("reason", [b"OK\r\nA: b", b"a\nb", b"\0", b"x" * 1025])
+def test_no_reason_splits_an_answer(rig: Rig, reason: bytes) -> None:
+    key = rig.begin()
+    with pytest.raises(ValueError, match="reason"):
+        rig.port.answer(key, 200, [], end=True, reason=reason)
+    assert rig.engine.hear_all() == []
+    assert rig.port.answer(key, 200, [(b"a", b"b")], body=b"body", end=True, reason=b"\xc7a va")
+    said = rig.engine.hear()
+    assert (said.reason, said.fields, said.body) == (b"\xc7a va", b"a: b\r\n", b"body")
+
+
 def test_content_length_may_be_a_field(rig: Rig) -> None:
     key = rig.begin()
     assert rig.port.answer(key, 200, [(b"Content-Length", b"3"), (b"a", b"b")])

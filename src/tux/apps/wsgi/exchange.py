@@ -40,6 +40,8 @@ class Exchange:
     # Most exchanges never change most of these: they stay here.
     status = 0
     """0: start_response was not called."""
+    reason = b""
+    """The phrase that the application gave with it; b"": the usual one."""
     fields: list[tuple[bytes, bytes]] = []  # noqa: RUF012 (replaced, never changed)
     length = -1
     """Bytes of the body that were announced; -1: none were."""
@@ -111,7 +113,7 @@ class Exchange:
                 exc_info = None  # no cycle by way of this frame
         elif self.status:
             raise AssertionError("start_response was called again, without exc_info")
-        self.status, self.fields, self.length = parse(status, headers)
+        (self.status, self.reason), self.fields, self.length = parse(status, headers)
         self.bare = self.status in _NO_BODY or self.request.method == "HEAD"
         if self.status == 204:
             self.length = -1  # RFC 9110 section 8.6; many give 0
@@ -225,7 +227,7 @@ class Exchange:
         port = pool.port
         with pool.lock:
             if self.gone or not port.answer(
-                self.key, self.status, self.fields, length=self.length, body=block, end=end
+                self.key, self.status, self.fields, length=self.length, body=block, end=end, reason=self.reason
             ):
                 raise _gone()
             if end:
@@ -272,13 +274,18 @@ class Exchange:
             self._start(b"", end=True)
             return True
         pool = self.pool
-        self._start(b"", end=False)
-        with pool.lock:
-            if self.gone or not pool.port.file(self.key, found.fd, found.offset, self.length):
+        port = pool.port
+        with pool.lock:  # head and file together: one wake-up, and they leave together
+            if self.gone or not port.answer(
+                self.key, self.status, self.fields, length=self.length, reason=self.reason
+            ):
                 raise _gone()
-            pool.flush()
-        self.sent = self.length
-        self.ended = True
+            self.started = True
+            if not port.file(self.key, found.fd, found.offset, self.length):
+                raise _gone()
+            self.sent = self.length
+            self.ended = True
+            pool.flush_soon(self)
         return True
 
     # Failures
@@ -292,6 +299,7 @@ class Exchange:
             self._give_up()
             return
         self.status = 500
+        self.reason = b""
         self.fields = _ERROR_FIELDS
         text = page(500)
         self.length = len(text)

@@ -27,11 +27,11 @@ _LENGTH = b""
 """In place of the bytes of Content-Length, which does not go among the fields."""
 
 _names: dict[str, bytes] = {}
-_numbers: dict[str, int] = {}
+_statuses: dict[str, tuple[int, bytes]] = {}
 
 
-Start: TypeAlias = tuple[int, list[tuple[bytes, bytes]], int]
-"""The head of an answer: status; fields without Content-Length; that, or -1 if it was not said."""
+Start: TypeAlias = tuple[tuple[int, bytes], list[tuple[bytes, bytes]], int]
+"""The head of an answer: status and reason phrase (b"": the usual one); fields without Content-Length; that, or -1 if it was not said."""
 
 
 def parse(status: Any, headers: Any) -> Start:
@@ -41,7 +41,7 @@ def parse(status: Any, headers: Any) -> Start:
         raise TypeError(
             f"start_response needs a str and a list, not {type(status).__name__} and {type(headers).__name__}"
         )
-    number = _numbers.get(status) or _number(status)
+    said = _statuses.get(status) or _learn_status(status)
     fields = []
     length = -1
     known = _names.get
@@ -56,19 +56,20 @@ def parse(status: Any, headers: Any) -> Start:
                 length = _length(value, length)
     except (AttributeError, TypeError, ValueError) as error:
         raise _complaint(headers, error) from None
-    return number, fields, length
+    return said, fields, length
 
 
-def _number(status: str) -> int:
+def _learn_status(status: str) -> tuple[int, bytes]:
     code = status[:3]
     if not (code.isascii() and code.isdigit() and len(code) == 3 and status[3:4] in {" ", ""}):
         raise ValueError(f'expected a status like "200 OK", not {status!r}')
     number = int(code)
     if number < 200:
         raise ValueError(f"{number} is no status of an answer: the first is 200")
-    if len(_numbers) < MAX_NAMES:
-        _numbers[status] = number
-    return number
+    said = number, status[4:].encode("latin-1")
+    if len(_statuses) < MAX_NAMES:
+        _statuses[status] = said
+    return said
 
 
 def _learn(name: str) -> bytes:

@@ -11,12 +11,13 @@ from tux.apps.wsgi.status import parse
 
 def test_fields_are_bytes_and_the_length_is_apart() -> None:
     assert parse("404 Not Found", [("X-A", "caf\xe9"), ("content-LENGTH", "12"), ("X-A", "b")]) == (
-        404,
+        (404, b"Not Found"),
         [(b"X-A", b"caf\xe9"), (b"X-A", b"b")],
         12,
     )
-    assert parse("299 ", []) == (299, [], -1)
-    assert parse("200", [])[0] == 200
+    assert parse("299 ", []) == ((299, b""), [], -1)
+    assert parse("200", [])[0] == (200, b"")
+    assert parse("200 D'accord, \xe7a va", [])[0] == (200, b"D'accord, \xe7a va")
 
 
 def test_equal_lengths_are_one() -> None:
@@ -24,7 +25,7 @@ def test_equal_lengths_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", ["", "OK", "20 OK", "2000 OK", "200OK", "100 Continue", "\u0662\u0660\u0660 OK", "-20 OK", "099 X"]
+    "status", ["", "OK", "20 OK", "2000 OK", "200OK", "100 Continue", "\u0662\u0660\u0660 OK", "-20 OK", "099 X", "200 \u0662"]
 )
 def test_status_is_none(status: str) -> None:
     with pytest.raises(ValueError):
