@@ -64,7 +64,7 @@ cdef extern from "ring.h" nogil:
 
 cdef extern from "appfd.h" nogil:
     int tux_appfd_send(int side_fd, int fd)
-    int tux_appfd_take(int side_fd)
+    bint tux_appfd_take(int side_fd, int *fd)
 
 
 cdef extern from "appwire.h" nogil:
@@ -95,6 +95,11 @@ cdef extern from "appwire.h" nogil:
         TUX_APP_CONSUMED
         TUX_APP_ABORT
         TUX_APP_NEXT
+        TUX_APP_FORGET
+        TUX_APP_UNUSED
+        TUX_APP_DESCRIPTOR
+        TUX_APP_HANDLES
+        TUX_APP_NO_HANDLE
         TUX_APP_LEAVE
         TUX_APP_OBJECT
         TUX_APP_LOOKUP
@@ -169,6 +174,7 @@ cdef extern from "appwire.h" nogil:
         uint64_t offset
         uint64_t length
         uint64_t number
+        uint32_t handle
     struct tux_app_shared:
         pass
     struct tux_app_request_view:
@@ -184,3 +190,14 @@ cdef extern from "appwire.h" nogil:
     bint tux_appwire_is_reason(const uint8_t *reason, size_t length)
     int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
     void tux_app_tell_load(const tux_ring *answers, uint32_t load)
+
+
+cdef extern from "appknown.h" nogil:
+    struct tux_app_known:
+        uint64_t uses
+    enum tux_app_naming:
+        TUX_APP_BY_DESCRIPTOR
+        TUX_APP_TO_KEEP
+        TUX_APP_BY_HANDLE
+    tux_app_naming tux_app_known_name(tux_app_known *known, int fd, uint32_t *handle, uint32_t *forget)
+    void tux_app_known_forget(tux_app_known *known, uint32_t handle)

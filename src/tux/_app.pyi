@@ -128,8 +128,8 @@ class Port:
     ) -> bool:
         """The head, once, and what there is of the body. Content-Length may be among the fields, or `length`; with
         `end` neither is needed. Fields about the connection (Connection, Transfer-Encoding and their like) are the
-        engine's and left out. `close`: the connection ends with the answer. `reason`: the phrase behind the status, if it
-        is not the usual one. ValueError: a field or the reason cannot be sent; LengthError; nothing was sent then.
+        engine's and left out. `close`: the connection ends with the answer. `reason`: the phrase behind the status, if
+        it is not the usual one. ValueError: a field or the reason cannot be sent; LengthError; nothing was sent then.
 
         remember_ms, with `end`: for so long the engine may give the same answer again without a question, to requests
         with the same signature, perhaps by the kernel tier: method, path, host, version, listener, and the fields that

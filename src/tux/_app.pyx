@@ -236,6 +236,9 @@ cdef class Port:
             link.drained = True
             self._check_drained()
             return None
+        if record.kind == TUX_APP_UNUSED:
+            link.unused(record.n)
+            return None
         if record.kind == TUX_APP_FOUND:
             return self._found(link, payload, size)
         slot = link.slot(record.tag, record.serial)
@@ -269,7 +272,7 @@ cdef class Port:
         if not tux_appwire_found(payload, size, &view):
             return None
         if found.number:
-            fd = tux_appfd_take(link.side_fd)
+            tux_appfd_take(link.side_fd, &fd)
         slot = link.slot(found.record.tag, found.record.serial)
         if slot is NULL:
             if fd >= 0:

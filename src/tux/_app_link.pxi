@@ -181,6 +181,7 @@ cdef class _Link:
     cdef Slot *slots
     cdef uint32_t n_slots
     cdef uint64_t files  # descriptors sent
+    cdef tux_app_known known  # files that the engine keeps
     cdef _Totals totals
     cdef bint dirty  # records the engine was not woken for
     cdef bint gone, left, drained
@@ -189,6 +190,7 @@ cdef class _Link:
     def __cinit__(self):
         memset(&self.requests, 0, sizeof(tux_ring))
         memset(&self.answers, 0, sizeof(tux_ring))
+        memset(&self.known, 0, sizeof(tux_app_known))
         self.wake_fd = self.side_fd = -1
         self.kept = {}
 
@@ -472,6 +474,8 @@ cdef class _Link:
 
     cdef bint file(self, uint32_t tag, Slot *slot, int fd, uint64_t offset, uint64_t length, bint end) except -1:
         cdef tux_app_file record
+        cdef uint32_t forget = 0
+        cdef tux_app_naming naming
         if slot.waits or slot.window <= 0:
             self.kept.setdefault(tag, []).append((_Piece(os.dup(fd), offset, length), end))
             slot.waits = True
@@ -484,14 +488,33 @@ cdef class _Link:
         record.record.serial = slot.serial
         record.offset = offset
         record.length = length
-        self.files += 1
-        record.number = self.files
         slot.window -= TUX_APP_FILE_COST
-        if not _send_fd(self, fd) or not self.put(&record, sizeof(record), NULL, 0):
+        naming = tux_app_known_name(&self.known, fd, &record.handle, &forget)
+        if forget != TUX_APP_NO_HANDLE:
+            self.short(0, 0, TUX_APP_FORGET, 0, forget)
+        if naming != TUX_APP_BY_HANDLE:
+            record.record.flags |= TUX_APP_DESCRIPTOR
+            try:
+                if not _send_fd(self, fd):
+                    return False
+            except OSError:
+                if naming == TUX_APP_TO_KEEP:
+                    tux_app_known_forget(&self.known, record.handle)
+                raise
+            self.files += 1
+            record.number = self.files
+        if not self.put(&record, sizeof(record), NULL, 0):
             return False
         if end and self.slot(tag, record.record.serial) is not NULL:
             self.close_slot(tag)
         return True
+
+    cdef int unused(self, uint32_t handle) except -1:
+        """The engine need not keep this file."""
+        if handle < TUX_APP_HANDLES:
+            tux_app_known_forget(&self.known, handle)
+            self.short(0, 0, TUX_APP_FORGET, 0, handle)
+        return 0
 
     cdef bint trailers(self, uint32_t tag, Slot *slot, fields) except -1:
         cdef uint32_t serial = slot.serial

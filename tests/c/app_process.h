@@ -168,15 +168,18 @@ static inline void hello(struct process *process)
     answer(process, 200, 6, "Content-Type: text/plain\r\n", "hello\n", TUX_APP_END);
 }
 
-static inline void send_file(struct process *process, int fd, uint64_t offset, uint64_t length, bool with_fd)
+/* A file whose descriptor is sent along, to be kept as `handle` (TUX_APP_NO_HANDLE: it is not). */
+static inline void send_file_to_keep(struct process *process, int fd, uint64_t offset, uint64_t length, bool with_fd,
+                                     uint32_t handle)
 {
     struct tux_app_file file = {.record = {.kind = TUX_APP_FILE,
-                                           .flags = TUX_APP_END,
+                                           .flags = TUX_APP_END | TUX_APP_DESCRIPTOR,
                                            .tag = process->record.tag,
                                            .serial = process->record.serial},
                                 .offset = offset,
                                 .length = length,
-                                .number = ++process->files};
+                                .number = ++process->files,
+                                .handle = handle};
     char byte = 0;
     union {
         struct cmsghdr head;
@@ -191,6 +194,24 @@ static inline void send_file(struct process *process, int fd, uint64_t offset, u
     memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
     if (with_fd)
         MUST(sendmsg(process->side_fd, &message, 0) == 1);
+    utter(process, &file, sizeof file, NULL, 0);
+}
+
+static inline void send_file(struct process *process, int fd, uint64_t offset, uint64_t length, bool with_fd)
+{
+    send_file_to_keep(process, fd, offset, length, with_fd, TUX_APP_NO_HANDLE);
+}
+
+/* One that was kept. */
+static inline void send_kept(struct process *process, uint32_t handle, uint64_t offset, uint64_t length)
+{
+    struct tux_app_file file = {.record = {.kind = TUX_APP_FILE,
+                                           .flags = TUX_APP_END,
+                                           .tag = process->record.tag,
+                                           .serial = process->record.serial},
+                                .offset = offset,
+                                .length = length,
+                                .handle = handle};
     utter(process, &file, sizeof file, NULL, 0);
 }
 

@@ -292,50 +292,6 @@ static void test_bodies(void)
     end_process(&p);
 }
 
-static void test_files(void)
-{
-    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), pipes[2];
-    struct stat st;
-    MUST(fd >= 0 && fstat(fd, &st) == 0 && pipe(pipes) == 0);
-    open_stage(&s, 10, 10000);
-    link_process(&s.kit, &p, 0);
-    for (int round = 0; round < 2; round++) {
-        client_get(&s.client, "/file");
-        CHECK(hears(&p, TUX_APP_REQUEST));
-        answer(&p, 200, 20000, "", "", 0);
-        send_file(&p, fd, 100, 20000, true);
-        client_read(&s.client, &got);
-        CHECK(got.whole && got.received == 20000);
-    }
-    /* Neither what could make the engine wait, nor what is not there. */
-    struct {
-        int fd;
-        uint64_t offset, length;
-    } rows[] = {{pipes[0], 0, 5}, {fd, (uint64_t)st.st_size, 5}, {fd, UINT64_MAX / 4, 5}};
-    for (size_t i = 0; i < 3; i++) {
-        client_get(&s.client, "/file");
-        CHECK(hears(&p, TUX_APP_REQUEST));
-        answer(&p, 200, 5, "", "", 0);
-        send_file(&p, rows[i].fd, rows[i].offset, rows[i].length, true);
-        client_read(&s.client, &got);
-        CHECK_ROW(!got.whole, "file");
-        CHECK(hears(&p, TUX_APP_GONE) && p.record.flags == TUX_APP_HARD);
-        client_close(&s.client);
-        client_connect(&s.client, &s.kit);
-    }
-    /* A record without its descriptor: from there on nothing could be told apart. */
-    client_get(&s.client, "/file");
-    CHECK(hears(&p, TUX_APP_REQUEST));
-    answer(&p, 200, 5, "", "", 0);
-    send_file(&p, fd, 0, 5, false);
-    CHECK(kit_becomes(&s.kit, "app_links", 0));
-    close_stage(&s);
-    end_process(&p);
-    close(fd);
-    close(pipes[0]);
-    close(pipes[1]);
-}
-
 static void test_clients_that_go(void)
 {
     open_stage(&s, 10, 10000);
@@ -583,6 +539,11 @@ static void test_hostile(void)
         {"reason splitting",
          &(struct tux_app_answer){.record = {.kind = TUX_APP_ANSWER, .status = 200}, .reason_len = 8}, sizeof a,
          "OK\r\nA: b", true},
+        {"handle", &(struct tux_app_file){.record = {.kind = TUX_APP_FILE}, .handle = TUX_APP_HANDLES},
+         sizeof(struct tux_app_file), "", true},
+        {"no handle", &(struct tux_app_file){.record = {.kind = TUX_APP_FILE}, .handle = TUX_APP_NO_HANDLE},
+         sizeof(struct tux_app_file), "", true},
+        {"forget", &(struct tux_app_record){.kind = TUX_APP_FORGET, .n = TUX_APP_HANDLES}, sizeof r, "", true},
         {"100", &(struct tux_app_record){.kind = TUX_APP_INFORM, .status = 100}, sizeof r, "", true},
         {"data first", &(struct tux_app_record){.kind = TUX_APP_DATA, .n = 3}, sizeof r, "abc", false},
         {"trailers first", &(struct tux_app_record){.kind = TUX_APP_TRAILER}, sizeof r, "", false},
@@ -724,7 +685,6 @@ int main(void)
     test_waiting_at_the_end();
     test_choice();
     test_bodies();
-    test_files();
     test_clients_that_go();
     test_upgrade();
     test_death();

@@ -19,6 +19,8 @@ SPARE: Final = 64
 """For files that are looked at, logs, rings, listeners: as the engine reckons by itself (TUX_SPARE_FILES)."""
 PER_LINK: Final = 5
 """Descriptors of a link with a process of an application."""
+KEPT_FILES: Final = 32
+"""Of a process: files that it sends again and again (TUX_APP_HANDLES)."""
 GENERATIONS: Final = 2
 """A process and its replacement are linked at the same time."""
 MEMO_SHARE: Final = 4
@@ -40,7 +42,7 @@ def fit(limits: Mapping[str, int], groups: Sequence[Group], processes: Iterable[
     if files == resource.RLIM_INFINITY:
         return dict(limits)
     processes = list(processes)
-    fixed = SPARE + PER_LINK * GENERATIONS * sum(processes)
+    fixed = SPARE + (PER_LINK * GENERATIONS + KEPT_FILES) * sum(processes)
     fixed += sum(len(group.servers) for group in groups if group.health is not None)
     idle = sum(len(group.servers) * int(group.options["keepalive"]) for group in groups)
     usable = max(files - fixed - min(idle, files // IDLE_SHARE), SPARE)

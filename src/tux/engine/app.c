@@ -261,6 +261,10 @@ void tux_apps_expired(struct tux_engine *engine, struct tux_timer *timer)
 {
     if (timer == &engine->apps->late)
         return; /* tux_apps_turn looks */
+    if (timer == &engine->apps->sweep) {
+        tux_appfile_sweep(engine);
+        return;
+    }
     struct tux_app *app = (struct tux_app *)((char *)timer - offsetof(struct tux_app, timer));
     while (app->queue != NULL && app->queue->deadline_ms <= engine->now_ms) /* ends: each round makes it shorter */
         tux_relay_fail(engine, app->queue->conn, 503);
@@ -596,7 +600,9 @@ int tux_engine_app(struct tux_engine *engine, const struct tux_app_config *confi
             return -ENOMEM;
         apps->commands_tail = &apps->commands;
         pthread_mutex_init(&apps->lock, NULL);
-        apps->late.kind = TUX_TIMER_APP;
+        apps->late.kind = apps->sweep.kind = TUX_TIMER_APP;
+        apps->sweep_ms = TUX_APP_SWEEP_MS;
+        apps->unused_ms = TUX_APP_UNUSED_MS;
         engine->apps = apps;
         engine->backends[TUX_ORIGIN_APP] = &tux_app_backend;
     }

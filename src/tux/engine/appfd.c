@@ -25,20 +25,20 @@ int tux_appfd_send(int side_fd, int fd)
     return sendmsg(side_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int tux_appfd_take(int side_fd)
+bool tux_appfd_take(int side_fd, int *fd)
 {
+    *fd = -1;
     char byte;
     union control control;
     struct iovec iov = {.iov_base = &byte, .iov_len = 1};
     struct msghdr message = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(sizeof(int))};
     if (recvmsg(side_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
-        return -1;
+        return false;
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
     if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
         head->cmsg_len != CMSG_LEN(sizeof(int)))
-        return -1;
-    int fd;
-    memcpy(&fd, CMSG_DATA(head), sizeof fd);
-    return fd;
+        return (message.msg_flags & MSG_CTRUNC) != 0;
+    memcpy(fd, CMSG_DATA(head), sizeof *fd);
+    return true;
 }

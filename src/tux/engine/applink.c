@@ -277,6 +277,7 @@ static void free_link(struct tux_engine *engine, struct tux_applink *link)
         link->pending = pending->next;
         free(pending);
     }
+    tux_appfile_end(link);
     free(link->by_tag);
     free(link->free_tags);
     free(link);

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "accel.h"
-#include "appfd.h"
 #include "relay.h"
 
 static struct tux_apprequest *find(struct tux_applink *link, const struct tux_app_record *record)
@@ -151,7 +150,6 @@ static void send_file(struct tux_engine *engine, struct tux_apprequest *request,
         violated(engine, request);
         return;
     }
-    file->grows = true;
     tux_relay_file(engine, request->conn, file, view->offset, view->file_len);
     if (view->record.flags & TUX_APP_END)
         end(engine, request, view);
@@ -162,11 +160,9 @@ static void send_file(struct tux_engine *engine, struct tux_apprequest *request,
 /* Returns false when the link cannot go on. */
 static bool on_file(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view)
 {
-    int fd = view->number == link->files + 1 ? tux_appfd_take(link->side_fd) : -1;
-    if (fd < 0)
+    struct tux_file *file;
+    if (!tux_appfile_take(engine, link, view, &file))
         return false;
-    link->files++;
-    struct tux_file *file = tux_file_new(fd);
     struct tux_apprequest *request = find(link, &view->record);
     if (request != NULL)
         send_file(engine, request, file, view);
@@ -217,6 +213,10 @@ static bool handle(struct tux_engine *engine, struct tux_applink *link, const st
         link->leaving = true;
         link->app->epoch++;
         engine->apps->stirred = true;
+        return true;
+    }
+    if (view->record.kind == TUX_APP_FORGET) {
+        tux_appfile_forget(link, view->record.n);
         return true;
     }
     if (view->record.kind == TUX_APP_FILE)

@@ -48,6 +48,13 @@ struct tux_appsource {
     struct tux_applink *link;
 };
 
+/* A file that the process may name. */
+struct tux_apphandle {
+    struct tux_file *file; /* NULL: none */
+    uint64_t used_ms;
+    bool told;             /* the process was told that it need not be kept */
+};
+
 struct tux_applink {
     struct tux_appsource wake_source, side_source;
     struct tux_apps *apps;
@@ -64,6 +71,7 @@ struct tux_applink {
     struct tux_apppending *pending, **pending_tail;
     struct tux_apprequest *want_room;
     uint64_t files; /* descriptors taken */
+    struct tux_apphandle handles[TUX_APP_HANDLES];
     uint64_t given; /* descriptors sent */
     bool asleep;    /* the engine's end of the answers: the process will wake it */
     bool dirty;     /* the process may have to be woken */
@@ -97,6 +105,9 @@ struct tux_apps {
     struct tux_appcommand *commands, **commands_tail;
     uint64_t drain_since_ms; /* 0: the engine serves */
     struct tux_timer late;   /* ... and when it may be told to the processes */
+    struct tux_timer sweep;  /* over files that are kept */
+    bool sweeps;             /* ... is set */
+    uint64_t sweep_ms, unused_ms;
     bool dispatch;           /* something in a queue may find a process now */
     bool stirred;            /* some link is awake, dirty, leaving or dead: there is something to do in each turn */
     uint8_t scratch[TUX_APP_SCRATCH_BYTES];
@@ -130,6 +141,16 @@ static inline void tux_applink_touch(struct tux_applink *link)
     link->dirty = true;
     link->apps->stirred = true;
 }
+
+/* -- appfile.c -- */
+/* What a FILE record names, a reference for the caller; *file NULL: it cannot be had. False: the link cannot go on. */
+bool tux_appfile_take(struct tux_engine *engine, struct tux_applink *link, const struct tux_app_answer_view *view,
+                      struct tux_file **file);
+void tux_appfile_forget(struct tux_applink *link, uint32_t handle);
+/* Processes are told which of their files are not worth keeping. */
+void tux_appfile_sweep(struct tux_engine *engine);
+/* The link ends. */
+void tux_appfile_end(struct tux_applink *link);
 
 /* -- appmemo.c -- */
 /* The answer as a plan, if it may be given again and was asked for before; it is in the memo then, and the caller has a

@@ -192,12 +192,16 @@ static bool take_object(const uint8_t *payload, uint32_t size, uint8_t *scratch,
 static bool take_file(const uint8_t *payload, uint32_t size, struct tux_app_answer_view *view)
 {
     struct tux_app_file file;
-    if (size != sizeof file || view->record.n != 0 || (view->record.flags & ~TUX_APP_END) != 0)
+    if (size != sizeof file || view->record.n != 0 || (view->record.flags & ~(TUX_APP_END | TUX_APP_DESCRIPTOR)) != 0)
         return false;
     memcpy(&file, payload, sizeof file);
     view->offset = file.offset;
     view->file_len = file.length;
     view->number = file.number;
+    view->handle = file.handle;
+    bool nameless = file.handle == TUX_APP_NO_HANDLE && (view->record.flags & TUX_APP_DESCRIPTOR) != 0;
+    if (file.handle >= TUX_APP_HANDLES && !nameless)
+        return false;
     return file.offset <= INT64_MAX && file.length <= INT64_MAX - file.offset;
 }
 
@@ -231,6 +235,8 @@ bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, st
         return record->n == 0 && record->flags == 0 && take_fields(view, rest, left, scratch);
     case TUX_APP_CONSUMED:
         return left == 0 && record->flags == 0;
+    case TUX_APP_FORGET:
+        return left == 0 && record->flags == 0 && record->n < TUX_APP_HANDLES;
     case TUX_APP_OBJECT:
         return take_object(payload, size, scratch, view);
     case TUX_APP_LOOKUP:

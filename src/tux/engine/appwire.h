@@ -17,6 +17,8 @@
 #define TUX_APP_RING_BYTES (256u * 1024u) /* each way of one link: a window and much else; it stays in a cache */
 #define TUX_APP_WINDOW_BYTES (128u * 1024u) /* body bytes of one exchange under way, each way: half a ring */
 #define TUX_APP_FILE_COST 16384u            /* what a piece of a file takes of the window: so few of them wait */
+#define TUX_APP_HANDLES 32u                 /* files of one link that the engine keeps open */
+#define TUX_APP_NO_HANDLE UINT32_MAX
 #define TUX_APP_PIECE_BYTES 32768u          /* body bytes in one record: several fit into the ring */
 #define TUX_MAX_APP_FIELDS_BYTES 65536u     /* fields of one answer, all lines together */
 #define TUX_MAX_APP_REASON_BYTES 1024u      /* reason phrase of an answer; some put the message of an error into it */
@@ -33,13 +35,14 @@ enum tux_app_call {
     TUX_APP_GONE,        /* the client sends nothing any more; flag HARD: nor takes it, the exchange is over */
     TUX_APP_DRAIN,       /* no request follows on this link */
     TUX_APP_FOUND,       /* what LOOKUP found: struct tux_app_found, media type, entity tag */
+    TUX_APP_UNUSED,      /* names no exchange: the file with the handle `n` need not be kept: FORGET it */
 };
 
 /* -- what the process says -------------------------------------------------------------------------------------- */
 enum tux_app_reply {
     TUX_APP_ANSWER = 1, /* struct tux_app_answer, reason, fields, body; flags END, TRAILERS */
     TUX_APP_DATA,       /* more of the answer's body; flag END */
-    TUX_APP_FILE,       /* struct tux_app_file; its descriptor was sent on the side socket before; flag END */
+    TUX_APP_FILE,       /* struct tux_app_file; flags END, DESCRIPTOR */
     TUX_APP_TRAILER,    /* trailer fields; ends the answer */
     TUX_APP_INFORM,     /* a 1xx answer: status, fields */
     TUX_APP_UPGRADE,    /* 101 with these fields: a tunnel from here on */
@@ -49,6 +52,7 @@ enum tux_app_reply {
     TUX_APP_LEAVE,      /* names no exchange: send no more requests, and say DRAIN behind the last */
     TUX_APP_OBJECT,     /* answer with a file of the site: struct tux_app_object, fields, path */
     TUX_APP_LOOKUP,     /* find a file of the site, FOUND says what it is: path of `n` bytes */
+    TUX_APP_FORGET,     /* names no exchange: the handle `n` is not named any more */
 };
 
 #define TUX_APP_END 1u       /* the last bytes of a body */
@@ -60,6 +64,7 @@ enum tux_app_reply {
 #define TUX_APP_CLOSE 64u    /* of ANSWER, OBJECT, and of DATA that ends one: the connection ends with the answer */
 #define TUX_APP_GENERAL 128u /* of ANSWER: the query does not matter where it is remembered */
 #define TUX_APP_FORWARD 2u   /* of NEXT */
+#define TUX_APP_DESCRIPTOR 2u /* of FILE: the descriptor was sent on the side socket before */
 
 /* Begins every record. */
 struct tux_app_record {
@@ -119,6 +124,8 @@ struct tux_app_file {
     struct tux_app_record record;
     uint64_t offset, length;
     uint64_t number; /* of the descriptor: they are counted, on both ends */
+    uint32_t handle; /* with DESCRIPTOR: it is to be kept as this, in place of what was, or TUX_APP_NO_HANDLE; else it was kept so */
+    uint32_t unused;
 };
 
 /* In the page of the answers' ring, behind the ring's own words. Written by the process, only a hint. */
@@ -186,6 +193,7 @@ struct tux_app_answer_view {
     int64_t length;               /* ANSWER */
     uint32_t remember_ms;         /* ANSWER */
     uint64_t offset, file_len, number; /* FILE */
+    uint32_t handle;              /* FILE */
     const uint8_t *fields;        /* ANSWER, INFORM, UPGRADE, TRAILER, OBJECT */
     uint32_t fields_len;
     const uint8_t *reason;        /* ANSWER */

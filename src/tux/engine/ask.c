@@ -335,6 +335,11 @@ bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, struct tux_f
     return conn->warming;
 }
 
+bool tux_ask_load_file(struct tux_engine *engine, struct tux_file *file)
+{
+    return submit(engine, (struct tux_job){.kind = TUX_JOB_LOAD, .file = file});
+}
+
 /* A hot file of moderate size is worth its memory: its body then needs no look at the file before each send. */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
 {
@@ -390,6 +395,17 @@ static void checked(struct tux_engine *engine, struct tux_job *job)
     }
 }
 
+/* A file of an application was read, or it was not the same any more. */
+static void loaded(struct tux_engine *engine, struct tux_job *job)
+{
+    struct tux_file *file = job->file;
+    file->loading = false;
+    file->uses = 0; /* without the bytes: perhaps later */
+    if (job->bytes != NULL)
+        tux_file_keep(file, job->bytes, &engine->stats.app_loaded);
+    job->bytes = NULL;
+}
+
 void tux_ask_helped(struct tux_engine *engine)
 {
     struct tux_job *job = tux_helper_done(engine->helper);
@@ -400,6 +416,8 @@ void tux_ask_helped(struct tux_engine *engine)
         } else if (job->kind == TUX_JOB_LOAD) {
             if (job->loaded != NULL)
                 insert(engine, job->signature, job->loaded);
+            if (job->file != NULL)
+                loaded(engine, job);
         } else {
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {

@@ -70,6 +70,10 @@
 #define TUX_LOAD_BYTES (256u * 1024u)   /* a hot file up to here is loaded into the memo; for larger ones a look costs little */
 #define TUX_LOAD_SHARE 16u              /* ... but no more than this part of the memo */
 #define TUX_LOAD_AFTER_HITS 4u          /* ... at this use of its plan: what is asked once or twice stays on the disk */
+#define TUX_APP_LOADED_BYTES (32u * 1024u * 1024u) /* of files that applications send, in memory; per worker */
+#define TUX_SETTLED_MS 2000             /* a file that changed less than this ago may change again unseen: its bytes are not kept */
+#define TUX_APP_SWEEP_MS 10000u         /* how often is looked whether files that are kept for applications are still worth it */
+#define TUX_APP_UNUSED_MS 30000u        /* ... which they are not when nobody sent them for so long */
 #define TUX_COPY_BYTES 65536u           /* the end of a file's body is copied and checked before it is sent: one packet of
                                            the largest size that segmentation offload takes */
 #define TUX_PROBE_BYTES (128u * 1024u)  /* the kernel's usual read-ahead window: what lies in it came together */

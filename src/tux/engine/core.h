@@ -287,6 +287,8 @@ void tux_ask_replies(struct tux_engine *engine); /* take all replies */
 void tux_ask_discard_replies(struct tux_engine *engine); /* at the end: close the files that nobody takes any more */
 void tux_ask_helped(struct tux_engine *engine);  /* take all jobs that are done */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan); /* if it is hot */
+/* Have the helper thread read all of it, to be kept in memory. False: no memory for that. */
+bool tux_ask_load_file(struct tux_engine *engine, struct tux_file *file);
 /* Have the helper thread bring this of a file into the page cache; the connection then runs. False: no memory. */
 bool tux_ask_warm(struct tux_engine *engine, struct tux_conn *conn, struct tux_file *file, uint64_t offset,
                   uint64_t length);

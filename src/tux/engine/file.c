@@ -2,6 +2,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -35,10 +36,16 @@ void tux_file_unref(struct tux_file *file)
     if (file->map != NULL)
         munmap(file->map, file->identity.size);
     if (file->bytes != NULL)
-        *file->account -= file->identity.size;
+        atomic_fetch_sub_explicit(file->account, file->identity.size, memory_order_relaxed);
     free(file->bytes);
     close(file->fd);
     free(file);
+}
+
+struct tux_file *tux_file_again(const struct tux_file *file)
+{
+    int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? NULL : tux_file_new(fd);
 }
 
 bool tux_file_is_same(const struct tux_file *file)
@@ -47,11 +54,11 @@ bool tux_file_is_same(const struct tux_file *file)
     return tux_files_identity(file->fd, &now) && tux_identity_equal(&now, &file->identity);
 }
 
-void tux_file_keep(struct tux_file *file, uint8_t *bytes, uint64_t *account)
+void tux_file_keep(struct tux_file *file, uint8_t *bytes, _Atomic uint64_t *account)
 {
     file->bytes = bytes;
     file->account = account;
-    *account += file->identity.size;
+    atomic_fetch_add_explicit(account, file->identity.size, memory_order_relaxed);
 }
 
 /* Files are sent from a mapping: send(2) copies, so what is in the socket cannot change any more (sendfile(2) hands over the
@@ -83,15 +90,12 @@ static bool is_resident(struct tux_file *file, uint64_t now_ms, uint64_t offset,
     return true;
 }
 
-/* Is the open file still what was taken? Never bytes of two versions: if not, the connection ends. One that only became
- * longer, as a log does, has what was named of it all the same. */
+/* Is the open file still what was taken? Never bytes of two versions: if not, the connection ends. One that became longer may
+ * have been rewritten: nothing tells that from a log. */
 static bool is_intact(const struct tux_file *file)
 {
     struct tux_identity now;
-    if (!tux_files_identity(file->fd, &now))
-        return false;
-    return (now.size == file->identity.size && now.mtime_ns == file->identity.mtime_ns) ||
-           (file->grows && now.size > file->identity.size);
+    return tux_files_identity(file->fd, &now) && now.size == file->identity.size && now.mtime_ns == file->identity.mtime_ns;
 }
 
 /* How many bytes of a file go out at once. Its last TUX_COPY_BYTES go together, see below. */

@@ -5,6 +5,7 @@
 #ifndef TUX_FILE_H
 #define TUX_FILE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,23 +16,24 @@ struct tux_file {
     uint32_t refs;
     uint32_t uses;     /* how often it was sent from the disk's cache */
     int fd;            /* owned */
-    bool grows;        /* it may become longer while it is sent: the beginning that was named is the same */
     bool loading;      /* the helper thread reads all of it */
     struct tux_identity identity; /* when it was taken */
     uint64_t resident_until_ms;   /* it was in the page cache; after this, probe again */
     uint8_t *map;      /* from the first large piece on; NULL: not (or cannot be) mapped */
     uint8_t *bytes;    /* all of it, in memory; NULL: it is not */
-    uint64_t *account; /* where `bytes` are counted */
+    _Atomic uint64_t *account; /* where `bytes` are counted */
 };
 
 /* With one reference. The descriptor is the file's from here on, also after NULL: no memory, or fstat failed. */
 struct tux_file *tux_file_new(int fd);
 struct tux_file *tux_file_ref(struct tux_file *file);
 void tux_file_unref(struct tux_file *file);
+/* What is open there, as it is now; NULL: it cannot be had. */
+struct tux_file *tux_file_again(const struct tux_file *file);
 /* Is what the descriptor shows still what was taken? */
 bool tux_file_is_same(const struct tux_file *file);
 /* `bytes` (of malloc), which are the whole file, are its own from here on. */
-void tux_file_keep(struct tux_file *file, uint8_t *bytes, uint64_t *account);
+void tux_file_keep(struct tux_file *file, uint8_t *bytes, _Atomic uint64_t *account);
 
 enum tux_file_state {
     TUX_FILE_READY,

@@ -11,16 +11,19 @@ from typing import Final, NamedTuple
 
 from tux import _app
 
-REQUEST, BODY, CREDIT, GONE, DRAIN, FOUND = range(1, 7)
-ANSWER, DATA, FILE, TRAILER, INFORM, UPGRADE, CONSUMED, ABORT, NEXT, LEAVE, OBJECT, LOOKUP = range(1, 13)
+REQUEST, BODY, CREDIT, GONE, DRAIN, FOUND, UNUSED = range(1, 8)
+ANSWER, DATA, FILE, TRAILER, INFORM, UPGRADE, CONSUMED, ABORT, NEXT, LEAVE, OBJECT, LOOKUP, FORGET = range(1, 14)
 END, HARD, TRAILERS, UPGRADES, HTTPS, ABSOLUTE, CLOSE, GENERAL = 1, 2, 4, 8, 16, 32, 64, 128
 FORWARD = 2
+DESCRIPTOR = 2
+NO_HANDLE = 0xFFFFFFFF
 
 _PAGE: Final = mmap.PAGESIZE
 _RECORD: Final = struct.Struct("<BBHIII")
 _REQUEST: Final = struct.Struct("<qII10IIHHBBB5x")
 _FOUND: Final = struct.Struct("<QQqHH4x")
 _ANSWER: Final = struct.Struct("<qIII4x")
+_FILE: Final = struct.Struct("<QQQI4x")
 _FIELD: Final = struct.Struct("<HHHHBx")
 _WRITTEN, _READ, _READER_SLEEPS, _WRITER_SLEEPS = 0, 64, 128, 192
 _LOAD = 1024
@@ -66,6 +69,11 @@ class Said(NamedTuple):
         fields, path = struct.unpack_from("<II", self.rest)
         assert len(self.rest) == 8 + fields + path
         return self.rest[8 : 8 + fields], self.rest[8 + fields :]
+
+    @property
+    def file(self) -> tuple[int, int, int, int]:
+        """Offset, length, number of the descriptor, and handle, of a FILE."""
+        return _FILE.unpack(self.rest)
 
     @property
     def fields(self) -> bytes:

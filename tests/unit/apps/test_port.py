@@ -222,10 +222,58 @@ def test_a_file_goes_by_its_descriptor(rig: Rig, tmp_path: Path) -> None:
         assert rig.port.file(key, file.fileno(), 3, 4)
     rig.engine.hear()
     said = rig.engine.hear()
-    assert (said.kind, said.end, struct.unpack("<QQQ", said.rest)) == (wire.FILE, True, (3, 4, 1))
+    assert (said.kind, said.flags, said.file) == (wire.FILE, wire.END | wire.DESCRIPTOR, (3, 4, 1, wire.NO_HANDLE))
     fd = rig.engine.descriptor()
     assert os.pread(fd, 4, 3) == b"3456"
     os.close(fd)
+
+
+def send(rig: Rig, path: Path) -> wire.Said:
+    """What is said when this file is the answer."""
+    key = rig.begin()
+    assert rig.port.answer(key, 200, [], length=4)
+    with path.open("rb") as file:
+        assert rig.port.file(key, file.fileno(), 0, 4)
+    *others, said = rig.engine.hear_all()
+    assert [other.kind for other in others if other.kind != wire.ANSWER] in ([], [wire.FORGET])
+    if said.flags & wire.DESCRIPTOR:
+        os.close(rig.engine.descriptor())
+    return said
+
+
+def test_a_file_that_is_sent_again_is_kept_and_then_named(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"file")
+    assert send(rig, path).file == (0, 4, 1, wire.NO_HANDLE)
+    said = send(rig, path)
+    assert (said.flags, said.file[2]) == (wire.END | wire.DESCRIPTOR, 2)
+    handle = said.file[3]
+    assert handle != wire.NO_HANDLE
+    for _ in range(2):
+        said = send(rig, path)
+        assert (said.flags, said.file) == (wire.END, (0, 4, 0, handle))
+    path.write_bytes(b"other")
+    assert send(rig, path).file == (0, 4, 3, wire.NO_HANDLE)
+    # What the engine does not want to keep is forgotten.
+    said = send(rig, path)
+    rig.engine.say(wire.UNUSED, n=said.file[3])
+    assert rig.port.take() is None
+    forget = rig.engine.hear()
+    assert (forget.kind, forget.n) == (wire.FORGET, said.file[3])
+    assert send(rig, path).file == (0, 4, 5, wire.NO_HANDLE)
+    rig.engine.say(wire.UNUSED, n=1 << 31)
+    assert rig.port.take() is None
+
+
+def test_files_that_are_sent_often_are_kept(rig: Rig, tmp_path: Path) -> None:
+    paths = [tmp_path / str(n) for n in range(40)]
+    for path in paths:
+        path.write_bytes(b"file")
+        send(rig, path)
+        send(rig, path)
+        assert send(rig, path).flags == wire.END
+        assert send(rig, paths[0]).flags == wire.END
+    assert send(rig, paths[1]).flags == wire.END | wire.DESCRIPTOR
 
 
 def test_bodies_of_requests_and_their_credit(rig: Rig) -> None:

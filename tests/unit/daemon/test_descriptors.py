@@ -23,7 +23,7 @@ GROUPS = upstreams.resolve([("back", Upstream(servers=("http://127.0.0.1:1", "ht
         (1064, {"memo_files": 100}, (), [], 900),
         (1064, {"connections": 500}, (), [], 500),
         (1064, {"memo_files": 100}, GROUPS, [], 350),
-        (1064, {"memo_files": 100}, (), [2, 3], 425),
+        (1064, {"memo_files": 100}, (), [2, 3], 345),
         (1064, {"memo_files": 100, "connections": 20}, GROUPS, [2], 20),
         (100, {"memo_files": 0}, GROUPS, [50], 32),
     ],

@@ -276,9 +276,7 @@ class Exchange:
         pool = self.pool
         port = pool.port
         with pool.lock:  # head and file together: one wake-up, and they leave together
-            if self.gone or not port.answer(
-                self.key, self.status, self.fields, length=self.length, reason=self.reason
-            ):
+            if self.gone or not port.answer(self.key, self.status, self.fields, length=self.length, reason=self.reason):
                 raise _gone()
             self.started = True
             if not port.file(self.key, found.fd, found.offset, self.length):

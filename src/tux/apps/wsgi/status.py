@@ -31,7 +31,8 @@ _statuses: dict[str, tuple[int, bytes]] = {}
 
 
 Start: TypeAlias = tuple[tuple[int, bytes], list[tuple[bytes, bytes]], int]
-"""The head of an answer: status and reason phrase (b"": the usual one); fields without Content-Length; that, or -1 if it was not said."""
+"""The head of an answer: status and reason phrase (b"": the usual one); fields without Content-Length; that, or -1 if
+it was not said."""
 
 
 def parse(status: Any, headers: Any) -> Start:

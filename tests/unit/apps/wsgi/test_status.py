@@ -25,7 +25,8 @@ def test_equal_lengths_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", ["", "OK", "20 OK", "2000 OK", "200OK", "100 Continue", "\u0662\u0660\u0660 OK", "-20 OK", "099 X", "200 \u0662"]
+    "status",
+    ["", "OK", "20 OK", "2000 OK", "200OK", "100 Continue", "\u0662\u0660\u0660 OK", "-20 OK", "099 X", "200 \u0662"],
 )
 def test_status_is_none(status: str) -> None:
     with pytest.raises(ValueError):
