@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.content import hot_path
+from bench.hello import INSIDE
 from tools.fetch_peers import peer
 
 PROCESSES: Final = 2
@@ -136,6 +137,16 @@ def _tux_app(kind: str, where: Where) -> Line:
     name, _interface, factory = APPS[kind]
     options = ("--app", f"bench.hello:{name}", "--app-dir", str(ROOT), "--app-workers", str(PROCESSES))
     return _tux(where, *options, *(("--factory",) if factory else ()), env=_env(where))
+
+
+def _tux_named(kind: str, where: Where) -> Line:
+    """An application that names a file by a field of its answer."""
+    file = where.www / hot_path(where.size)[1:]
+    app = f'[app.bench]\nmodule = "bench.hello:{kind}"\ndir = "{ROOT}"\nworkers = {PROCESSES}\n'
+    option = f'sendfile_root = "{where.www}"\n' if kind == "sendfile" else ""
+    inside = f'[[site.route]]\npath = "{INSIDE}"\nroot = "{file.parent}"\ninternal = true\n'
+    config = _write(where, "named.toml", f'{app}{option}[[site]]\napp = "bench"\n{inside}')
+    return _tux(where, "--config", config, env=_env(where))
 
 
 def _tux_module(kind: str, where: Where) -> Line:
@@ -288,6 +299,8 @@ SERVERS: Final[Mapping[str, Callable[[Where], Line]]] = {
     "tux-module": lambda where: _tux_module("", where),
     "tux-module-cached": lambda where: _tux_module("cached", where),
     "tux-module-object": lambda where: _tux_module("object", where),
+    "tux-sendfile": _bind(_tux_named, "sendfile"),
+    "tux-accel": _bind(_tux_named, "accel"),
     "tux-forward": _tux_forward,
     "nginx-forward": _nginx_forward,
     "h2o-forward": _h2o_forward,

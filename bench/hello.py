@@ -12,6 +12,8 @@ from typing import Any, Final
 HELLO: Final = b"Hello, World!"
 _HEADERS: Final = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(HELLO)))]
 _RAW: Final = [(name.lower().encode(), value.encode()) for name, value in _HEADERS]
+INSIDE: Final = "/inside"
+"""The route that `accel` names."""
 HOG_S: Final = 0.05
 SLOW_S: Final = 0.02
 FILE: Final = os.environ.get("BENCH_FILE", "")
@@ -98,6 +100,20 @@ def file_wrapper(environ: dict[str, Any], start_response: Callable[..., Any]) ->
     start_response("200 OK", [*headers, ("ETag", '"file"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")])
     wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 65536)
     return wrapped
+
+
+def sendfile(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI, a file by X-Sendfile: its path."""
+    start_response("200 OK", [("Content-Type", "text/html"), ("X-Sendfile", FILE)])
+    return []
+
+
+def accel(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """WSGI, a file by X-Accel-Redirect: where the site has it, for nobody but its applications."""
+    start_response(
+        "200 OK", [("Content-Type", "text/html"), ("X-Accel-Redirect", f"{INSIDE}/{os.path.basename(FILE)}")]
+    )
+    return []
 
 
 async def pathsend(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:

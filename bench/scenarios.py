@@ -266,6 +266,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     _echo(),
     _from_app("file-wrapper", "100 KiB by wsgi.file_wrapper"),
     _from_app("pathsend", "100 KiB by http.response.pathsend"),
+    _from_app("sendfile", "100 KiB by X-Sendfile"),
+    _from_app("accel", "100 KiB by X-Accel-Redirect"),
     _cgi(),
     _module_hello(),
     _module("cached", "1 KiB by a module that declares it cacheable", KIB, 1.0, "as fast as a static hit"),

@@ -49,7 +49,7 @@ def test_every_promised_row_is_a_scenario_with_targets() -> None:
         "ranges", "cold", "flood", "idle", "fixed-rate", "access-log",
         "kernel-hot-1k-lo", "kernel-hot-1k-lo-1500", "kernel-hot-10k-lo", "kernel-hot-10k-lo-1500",
         "forward-1k", "forward-100k", "forward-10m", "wsgi-hello", "flask-hello", "asgi-hello", "starlette-hello",
-        "file-wrapper", "pathsend", "beside-sleep", "beside-burn", "websocket-echo",
+        "file-wrapper", "pathsend", "sendfile", "accel", "beside-sleep", "beside-burn", "websocket-echo",
         "module-hello", "module-cached", "module-object", "cgi",
         "kernel-hot-1k-veth", "kernel-cpu-1k", "kernel-misses", "kernel-close-1k", "kernel-foreign",
     }  # fmt: skip
