@@ -209,6 +209,8 @@ cdef class Port:
             link = <_Link> self.active[self.turn]
             result = tux_ring_read(&link.requests, &payload, &size)
             if result == 1:
+                self.turn += 1  # one event of each: an engine that always has more must not keep the others waiting
+                looked = 0
                 event = self._event(link, payload, size)
                 link.release()
                 if event is not None:

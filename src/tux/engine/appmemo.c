@@ -104,7 +104,8 @@ static struct tux_plan *make_plan(struct tux_engine *engine, const struct tux_ap
     static const char server[] = "Server: tux\r\n", length_name[] = "Content-Length: ";
     uint16_t status = view->record.status;
     bool no_body = request->conn->exchange->facts.method == TUX_METHOD_HEAD || status == 204 || status == 304;
-    size_t most = 64 + strlen(tux_reason(status)) + view->reason_len + view->fields_len + sizeof server + sizeof length_name + TUX_MAX_DECIMAL_BYTES;
+    size_t most = 64 + strlen(tux_reason(status)) + view->reason_len + view->fields_len + sizeof server +
+                  sizeof length_name + TUX_MAX_DECIMAL_BYTES;
     struct answer_head head = {.bytes = malloc(most)};
     struct tux_plan *plan = NULL;
     if (head.bytes == NULL)

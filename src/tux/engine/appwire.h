@@ -124,7 +124,7 @@ struct tux_app_file {
     struct tux_app_record record;
     uint64_t offset, length;
     uint64_t number; /* of the descriptor: they are counted, on both ends */
-    uint32_t handle; /* with DESCRIPTOR: it is to be kept as this, in place of what was, or TUX_APP_NO_HANDLE; else it was kept so */
+    uint32_t handle; /* with DESCRIPTOR: what it is to be kept as, in place of what was, or TUX_APP_NO_HANDLE; else it is there */
     uint32_t unused;
 };
 
@@ -206,8 +206,8 @@ struct tux_app_answer_view {
 
 #define TUX_APP_SCRATCH_BYTES (TUX_MAX_APP_FIELDS_BYTES + TUX_MAX_APP_PATH_BYTES) /* a reason is shorter than a path */
 
-/* Read a record of the process. `scratch`, of TUX_APP_SCRATCH_BYTES, takes a copy of fields, reason and path, in which they are
- * checked and from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
+/* Read a record of the process. `scratch`, of TUX_APP_SCRATCH_BYTES, takes a copy of fields, reason and path, in which they
+ * are checked and from which they are used. False: nonsense, whatever wrote it must not be believed any more. */
 bool tux_appwire_answer(const void *payload, uint32_t size, uint8_t *scratch, struct tux_app_answer_view *view);
 
 #endif

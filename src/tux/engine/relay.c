@@ -82,7 +82,8 @@ static void flush(struct tux_engine *engine, struct tux_conn *conn, const struct
     relay->blocked = result == TUX_OUTQ_FULL;
     if (result == TUX_OUTQ_CHANGED)
         tux_count(&engine->stats.changed_while_sent, 1);
-    if (result == TUX_OUTQ_CHANGED || result == TUX_OUTQ_ERROR || (relay->blocked && conn->watched < 2 && !tux_loop_watch(engine, conn, true)))
+    bool failed = result == TUX_OUTQ_CHANGED || result == TUX_OUTQ_ERROR;
+    if (failed || (relay->blocked && conn->watched < 2 && !tux_loop_watch(engine, conn, true)))
         relay->broken = true;
     else if (result == TUX_OUTQ_SOME)
         touch(engine, conn);

@@ -86,6 +86,19 @@ def test_unix_sockets_have_no_client(rig: Rig) -> None:
     assert (request.query, request.headers) == (b"", [])
 
 
+def test_an_engine_that_always_has_more_keeps_no_other_waiting(rig: Rig) -> None:
+    other = rig.second()
+    for tag in range(3):
+        rig.engine.request(b"GET /first HTTP/1.1\r\n\r\n", tag=tag)
+        other.request(b"GET /second HTTP/1.1\r\n\r\n", tag=tag)
+    paths = []
+    while (event := rig.port.take()) is not None:
+        assert isinstance(event[2], Request)
+        paths.append(event[2].path)
+    assert paths == [b"/first", b"/second"] * 3
+    other.close()
+
+
 def test_the_host_of_an_absolute_target_counts(rig: Rig) -> None:
     head = b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\nA: 1\r\n\r\n"
     rig.engine.request(head, flags=wire.ABSOLUTE)
