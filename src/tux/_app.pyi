@@ -180,6 +180,9 @@ class Port:
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT. 0 when the exchange is over."""
 
+    def on_write(self, written: Callable[[], None]) -> None:
+        """`written` is called when an engine was written to, for the first time since `flush`."""
+
     def flush(self) -> None:
         """Wake the engines that were written to."""
 

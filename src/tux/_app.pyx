@@ -48,6 +48,8 @@ cdef uint32_t CREDIT_BYTES = TUX_APP_WINDOW_BYTES // 4
 # How often the process's size is looked at, in milliseconds: a look takes two microseconds.
 cdef uint64_t MEMORY_MS = 100
 cdef int EVENTS = 16
+# Records of one engine in a row, while others have some, too.
+cdef uint32_t RUN = 32
 cdef int64_t MAX_REMEMBER_MS = 0xFFFFFFFF
 
 cdef long PAGE_BYTES = os.sysconf("SC_PAGESIZE")
@@ -108,7 +110,7 @@ cdef class Port:
     cdef list active  # links, in turn
     cdef dict by_index
     cdef object events  # those that come by no ring
-    cdef uint32_t turn, next_index
+    cdef uint32_t turn, run, next_index  # whose turn it is, and how many records in a row it has had
     cdef _Totals totals
     cdef uint32_t told_load
     cdef bint leaving, drained
@@ -208,6 +210,10 @@ cdef class Port:
                 self.turn = 0
             link = <_Link> self.active[self.turn]
             result = tux_ring_read(&link.requests, &payload, &size)
+            self.run += 1
+            if result == 0 or self.run == RUN:
+                self.turn += 1
+                self.run = 0
             if result == 1:
                 self.turn += 1  # one event of each: an engine that always has more must not keep the others waiting
                 looked = 0
@@ -216,7 +222,6 @@ cdef class Port:
                 if event is not None:
                     return event
             elif result == 0:
-                self.turn += 1
                 looked += 1
             else:
                 self._end_link(link)
@@ -361,6 +366,9 @@ cdef class Port:
                 tux_app_tell_load(&link.answers, self.totals.open)
 
     # -- sleeping ----------------------------------------------------------------------------------------------
+
+    def on_write(self, written):
+        self.totals.written = written
 
     def flush(self):
         cdef _Link link

@@ -132,6 +132,7 @@ cdef class _Totals:
     cdef uint64_t max_requests, max_memory, memory_at
     cdef int memory_fd
     cdef object retire
+    cdef object written  # is called when a link gets the first record that its engine was not woken for
 
     def __cinit__(self):
         self.memory_fd = -1
@@ -269,9 +270,13 @@ cdef class _Link:
             at = <char *> tux_ring_reserve(&self.answers, size)
         return at
 
-    cdef inline void commit(self, uint32_t size) noexcept nogil:
+    cdef inline int commit(self, uint32_t size) except -1:
         tux_ring_commit(&self.answers, size)
-        self.dirty = True
+        if not self.dirty:
+            self.dirty = True
+            if self.totals.written is not None:
+                self.totals.written()
+        return 0
 
     cdef bint put(self, const void *record, uint32_t record_len, const void *rest, uint32_t rest_len) except -1:
         """False: the engine is gone."""

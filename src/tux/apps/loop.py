@@ -78,7 +78,6 @@ class LoopServer(ABC):
         """The grace is over: what is at work is cancelled."""
         self._options = options
         self._turns = Turns(port, self._on_event, self._on_failure)
-        self.wrote = self._turns.wrote
         self._drained: asyncio.Future[None] = self.loop.create_future()
         self._idle: asyncio.Future[None] = self.loop.create_future()
 
@@ -116,8 +115,8 @@ class LoopServer(ABC):
             self._idle.set_result(None)
 
     @abstractmethod
-    def _on_event(self, event: Event) -> None:
-        """An event of the port."""
+    def _on_event(self, event: Event) -> bool:
+        """An event of the port. Whether the loop has something to do now: True is always right."""
 
     @abstractmethod
     def _is_idle(self) -> bool:

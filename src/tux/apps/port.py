@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 REQUEST: Final = 0
@@ -189,6 +189,9 @@ class Port(Protocol):
 
     def window(self, key: int) -> int:
         """Response bytes that may be sent now; at 0 or less, wait for CREDIT."""
+
+    def on_write(self, written: Callable[[], None]) -> None:
+        """`written` is called when an engine was written to, for the first time since `flush`."""
 
     def flush(self) -> None:
         """Wake the engines that were written to."""

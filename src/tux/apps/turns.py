@@ -23,10 +23,11 @@ FLUSH_SECONDS: Final = 0.0002
 
 
 class Turns:
-    """Takes the events of `port` on the running loop, and gives each to `event`. `failed` hears of what went wrong
-    there: the loop would log it and go on, deaf."""
+    """Takes the events of `port` on the running loop, and gives each to `event`, which says whether it left something
+    to the loop to do: where it did not, the port sleeps at once. `failed` hears of what went wrong there: the loop
+    would log it and go on, deaf."""
 
-    def __init__(self, port: Port, event: Callable[[Event], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, port: Port, event: Callable[[Event], bool], failed: Callable[[BaseException], None]) -> None:
         self._port = port
         self._event = event
         self._failed = failed
@@ -36,13 +37,14 @@ class Turns:
         self._is_asleep = False
         """The port will make its descriptor readable."""
         self._is_settling = False
-        """The end of the turn is scheduled."""
+        """The end of the turn is scheduled, or at work."""
         self._is_unflushed = False
         """Something was written ..."""
         self._flush_due = 0.0
         """... which the engines learn of at the end of a turn after this time, if not before."""
 
     def start(self) -> None:
+        self._port.on_write(self._on_write)
         self._loop.add_reader(self._port.fileno(), self._on_readable)
         self._settle_soon()
 
@@ -50,13 +52,12 @@ class Turns:
         self._loop.remove_reader(self._port.fileno())
         self._port.flush()
 
-    def wrote(self) -> None:
-        """Something was written to the port: the engines are told soon."""
+    def _on_write(self) -> None:
+        """The engines are told soon."""
         if not self._is_unflushed:
             self._is_unflushed = True
             self._flush_due = monotonic() + FLUSH_SECONDS
-        if not self._is_settling:
-            self._settle_soon()
+        self._settle_soon()
 
     def _on_readable(self) -> None:
         self._port.awake()
@@ -75,31 +76,40 @@ class Turns:
 
     def _settle(self) -> None:
         """The end of a turn, and the beginning of the next if there is one."""
-        self._is_settling = False
+        self._is_settling = True
         try:
-            if self._is_asleep:
-                self._flush()
-                return
-            if self._is_unflushed and monotonic() > self._flush_due:
-                self._flush()
-            if self._take_events():
-                self._settle_soon()
-                return
-            if self._is_unflushed:
-                self._flush()
-            if self._port.sleep():
-                self._is_asleep = True
-            else:
-                self._settle_soon()
+            goes_on = self._turn()
         except BaseException as error:  # noqa: BLE001 (see `failed`)
             self._failed(error)
+            return
+        self._is_settling = False
+        if goes_on:
+            self._settle_soon()
+
+    def _turn(self) -> bool:
+        """Whether there is another one before the port sleeps."""
+        if self._is_asleep:
+            self._flush()
+            return False
+        if self._is_unflushed and monotonic() > self._flush_due:
+            self._flush()
+        if self._take_events():
+            return True
+        if self._is_unflushed:
+            self._flush()
+        self._is_asleep = self._port.sleep()
+        return not self._is_asleep
 
     def _take_events(self) -> bool:
-        """Whether there were any."""
+        """Whether the loop gets its turn before there are more: tasks have something to do, or have waited for long."""
         take, event = self._port.take, self._event
-        for n in range(EVENTS_PER_TURN):
+        is_busy = False
+        for _ in range(EVENTS_PER_TURN):
             taken = take()
             if taken is None:
-                return n > 0
-            event(taken)
+                return is_busy
+            if event(taken):
+                is_busy = True
+            elif self._is_unflushed and monotonic() > self._flush_due:
+                self._flush()  # what was done at once may have taken long
         return True

@@ -8,11 +8,12 @@ Nothing here knows sockets or processes: the process that runs modules is `tux.a
 
 from __future__ import annotations
 
+from tux.modules.asked import current_date
 from tux.modules.errors import ClientGoneError, MisuseError, TooLargeError
 from tux.modules.mime import register_mime
 from tux.modules.objects import Object
 from tux.modules.registry import Handler, Registry, module
-from tux.modules.request import Request, current_date
+from tux.modules.request import Request
 from tux.modules.tokens import resume
 
 __all__ = [

@@ -51,14 +51,10 @@ class Handler:
     verbs: dict[str, tuple[Callable[..., Any], Kind]] | None = None
     """Of a class with a method for each HTTP method."""
     instance: Any = None
+    is_simple: bool = False
+    """A plain function, for GET among others."""
     complained: bool = False
     """The log knows that its answers cannot be remembered."""
-
-    @property
-    def is_simple(self) -> bool:
-        """A plain function, for GET among others, whose answers are not remembered."""
-        takes_get = not self.methods or "GET" in self.methods
-        return self.kind is Kind.PLAIN and self.verbs is None and not self.cache and takes_get
 
     def bind(self) -> None:
         """Make the instance of a class, once in each process. Raises what its `__init__` does."""
@@ -77,6 +73,7 @@ class Handler:
                 return
             target = target.__call__
         self.call, self.kind = target, kind_of(target)
+        self.is_simple = self.kind is Kind.PLAIN and (not self.methods or "GET" in self.methods)
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +125,7 @@ class FakePort:
         self._events: deque[Event] = deque()
         self._unflushed: list[Answer] = []
         self._caller = threading.Lock()
+        self._written: Callable[[], None] = lambda: None
         self._key = 0
 
     # What tests do
@@ -209,6 +210,7 @@ class FakePort:
             raise AssertionError(self.errors[-1])
         answer.flushed = False
         self._unflushed.append(answer)
+        self._written()
         return None if answer.gone else answer
 
     @property
@@ -353,6 +355,7 @@ class FakePort:
     def credit(self, key: int, n: int) -> None:
         with self._call():
             self.answers[key].credited += n
+            self._written()
 
     def abort(self, key: int) -> None:
         with self._call():
@@ -369,6 +372,9 @@ class FakePort:
         with self._call():
             answer = self._open(key)
             return WINDOW_BYTES if answer is None else WINDOW_BYTES - answer.unread
+
+    def on_write(self, written: Callable[[], None]) -> None:
+        self._written = written
 
     def flush(self) -> None:
         with self._call():

@@ -373,6 +373,31 @@ def test_engines_are_woken_when_they_sleep(rig: Rig) -> None:
     assert rig.engine.load == 0
 
 
+def test_the_first_record_after_a_flush_is_told(rig: Rig) -> None:
+    told: list[str] = []
+    rig.port.on_write(lambda: told.append("written"))
+    key = rig.begin()
+    rig.port.answer(key, 200, [])
+    rig.port.data(key, b"x")
+    assert told == ["written"]
+    rig.port.flush()
+    rig.port.data(key, b"y", end=True)
+    assert told == ["written", "written"]
+
+
+def test_no_engine_waits_until_another_one_has_nothing_left(rig: Rig) -> None:
+    second = rig.second()
+    for tag in range(100):
+        rig.engine.get(tag, 1)
+    second.get(0, 1)
+    rig.take()
+    links = [(rig.take()[1] >> 20) & 0xFFF for _ in range(100)]
+    assert sorted(links) == [0] * 99 + [1]
+    assert links.index(1) < 64
+    assert rig.port.take() is None
+    second.close()
+
+
 def test_the_load_is_what_is_open(rig: Rig) -> None:
     keys = [rig.begin(tag=tag) for tag in range(3)]
     assert rig.port.take() is None

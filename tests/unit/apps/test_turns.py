@@ -24,10 +24,14 @@ class Script:
         self.events = deque([EVENT] * n)
         self.calls: list[str] = []
         self.slept = asyncio.Event()
+        self.write: Callable[[], None] = lambda: None
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
         return self._fd
+
+    def on_write(self, written: Callable[[], None]) -> None:
+        self.write = written
 
     def take(self) -> Event | None:
         return self.events.popleft() if self.events else None
@@ -54,13 +58,13 @@ class Script:
         os.close(self._fd)
 
 
-def run(n: int, on_event: Callable[[Turns, Event], Any], then: Callable[[Turns, Script], Any] | None = None) -> Script:
+def run(n: int, on_event: Callable[[Script], bool], then: Callable[[Script], Any] | None = None) -> Script:
     """Serve `n` events until the port sleeps."""
 
     async def main() -> Script:
         port = Script(n)
         failed = asyncio.get_running_loop().create_future()
-        turns = Turns(cast("Port", port), lambda event: on_event(turns, event), failed.set_exception)
+        turns = Turns(cast("Port", port), lambda _event: on_event(port), failed.set_exception)
         turns.start()
         waits = asyncio.create_task(port.slept.wait())
         await asyncio.wait((waits, failed), return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +73,7 @@ def run(n: int, on_event: Callable[[Turns, Event], Any], then: Callable[[Turns, 
             port.close()
             failed.result()
         if then is not None:
-            await then(turns, port)
+            await then(port)
         turns.stop()
         port.close()
         return port
@@ -77,33 +81,52 @@ def run(n: int, on_event: Callable[[Turns, Event], Any], then: Callable[[Turns, 
     return asyncio.run(main())
 
 
+def write(port: Script) -> bool:
+    """An event that is answered at once."""
+    port.write()
+    return False
+
+
 def test_a_turn_is_flushed_once_before_sleep() -> None:
-    port = run(3, lambda turns, _event: turns.wrote())
+    port = run(3, write)
     assert port.calls == ["flush", "sleep", "flush"]  # the last is stop()'s
 
 
 def test_what_is_written_while_there_is_more_to_do_is_not_held_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(1000))
     monkeypatch.setattr(module, "monotonic", lambda: float(next(now)))
-    port = run(3 * EVENTS_PER_TURN, lambda turns, _event: turns.wrote())
-    assert port.calls.count("flush") >= 3
+    port = run(30, write)
+    assert port.calls.count("flush") >= 10
 
 
 def test_many_events_let_the_tasks_run_between() -> None:
     order = []
 
-    def on_event(_turns: Turns, _event: Event) -> None:
+    def on_event(_port: Script) -> bool:
         order.append("event")
         asyncio.get_running_loop().call_soon(order.append, "task")
+        return True
 
     run(EVENTS_PER_TURN + 1, on_event)
     assert order.index("task") == EVENTS_PER_TURN
 
 
+@pytest.mark.parametrize("leaves_work", [True, False])
+def test_the_loop_has_its_turn_before_sleep_where_something_was_left_to_it(leaves_work: bool) -> None:
+    order = []
+
+    def on_event(port: Script) -> bool:
+        asyncio.get_running_loop().call_soon(lambda: order.append(list(port.calls)))
+        return leaves_work
+
+    run(1, on_event)
+    assert order == [[] if leaves_work else ["sleep"]]
+
+
 def test_what_a_task_writes_while_the_port_sleeps_leaves_at_once() -> None:
-    async def then(turns: Turns, port: Script) -> None:
-        turns.wrote()
-        turns.wrote()
+    async def then(port: Script) -> None:
+        port.write()
+        port.write()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert port.calls == ["sleep", "flush"]
@@ -112,11 +135,11 @@ def test_what_a_task_writes_while_the_port_sleeps_leaves_at_once() -> None:
         await port.slept.wait()
         assert port.calls == ["sleep", "flush", "awake", "sleep"]
 
-    run(0, lambda _turns, _event: None, then)
+    run(0, lambda _port: False, then)
 
 
 def test_what_goes_wrong_is_told() -> None:
-    def on_event(_turns: Turns, _event: Event) -> None:
+    def on_event(_port: Script) -> bool:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

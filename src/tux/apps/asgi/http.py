@@ -126,7 +126,6 @@ class HttpExchange:
                 self._body = b""
                 if self._more:
                     self._port.credit(self.key, len(body))
-                    self._server.wrote()
                 else:
                     self._taken = True
                 return {
@@ -230,7 +229,6 @@ class HttpExchange:
             self._check(sent)
 
     def _check(self, sent: bool) -> None:  # noqa: FBT001 (what the port's calls return)
-        self._server.wrote()
         if not sent:
             self._gone = True
             raise ClientGoneError
@@ -346,7 +344,6 @@ class HttpExchange:
         else:
             self._port.answer(self.key, status, _ERROR_FIELDS, body=body, end=True)
         self._complete()
-        self._server.wrote()
 
     # The server's side
 

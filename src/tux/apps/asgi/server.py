@@ -79,17 +79,18 @@ class Server(LoopServer):
 
     # Events
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> bool:
         kind, key, payload = event
         if kind == REQUEST:
             self._begin(cast("Request", payload))
-            return
-        if kind == DRAIN:
+        elif kind == DRAIN:
             self._drain()
-            return
-        exchange = self._exchanges.get(key)
-        if exchange is None:
-            return
+        elif (exchange := self._exchanges.get(key)) is not None:
+            self._on_news(exchange, kind, payload)
+        return True
+
+    def _on_news(self, exchange: Exchange, kind: int, payload: Any) -> None:
+        """An event for an exchange at work."""
         if kind == BODY:
             data, end = cast("tuple[bytes, bool]", payload)
             exchange.on_body(data, end=end)
@@ -122,7 +123,6 @@ class Server(LoopServer):
         body = error.reason.encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *error.fields]
         self.port.answer(request.key, error.status, fields, body=body, end=True)
-        self.wrote()
 
     def ended(self, exchange: Exchange) -> None:
         """The application has returned."""

@@ -202,7 +202,6 @@ class WebSocketExchange:
                 raise RuntimeError(f"The field {name.decode('latin-1')!r} of 'websocket.accept' is the server's.")
             fields.append((name, value))
         sent = self._port.upgrade(self.key, fields)
-        self._server.wrote()
         if not sent:
             self._gone = True
             raise ClientGoneError
@@ -229,7 +228,6 @@ class WebSocketExchange:
             self._denial_left = True
         else:
             sent = self._port.data(self.key, body, end)
-        self._server.wrote()
         if not sent:
             self._gone = True
             raise ClientGoneError
@@ -244,7 +242,6 @@ class WebSocketExchange:
         fields = [(b"content-type", b"text/plain; charset=utf-8")]
         self._finish(ws_frames.ABNORMAL, "")
         self._port.answer(self.key, status, fields, body=body, end=True)
-        self._server.wrote()
 
     # The end
 
@@ -309,7 +306,6 @@ class WebSocketExchange:
         elif self._state is _State.DENYING:
             self._finish(ws_frames.ABNORMAL, "")
             self._port.abort(self.key)
-            self._server.wrote()
 
     # From the client
 
@@ -377,7 +373,6 @@ class WebSocketExchange:
         if n:
             self._uncredited = 0
             self._port.credit(self.key, n)
-            self._server.wrote()
 
     def on_gone(self, *, hard: bool) -> None:
         if not hard:
@@ -410,7 +405,6 @@ class WebSocketExchange:
         if self._gone:
             return
         sent = self._port.data(self.key, data, end)
-        self._server.wrote()
         if not sent:
             self._vanish()
 
@@ -459,7 +453,6 @@ class WebSocketExchange:
             self._write(b"", end=True)
         else:
             self._port.abort(self.key)
-            self._server.wrote()
         self._finish(ws_frames.ABNORMAL, "")
 
     def _cancel_timers(self) -> None:

@@ -13,7 +13,7 @@ from tux._engine import SIGNIFICANT_BY_DEFAULT
 from tux.apps import forked
 from tux.apps.load import LoadError
 from tux.apps.loop import LoopServer, run, without
-from tux.apps.module.answers import BYTES, TEXT, answer, first_fields
+from tux.apps.module.answers import answer, first_fields
 from tux.apps.module.box import Box
 from tux.apps.module.watchdog import Watchdog
 from tux.apps.options import ModuleOptions
@@ -27,6 +27,10 @@ logger = logging.getLogger("tux.app")
 
 _OURS: Final = (os.path.dirname(__file__), os.path.dirname(modules.__file__))
 """Frames of files in here say nothing to the author of a handler."""
+MAX_PATHS: Final = 4096
+"""Paths whose handlers are remembered: clients choose them, so there has to be an end ..."""
+MAX_PATH_BYTES: Final = 256
+"""... as to the memory, 4 MB in all. Most are shorter."""
 _TEXT: Final = [(b"content-type", b"text/plain; charset=utf-8")]
 COVERED: Final = SIGNIFICANT_BY_DEFAULT - {"range", "host"}
 """Fields that a handler may look at, and the answer is remembered all the same. Of Range the numbers are not covered;
@@ -67,16 +71,12 @@ class ModuleServer(LoopServer):
         self.max_body = options.max_body
         self.covered = COVERED
         self._registry = registry
-        self._answer = port.answer
-        self._exact = {
-            path: handler for handler in registry.handlers if self._find(path := handler.path.encode()) is handler
-        }
-        """By the path as sent, where nothing in it is encoded: most requests."""
-        self._simple = {path: handler for path, handler in self._exact.items() if handler.is_simple}
-        """Those that `_call_simple` can call for GET."""
+        self._found: dict[bytes, tuple[Handler | None, str]] = {}
+        """What `_find` has found."""
         self._requests: dict[int, Request] = {}
         """Those for which events may come, by key."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[Request] = set()
+        """Those whose handlers are tasks that have not ended. Some are answered."""
         self._box = Box(self.loop)
         self.current: Request | None = None
         """Whose plain function runs."""
@@ -88,41 +88,45 @@ class ModuleServer(LoopServer):
             self._box.close()
 
     def _cancel_all(self) -> int:
-        left = len(self._requests.keys() | {id(task) for task in self._tasks})
-        for task in self._tasks:
-            task.cancel()
-        for request in list(self._requests.values()):
-            if request.task is None or request.task.done():
+        left = {*self._requests.values(), *self._running}
+        for request in left:
+            if request.task is not None and not request.task.done():
+                request.task.cancel()
+            else:
                 self._refuse(request, 503, b"Service Unavailable")
-        return left
+        return len(left)
 
     def _is_idle(self) -> bool:
-        return not self._requests and not self._tasks
+        return not self._requests and not self._running
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> bool:
         kind, key, payload = event
         if kind == REQUEST:
-            handler = self._simple.get(payload.path)
-            if handler is not None and payload.method == "GET" and payload.complete and not payload.body:
-                self._call_simple(key, Request(self, payload, handler), handler)
-                return
-            handler = self._exact.get(payload.path) or self._find(payload.path)
+            try:
+                handler, path = self._found[payload.path]
+            except KeyError:
+                handler, path = self._find(payload.path)
             if handler is None:
                 self.port.next(key)
-                self.wrote()
+                return False
+            request = Request(self, payload, path, handler)
+            if handler.is_simple and payload.method == "GET" and payload.complete and not payload.body:
+                self._call(request, handler.call)
             else:
-                self._begin(Request(self, payload, handler))
-            return
+                self._begin(request)
+            return request.kept
         if kind == DRAIN:
             self._drain()
-            return
-        request = self._requests.get(key)
-        if request is None:
-            if kind == OBJECT and payload.fd >= 0:
-                os.close(payload.fd)
-            return
+        elif (known := self._requests.get(key)) is not None:
+            self._on_news(known, kind, payload)
+        elif kind == OBJECT and payload.fd >= 0:
+            os.close(payload.fd)
+        return True
+
+    def _on_news(self, request: Request, kind: int, payload: Any) -> None:
+        """An event for a request at work."""
         if kind == BODY:
             request.on_body(*payload)
             if request.task is None and request.phase == NEW:
@@ -139,12 +143,18 @@ class ModuleServer(LoopServer):
                 self._close_pump(request)
             self.finished(request)
 
-    def _find(self, path: bytes) -> Handler | None:
+    def _find(self, path: bytes) -> tuple[Handler | None, str]:
+        """The handler for this path as it was sent, and the path decoded."""
         try:
-            decoded = decode_path(path.decode("latin-1"))
+            decoded = decode_path(path.decode("latin-1")).decode("utf-8", "surrogateescape")
         except TargetError:
-            return None
-        return self._registry.find(decoded.decode("utf-8", "surrogateescape"))
+            return None, ""
+        found = self._registry.find(decoded), decoded
+        if len(path) <= MAX_PATH_BYTES:
+            if len(self._found) >= MAX_PATHS:
+                self._found.clear()
+            self._found[path] = found
+        return found
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -164,7 +174,7 @@ class ModuleServer(LoopServer):
         elif request.raw.complete and not request.raw.body:
             self._call(request, call)
         else:
-            self._requests[request.raw.key] = request
+            self.keep(request)
             self._when_complete(request)
 
     def _call_of(self, request: Request) -> Callable[[Request], Any]:
@@ -175,35 +185,9 @@ class ModuleServer(LoopServer):
         """Call a plain function as soon as the body is there."""
         try:
             if request.collect():
-                del self._requests[request.raw.key]
                 self._call(request, self._call_of(request))
         except TooLargeError as error:
             self._fail(request, error)
-
-    def _call_simple(self, key: int, request: Request, handler: Handler) -> None:
-        """What `_call` does, in less time: for a plain function that returns text or bytes, and does nothing else."""
-        self.current = request
-        try:
-            result = handler.call(request)
-            kind = type(result)
-            if request.phase or request.kept or forked.here:
-                pass
-            elif kind is str:
-                self._answer(key, 200, handler.fields or TEXT, body=result.encode(), end=True)
-                request.phase = FINISHED
-                self.wrote()
-                return
-            elif kind is bytes:
-                self._answer(key, 200, handler.fields or BYTES, body=result, end=True)
-                request.phase = FINISHED
-                self.wrote()
-                return
-        except BaseException as error:  # noqa: BLE001 (as below)
-            self._fail(request, error)
-            return
-        finally:
-            self.current = None
-        self._call(request, lambda _: result)
 
     def _call(self, request: Request, call: Callable[[Request], Any]) -> None:
         self.current = request
@@ -219,13 +203,13 @@ class ModuleServer(LoopServer):
         self.current = None
 
     def _spawn(self, request: Request, coroutine: Any) -> None:
-        self._requests[request.raw.key] = request
-        task = request.task = asyncio.Task(coroutine, loop=self.loop)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self.keep(request)
+        self._running.add(request)
+        request.task = asyncio.Task(coroutine, loop=self.loop)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, request: Request) -> None:
+        """Its task does nothing more."""
+        self._running.discard(request)
         if self.is_draining:
             self._check_idle()
 
@@ -243,12 +227,14 @@ class ModuleServer(LoopServer):
                     self._flow(request, stream)
         except BaseException as error:  # noqa: BLE001 (as above)
             self._fail(request, error)
+        finally:
+            self._ended(request)
 
     # -- streams -----------------------------------------------------------------------------------------------
 
     def _flow(self, request: Request, stream: Any) -> None:
         """Send what a generator yields."""
-        self._requests[request.raw.key] = request
+        self.keep(request)
         if hasattr(stream, "__anext__"):
             self._spawn(request, self._stream(request, stream))
         else:
@@ -262,7 +248,7 @@ class ModuleServer(LoopServer):
         pump = request.pump
         try:
             while True:
-                if request.phase == FINISHED:
+                if request.phase == FINISHED or request.gone:
                     self._close_pump(request)
                     return
                 if request.phase != NEW and port.window(key) <= 0:
@@ -299,6 +285,8 @@ class ModuleServer(LoopServer):
             await self._send_pieces(request, stream)
         except BaseException as error:  # noqa: BLE001 (as above)
             self._fail(request, error)
+        finally:
+            self._ended(request)
 
     async def _send_pieces(self, request: Request, stream: Any) -> None:
         try:
@@ -356,7 +344,7 @@ class ModuleServer(LoopServer):
         request = self.current
         task = asyncio.current_task(self.loop)
         if task is not None:
-            request = next((one for one in list(self._requests.values()) if one.task is task), None)
+            request = next((one for one in list(self._running) if one.task is task), None)
         return "" if request is None else f"{request.handler.name}, for {_name(request)},"
 
     def _fail(self, request: Request, error: BaseException) -> None:
@@ -380,7 +368,6 @@ class ModuleServer(LoopServer):
         elif request.phase == NEW:
             self.port.answer(request.raw.key, status, _TEXT, body=body, end=True)
             request.phase = FINISHED
-            self.wrote()
             self.finished(request)
         else:
             request.abort()
