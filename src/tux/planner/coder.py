@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
 from tux._engine import Found
 from tux.http.compress import Compressor, compressors
+from tux.planner.kept import Kept
 from tux.planner.view import View
 
 MIN_BYTES = 256
@@ -81,9 +81,7 @@ class Coder:
     ) -> None:
         """makers: None for all that this machine has."""
         self._makers = compressors() if makers is None else makers
-        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
-        self._kept_bytes = kept_bytes
-        self._bytes = 0
+        self.kept: Kept[_Key, bytes] = Kept(kept_bytes, lambda data: len(data) + MIN_BYTES)  # for the entry itself
         self._allowance = allowance or Allowance()
 
     @staticmethod
@@ -98,7 +96,7 @@ class Coder:
         if coding is None:
             return None
         key = (coding, _same(found))
-        data = self._kept.get(key)
+        data = self.kept.get(key)
         if data is None:
             if not self._allowance.any_left():
                 view.expire(RETRY_NS)
@@ -113,18 +111,9 @@ class Coder:
             if len(data) >= len(original):
                 data = b""
             if found.data is not None or view.settled(found.mtime_ns):
-                self._keep(key, data)
-        else:
-            self._kept.move_to_end(key)
+                self.kept.put(key, data)
         # Nothing is kept as well: that it would not be smaller.
         return (coding, Coded(data, found.mtime_ns)) if data else None
-
-    def _keep(self, key: _Key, data: bytes) -> None:
-        self._kept[key] = data
-        self._bytes += len(data) + MIN_BYTES  # for the entry itself
-        while self._bytes > self._kept_bytes and len(self._kept) > 1:
-            _, old = self._kept.popitem(last=False)
-            self._bytes -= len(old) + MIN_BYTES
 
 
 def _same(found: Found) -> bytes | tuple[int, ...]:

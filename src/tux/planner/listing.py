@@ -22,8 +22,9 @@ from tux.http.conditions import Outcome, evaluate
 from tux.http.dates import LATEST
 from tux.http.head import render_field, render_status
 from tux.http.target import encode_segment
-from tux.planner.entries import KEEP_NS, Entry, Folders
+from tux.planner.entries import KEEP_NS, MAX_ENTRIES, Entries, Entry, Folders
 from tux.planner.errors import Errors, method_plan
+from tux.planner.kept import Kept
 from tux.planner.plan import Plan
 from tux.planner.shape import Shapes
 from tux.planner.view import View
@@ -33,6 +34,12 @@ Order = Literal["asc", "desc"]
 
 PAGE_ENTRIES = 500
 """Entries of one page; a body stays under 1.5 MB with the longest names that there can be."""
+KEPT_ENTRIES = 16 * MAX_ENTRIES
+"""Of lists in some order that are kept: a reference each."""
+KEPT_BYTES = 8 * 1024 * 1024
+"""Of pages that are kept, for as long as what was read is true."""
+ITSELF = 512
+"""What an empty one costs, in either unit."""
 MAX_QUERY_FIELDS = 16
 """A query with more is ignored: none of ours has more than three."""
 
@@ -65,6 +72,15 @@ class Wish(NamedTuple):
     page: int = 1
 
 
+class Body(NamedTuple):
+    """A listing as it is sent."""
+
+    data: bytes
+    etag: str
+    more: tuple[tuple[str, str], ...]
+    """Fields that go with it."""
+
+
 class Listings:
     """Plans for the folders of one static route."""
 
@@ -76,6 +92,9 @@ class Listings:
         self._shapes = shapes
         self._errors = errors
         self._folders = Folders(roots, is_listed)
+        # Only the query of a request is unbounded: what it asks for is made once, in whatever words.
+        self._orders: Kept[tuple[object, ...], list[Entry]] = Kept(KEPT_ENTRIES, lambda chosen: len(chosen) + ITSELF)
+        self._bodies: Kept[tuple[object, ...], Body] = Kept(KEPT_BYTES, lambda body: len(body.data) + ITSELF)
 
     def plan(self, view: View, path: bytes, folder: Found, checks: tuple[Found, ...]) -> Plan:
         """The listing of an open folder at the request's path, which ends in a slash."""
@@ -88,25 +107,39 @@ class Listings:
             return self._errors.plan(view, 503)
         view.expire(max(KEEP_NS - (time.monotonic_ns() - entries.read_ns), 0))
         wish = parse(view.query)
-        chosen = in_order(entries.entries, wish)
-        pages = max(-(-len(chosen) // PAGE_ENTRIES), 1)
+        pages = max(-(-len(entries.entries) // PAGE_ENTRIES), 1)
         wish = wish._replace(page=min(wish.page, pages))
+        return self._answer(view, folder, checks, self._body(view, path, folder, entries, wish, pages))
+
+    def _body(self, view: View, path: bytes, folder: Found, entries: Entries, wish: Wish, pages: int) -> Body:
+        """What is wished, made or kept."""
+        is_json = prefers_json(view.field("accept"))
+        read = (folder.dev, folder.ino, entries.read_ns)
+        key = (read, wish, is_json, b"" if is_json else path)
+        body = self._bodies.get(key)
+        if body is not None:
+            return body
+        chosen = self._orders.get((read, wish.sort, wish.order))
+        if chosen is None:
+            chosen = in_order(entries.entries, wish)
+            self._orders.put((read, wish.sort, wish.order), chosen)
         part = chosen[(wish.page - 1) * PAGE_ENTRIES : wish.page * PAGE_ENTRIES]
         more: tuple[tuple[str, str], ...]
-        if prefers_json(view.field("accept")):
-            body = as_json(part)
+        if is_json:
+            data = as_json(part)
             more = (("Content-Type", "application/json"),)
         else:
-            body = as_html(path, len(self._mount), part, wish, pages, complete=entries.complete)
+            data = as_html(path, len(self._mount), part, wish, pages, complete=entries.complete)
             more = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY))
         if wish.page < pages:
             more += (("Link", f'<{query_of(wish._replace(page=wish.page + 1))}>; rel="next"'),)
-        return self._answer(view, folder, checks, body, more)
+        etag = f'"{urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")}"'
+        body = Body(data, etag, more)
+        self._bodies.put(key, body)
+        return body
 
-    def _answer(
-        self, view: View, folder: Found, checks: tuple[Found, ...], body: bytes, more: tuple[tuple[str, str], ...]
-    ) -> Plan:
-        etag = f'"{urlsafe_b64encode(blake2b(body, digest_size=12).digest()).decode("ascii")}"'
+    def _answer(self, view: View, folder: Found, checks: tuple[Found, ...], made: Body) -> Plan:
+        body, etag, more = made
         # There is no Last-Modified, so conditions with dates are ignored (RFC 9110 section 13.1.3).
         outcome = evaluate(
             view.method, lambda name: view.field(name) if name.endswith("-match") else None, etag, 0, view.now

@@ -205,7 +205,7 @@ def test_what_is_kept_is_bounded(world: World, write: Write, counting: Counting)
     for number in range(10):
         write(f"{number}.txt", TEXT + b"%d" % number)
         assert kept.code(world.view(Ask()), world.roots.load(0, b"%d.txt" % number, 65536), ["gzip"]) is not None
-    assert len(kept._kept) <= 3
-    assert kept._bytes <= 3 * (coder.MIN_BYTES + 100)
+    assert len(kept.kept) <= 3
+    assert kept.kept.total <= 3 * (coder.MIN_BYTES + 100)
     assert kept.code(world.view(Ask()), world.roots.load(0, b"9.txt", 65536), ["gzip"]) is not None
     assert counting.calls == 10

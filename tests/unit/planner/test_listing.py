@@ -379,3 +379,52 @@ def test_the_largest_page_fits_a_reply() -> None:
     worst = [Entry(b'"' * 255, False, 2**63, NOW_S * 10**9, 0, 0, n) for n in range(listing.PAGE_ENTRIES)]
     assert len(listing.as_html(b"/", 0, worst, Wish(), 2, complete=True)) < 1_500_000
     assert len(listing.as_json(worst)) < 1_500_000
+
+
+def test_a_flood_of_queries_is_one_look_and_one_page(
+    world: World, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a query says beyond what is understood: nothing is read, sorted or rendered again."""
+    for number in range(20):
+        write(f"{number}.txt")
+    work: list[str] = []
+
+    def counted(name: str) -> None:
+        does = getattr(listing, name)
+
+        def counts(*args: Any, **more: Any) -> Any:
+            work.append(name)
+            return does(*args, **more)
+
+        monkeypatch.setattr(listing, name, counts)
+
+    for name in ("in_order", "as_html", "as_json"):
+        counted(name)
+    bodies = {world.ask(f"/?x={number}&page={number}&order=asc").body for number in range(100)}
+    assert (len(bodies), work) == (1, ["in_order", "as_html"])
+    world.ask("/?y", accept=JSON)
+    world.ask("/?z", accept=JSON)
+    assert work == ["in_order", "as_html", "as_json"]
+    world.ask("/?order=desc")
+    assert work[3:] == ["in_order", "as_html"]
+
+
+def test_what_is_kept_of_listings_is_bounded(world: World, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "KEPT_BYTES", 5000)
+    monkeypatch.setattr(listing, "KEPT_ENTRIES", 3 * (10 + listing.ITSELF))
+    world.serve(listing=True)
+    for number in range(10):
+        for name in range(10):
+            write(f"{number}/{name}.txt")
+        world.ask(f"/{number}/")
+    made = world.static._listing
+    assert made is not None
+    assert made._bodies.total <= 5000
+    assert (made._orders.total, len(made._orders)) == (3 * (10 + listing.ITSELF), 3)
+
+
+def test_the_same_folder_at_two_paths(world: World, write: Write) -> None:
+    write("d/x")
+    os.symlink("d", world.root / "e")
+    assert b"<title>/d/</title>" in world.ask("/d/").body
+    assert b"<title>/e/</title>" in world.ask("/e/").body
