@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -35,6 +36,15 @@ def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tux
         path = "/manual"
         rewrite = "/docs/{{1}}.html"
         match = "*"
+        [[site.route]]
+        path = "/docs"
+        redirect = "/docs/{{1}}.html"
+        match = "*.htm"
+        status = 302
+        [[site.route]]
+        path = "/free"
+        redirect = "/{{1}}/{{2}}"
+        match = "*-/**"
         """
     )
     with tux.Server(config=config) as server:
@@ -52,6 +62,41 @@ def test_redirects(server: tux.Server) -> None:
             assert client.ask("/post", method="POST", host="b.example:81")["Location"] == "https://b.example/post"
             assert client.ask("/post", method="POST", host="c.example")["Location"] == "https://c.example/post"
         client.finish()
+
+
+def test_what_does_not_match_is_there_without_the_redirect(server: tux.Server) -> None:
+    with Client(server) as client:
+        for _ in range(3):
+            assert client.ask("/docs/a.html").body == b"a"
+            assert (client.ask("/docs/a.htm").status, client.ask("/docs/a.htm")["Location"]) == (302, "/docs/a.html")
+            assert client.ask("/docs/b.html").status == 404
+        client.finish()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/free/-/evil.example",
+        "/free//-//evil.example",
+        "/free/-/%5Cevil.example",
+        "/free/-/%09//evil",
+        "/old//evil.example",
+    ],
+)
+def test_no_path_leads_to_another_host(server: tux.Server, path: str) -> None:
+    with Client(server) as client:
+        for method in ("GET", "HEAD", "POST"):
+            location = urljoin(server.url, client.ask(path, method=method)["Location"])
+            assert location.startswith(server.url + "/")
+            assert "\\" not in location
+
+
+@pytest.mark.parametrize("path", ["/old/%0D%0AX-Evil:%201", "/old/a?%0d%0aX-Evil:1", "/old/a?\xe9\x80"])
+def test_no_path_makes_a_field(server: tux.Server, path: str) -> None:
+    with Client(server) as client:
+        answer = client.ask(path)
+        assert "X-Evil" not in answer
+        assert answer["Location"].isascii()
 
 
 def test_rewrites(server: tux.Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,8 @@ from tux.config.origins import chain
 from tux.config.schema import Config, Limits
 from tux.config.site import Route, Site, StepName
 from tux.config.upstream import Upstream
-from tux.planner.rules import ErrorRules, Routes, Rule, StaticRule
+from tux.planner.rules import ErrorRules, RedirectRule, RewriteRule, Routes, Rule, StaticRule
+from tux.planner.template import EVERYTHING
 
 
 class Step(NamedTuple):
@@ -102,11 +103,22 @@ def compile_config(config: Config) -> Compiled:
             roots.append(root)
         return roots.index(root)
 
+    def rule_of(site: Site, route: Route) -> Rule:
+        """The rule of a route. What a redirect does not match is what there is without it, if the planner says so."""
+        rule = origins.of(route).compile(site, route, root_index)
+        if isinstance(rule, RedirectRule | RewriteRule) and rule.match != EVERYTHING:
+            other = covering(with_default_route(site, route).route, route)
+            if other is not None and not chain_of(site, other):
+                otherwise = rule_of(site, other)  # ends: its path is shorter
+                rules.append(otherwise)
+                rule = msgspec.structs.replace(rule, otherwise=len(rules) - 1)
+        return rule
+
     for site in config.site:
         number = table.add_site([check.host_key(host) for host in site.hosts] or [""])
         for route in with_default_route(site).route:
             steps = chain_of(site, route)
-            rule = origins.of(route).compile(site, route, root_index)
+            rule = rule_of(site, route)
             files = rule if isinstance(rule, StaticRule) else None
             table.add_route(
                 number,
@@ -139,9 +151,20 @@ def compile_config(config: Config) -> Compiled:
     )
 
 
-def with_default_route(site: Site) -> Site:
-    """The site with the route that it has unsaid: all that it tries, unless a route for "/" says otherwise."""
-    if not chain.named(site) or any(route.path == "/" for route in site.route):
+def covering(routes: Sequence[Route], route: Route) -> Route | None:
+    """The route that would be that of a route's path without it."""
+    others = [
+        other
+        for other in routes
+        if other is not route and (other.path == route.path or route.path.startswith(other.path.rstrip("/") + "/"))
+    ]
+    return max(others, key=lambda other: len(other.path), default=None)
+
+
+def with_default_route(site: Site, but: Route | None = None) -> Site:
+    """The site with the route that it has unsaid: all that it tries, unless a route for "/" says otherwise.
+    but: a route that does not count."""
+    if not chain.named(site) or any(route.path == "/" and route is not but for route in site.route):
         return site
     return msgspec.structs.replace(site, route=(*site.route, origins.static.Route(path="/")))
 

@@ -15,7 +15,7 @@ from tux.planner.coder import Coder
 from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.redirect import Redirect, Rewrite
+from tux.planner.redirect import Pieces, Redirect, Rewrite
 from tux.planner.rules import DenyRule, ErrorRules, RedirectRule, RewriteRule, Rule, StaticRule
 from tux.planner.static import StaticPlanner
 from tux.planner.view import Request, View
@@ -183,23 +183,31 @@ class Planner:
             if root not in self._sendfile:
                 self._sendfile[root] = self._make_sendfile(root)
             return self._sendfile[root].plan(view, path)
-        asked, route = path, self._match(view, path)
+        asked = path
+        route, pieces = self._match(view, path)
+        if isinstance(route, Redirect):
+            return route.plan(view, path, pieces)
         if isinstance(route, Rewrite):
-            meant = route.path(view, path)
-            found = None if meant is None else self._match(view, meant)
+            meant = route.path(view, pieces)
+            found = None if meant is None else self._match(view, meant)[0]
             if meant is None or not isinstance(found, StaticPlanner):  # once: there are no loops
                 return route.errors.plan(view, 404)
             path, route = meant, found
         if isinstance(route, StaticPlanner):
             return route.plan(view, path, inside=root is not None, asked=asked)
-        if isinstance(route, Redirect):
-            return route.plan(view, path)
         status, errors = route
         return errors.plan(view, status)
 
-    def _match(self, view: View, path: bytes) -> Route:
+    def _match(self, view: View, path: bytes) -> tuple[Route, Pieces]:
+        """The route of a path, and what it captures: one that does not match leaves it to what is there otherwise."""
         number = self._table.match(view.host, path)
-        return self._routes[number] if number >= 0 else (404, PLAIN)
+        route: Route = self._routes[number] if number >= 0 else (404, PLAIN)
+        while isinstance(route, Redirect | Rewrite):  # ends: what is there otherwise has a shorter path
+            pieces = route.pieces(path)
+            if pieces is not None:
+                return route, pieces
+            route = self._routes[route.otherwise] if route.otherwise >= 0 else (404, route.errors)
+        return route, {}
 
     def _serve(self, ask: Asked) -> None:
         plan = self.decide(ask, ask.root)

@@ -163,6 +163,8 @@ class RedirectRule(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     match: str = "**"
     status: int = 301
+    otherwise: int = -1
+    """The rule for what does not match; -1: there is none, and it is 404."""
     errors: ErrorRules = ErrorRules()
 
 
@@ -173,6 +175,8 @@ class RewriteRule(msgspec.Struct, frozen=True, kw_only=True):
     """Decoded path of the route."""
     target: str
     match: str = "**"
+    otherwise: int = -1
+    """As for a redirect."""
     errors: ErrorRules = ErrorRules()
 
 

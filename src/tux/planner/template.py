@@ -21,6 +21,8 @@ _LITERAL = re.compile(r"[!#-;=?-\[\]_a-z~%]*", re.ASCII)
 _AUTHORITY = re.compile(r"https?://(?:[^/?#{}]|\{host\})+(?:[/?#]|\{path\}|$)")
 """A scheme and a host that no part of a path has a say in; {path} begins with a slash."""
 MAX_CAPTURES = 9
+EVERYTHING = "**"
+"""What matches whatever there is."""
 
 
 def compile_match(pattern: str) -> re.Pattern[bytes]:

@@ -11,7 +11,7 @@ from tests.unit.config.conftest import limits_of_header
 from tux.config import load
 from tux.config.compile import Compiled, compile_config, engine_limits
 from tux.config.schema import Limits
-from tux.planner.rules import DenyRule, GlobRule, HeaderRule, Rule, StaticRule
+from tux.planner.rules import DenyRule, GlobRule, HeaderRule, RedirectRule, RewriteRule, Rule, StaticRule
 
 pytestmark = pytest.mark.usefixtures("limits")
 
@@ -163,3 +163,52 @@ def test_the_engine_accepts_every_limit_at_its_bounds(bound: str) -> None:
     values = {field.name: getattr(get_args(field.type)[1], bound) for field in msgspec.structs.fields(Limits)}
     engine = engine_module.Engine(key=bytes(16), limits=engine_limits(Limits(**values)))
     assert not any(engine.close().values())
+
+
+def test_what_a_redirect_does_not_match_is_what_there_is_without_it() -> None:
+    done = compiled(
+        """
+        [[site]]
+        root = "a"
+        forward = "http://127.0.0.1:1"
+        try = ["static", "forward"]
+        [[site.route]]
+        path = "/"
+        match = "*.htm"
+        redirect = "/{1}"
+        [[site.route]]
+        path = "/files"
+        root = "b"
+        [[site.route]]
+        path = "/files/old"
+        match = "*.htm"
+        redirect = "/{1}"
+        [[site.route]]
+        path = "/files/old/er"
+        match = "*.asp"
+        rewrite = "/files/{1}"
+        [[site.route]]
+        path = "/files/all"
+        redirect = "/"
+        """
+    )
+    first, files, old, older, everything = (
+        rule(done, "", at) for at in ("/x", "/files", *(f"/files/{name}" for name in ("old", "old/er", "all")))
+    )
+    assert isinstance(first, RedirectRule)
+    assert first.otherwise == -1, "a server behind is asked by the engine, not by the planner"
+    assert isinstance(old, RedirectRule)
+    assert done.rules[old.otherwise] == files == StaticRule(root=done.roots.index(b"/etc/b"), mount=b"/files")
+    assert isinstance(older, RewriteRule)
+    other = done.rules[older.otherwise]
+    assert isinstance(other, RedirectRule)
+    assert (other.prefix, done.rules[other.otherwise]) == (b"/files/old", files)
+    assert isinstance(everything, RedirectRule)
+    assert everything.otherwise == -1
+
+
+def test_a_redirect_for_everything_leaves_the_files_of_its_site() -> None:
+    done = compiled('[[site]]\nroot = "a"\n[[site.route]]\npath = "/"\nmatch = "*.htm"\nredirect = "/{1}"\n')
+    found = rule(done, "", "/")
+    assert isinstance(found, RedirectRule)
+    assert done.rules[found.otherwise] == StaticRule(root=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ class Unused:
 def redirected(world: World, path: str, to: str, method: str = "GET", host: str = "example.org", **rule: Any) -> Answer:
     """The answer to a request below /old, which leads to `to`."""
     view = world.view(Ask(method, path, host=host))
-    plan = Redirect(RedirectRule(prefix=b"/old", target=to, **rule), PLAIN).plan(view, decode_path(view.path))
+    redirect, decoded = Redirect(RedirectRule(prefix=b"/old", target=to, **rule), PLAIN), decode_path(view.path)
+    pieces = redirect.pieces(decoded)
+    plan = PLAIN.plan(view, 404) if pieces is None else redirect.plan(view, decoded, pieces)
     return Answer(plan, view)
 
 
@@ -97,11 +100,26 @@ def test_the_query_is_part_of_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("target", ["/old/", "/old/x", "/old//evil.example", "/old/%5Cevil.example", "/old/%09/evil"])
-@pytest.mark.parametrize("to", ["/{1}/{2}", "/{1}{2}", "/{rest}", "/{path}"])
+@pytest.mark.parametrize("to", ["/{1}/{2}", "/{1}{2}", "/{rest}", "/{path}/n"])
 def test_it_never_leads_to_another_host(world: World, target: str, to: str) -> None:
     location = redirected(world, target, to, match="**/*").fields["location"]
     assert location.startswith("/")
     assert not location.startswith(("//", "/\\"))
+
+
+@pytest.mark.parametrize("to", ["/{path}", "/old/{rest}", "/old/{rest}?a=b", "/{path}#x"])
+def test_it_never_leads_to_itself(world: World, to: str) -> None:
+    for target in ("/old/a%20b", "/old/a//%5Cb?x"):
+        answer = redirected(world, target, to)
+        assert (answer.status, "location" in answer.fields) == (404, False)
+
+
+@pytest.mark.parametrize("text", ["%0D%0ASet-Cookie:%20a=b", "%0d%0a%0d%0a<script>", "%E2%80%A8", "%C0%AF%2e"])
+def test_nothing_of_a_path_or_a_query_is_a_line_of_its_own(world: World, text: str) -> None:
+    for target in (f"/old/{text}", f"/old/x?{text}\t\x85"):
+        answer = redirected(world, target, "/new/{rest}")
+        assert set(answer.fields) - {"location"} == set(redirected(world, "/old", "/new").fields) - {"location"}
+        assert re.fullmatch(r"[!-~]+", answer.fields["location"])
 
 
 def test_the_host_in_lower_case_and_without_its_port(world: World) -> None:

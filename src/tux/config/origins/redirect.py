@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, cast
+from urllib.parse import unquote
 
 from tux.config import site as sites
 from tux.config.doc import Doc
@@ -15,7 +16,8 @@ from tux.planner import template
 from tux.planner.rules import RedirectRule, RewriteRule, Rule
 
 _MATCH = """Glob for what follows `path`: `*` stands for any part of a name, `**` for any number of folders. What does
-not match is 404. `{1}` to `{9}` of the target are what the wildcards stand for."""
+not match is answered as if this route were not there, as long as that takes no application or forwarded server; else it
+is 404. `{1}` to `{9}` of the target are what the wildcards stand for."""
 
 
 class Redirect(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,9 +67,45 @@ def _problems(match: str, target: str, key: str, place: Place) -> Iterator[Probl
         yield Problem((*place, key), str(error))
 
 
-def _check_redirect(_site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
+def _check_redirect(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     route = cast(Redirect, route)
-    yield from _problems(route.match, route.redirect, "redirect", place)
+    wrong = [*_problems(route.match, route.redirect, "redirect", place)]
+    yield from wrong
+    if not wrong and _leads_to_itself(site, route):
+        yield Problem((*place, "redirect"), "leads to itself, for ever")
+
+
+def _leads_to_itself(site: Site, route: Redirect) -> bool:
+    """Whether a redirect comes back to its route by others of the site, as far as their targets tell: those with places
+    for parts of the path are not followed."""
+    current = route
+    for _ in site.route:
+        path = current.redirect.partition("#")[0].partition("?")[0]
+        if not path.startswith("/") or "{" in path:
+            return False
+        decoded = unquote(path, errors="surrogateescape")
+        found = max(
+            (other for other in site.route if _covers(other.path, decoded)), key=lambda at: len(at.path), default=None
+        )
+        if not isinstance(found, Redirect) or not _matches(found, decoded):
+            return False
+        if found is route:
+            return True
+        current = found
+    return False
+
+
+def _covers(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
+def _matches(route: Redirect, path: str) -> bool:
+    try:
+        match = template.compile_match(route.match)
+    except ValueError:
+        return False  # that is told at its own place
+    rest = path[len(route.path.rstrip("/")) :].removeprefix("/")
+    return match.fullmatch(rest.encode("utf-8", "surrogateescape")) is not None
 
 
 def _check_rewrite(_site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
