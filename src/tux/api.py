@@ -41,6 +41,8 @@ class Options(TypedDict, total=False):
     kernel: str
     """"auto", "on" or "off"."""
     kernel_interface: str | Sequence[str]
+    host_strip: str | Sequence[str]
+    host_default: str
     index: str | Sequence[str]
     listing: bool
     spa: str
@@ -295,7 +297,7 @@ class Server:
 def _plain(options: Options) -> dict[str, Any]:
     """The options as `tux.config.options.from_options` takes them, and as the command line names them."""
     plain: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("listen", "index", "kernel_interface", "module", "forward", "trusted", "download"):
+    for name in ("listen", "index", "kernel_interface", "module", "forward", "trusted", "download", "host_strip"):
         if isinstance(plain.get(name), str):
             plain[name] = [plain[name]]
     for name in ("config", "access_log", "app_dir"):

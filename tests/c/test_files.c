@@ -110,6 +110,49 @@ static void test_links(void)
     expect("dangling", TUX_FOUND_ABSENT);
 }
 
+/* "A//B": B below A, which nothing leaves, though it would stay inside the root. */
+static void test_nothing_leaves_a_folder(void)
+{
+    must(mkdir("host", 0755));
+    must(mkdir("host/inner", 0755));
+    put("host/own.txt", "own");
+    must(symlink("../a.txt", "host/up.txt"));
+    must(symlink("own.txt", "host/same.txt"));
+    must(symlink("..", "host/above"));
+    must(symlink("host", "alias"));
+    must(symlink("/", "outside"));
+    expect("host/up.txt", TUX_FOUND_FILE);
+    expect("host//own.txt", TUX_FOUND_FILE);
+    expect("host//same.txt", TUX_FOUND_FILE);
+    expect("alias//own.txt", TUX_FOUND_FILE);
+    expect("host//up.txt", TUX_FOUND_ESCAPE);
+    expect("host//above/a.txt", TUX_FOUND_ESCAPE);
+    expect("host//../a.txt", TUX_FOUND_ESCAPE);
+    expect("host///a.txt", TUX_FOUND_ESCAPE); /* what follows the mark is absolute */
+    expect("outside//etc", TUX_FOUND_ESCAPE);
+    expect("host//none", TUX_FOUND_ABSENT);
+    expect("none//own.txt", TUX_FOUND_ABSENT);
+    expect("a.txt//own.txt", TUX_FOUND_ABSENT);
+    expect("//own.txt", TUX_FOUND_ABSENT);
+    expect("host//", TUX_FOUND_FOLDER);
+    expect("host//inner", TUX_FOUND_FOLDER);
+    struct tux_found whole = look("host"), marked = look("host//");
+    CHECK(tux_found_equal(&whole, &marked));
+    int fd = tux_files_open_folder(roots, (uint32_t)root, "host//", 6, now, &marked);
+    CHECK(fd >= 0 && tux_found_equal(&whole, &marked));
+    close(fd);
+    CHECK(tux_files_open_folder(roots, (uint32_t)root, "host//above/", 12, now, &marked) == -1);
+    CHECK(marked.kind == TUX_FOUND_ESCAPE);
+    must(unlink("host/up.txt"));
+    must(unlink("host/same.txt"));
+    must(unlink("host/above"));
+    must(unlink("host/own.txt"));
+    must(rmdir("host/inner"));
+    must(rmdir("host"));
+    must(unlink("alias"));
+    must(unlink("outside"));
+}
+
 static void test_nothing_leaves_the_root(void)
 {
     static const char *const escapes[] = {"..",          "../secret",         "sub/../../secret",  "/etc/passwd",
@@ -340,6 +383,7 @@ int main(void)
     test_kinds();
     test_links();
     test_nothing_leaves_the_root();
+    test_nothing_leaves_a_folder();
     test_denied();
     test_open_descriptor();
     test_open_folder();

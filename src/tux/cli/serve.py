@@ -87,6 +87,18 @@ import click
     help="Connections from --trusted begin with a PROXY protocol header. Default: no.",
 )
 @click.option(
+    "--host-strip",
+    multiple=True,
+    metavar="PART",
+    help="Take PART off the name of the host before it stands for {host} in PATH: a beginning (www.), an end "
+    '(.example.org) or the last label (".*"); can be given several times.',
+)
+@click.option(
+    "--host-default",
+    metavar="NAME",
+    help="Stands for {host} in PATH when there is no folder for a host. Without it the answer is 404.",
+)
+@click.option(
     "--index",
     multiple=True,
     metavar="NAME",
@@ -223,6 +235,8 @@ import click
 )
 def serve(*, ready_fd: int | None, **options: Any) -> int:
     """Serve the folder PATH over HTTP; and, when they are given, modules, an application and a server behind.
+
+    With {host} in PATH, as in '/srv/www/{host}', each host name has a folder of its own.
 
     PATH is the current folder when none of --module, --app, --forward, --cgi and --config is given.
 

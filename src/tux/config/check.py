@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 
-from tux.config import listen, module, origins, pages, policy
+from tux.config import hosts, listen, module, origins, pages, policy
 from tux.config.origins import chain
 from tux.config.origins.static import check_shared
 from tux.config.processes import Processes
@@ -223,6 +223,8 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
     yield from pages.spa_problems(site.spa, chain.chain_of(site, site).steps, place)
     yield from pages.problems(site.error_page, site.root, place)
     yield from check_shared(site, place)
+    yield from hosts.problems(site.root, place)
+    yield from hosts.site_problems(site, place)
     prefixes: dict[str, int] = {}
     for i, route in enumerate(site.route):
         inner: Place = (*place, "route", i)

@@ -125,8 +125,8 @@ def compile_config(config: Config) -> Compiled:
                 os.fsencode(route.path),
                 len(rules),
                 steps,
-                # The engine looks for the file of a path, and knows of no other names for it.
-                root=-1 if files is None or files.clean_urls else files.root,
+                # The engine looks for the file of a path, and knows of no other names for it, and of no hosts.
+                root=-1 if files is None or files.clean_urls or files.hosts else files.root,
                 mount_len=0 if files is None else len(files.mount),
             )
             if steps:

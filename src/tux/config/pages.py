@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from tux.config import hosts
 from tux.config.site import Site
 from tux.errors import Problem, shown
 from tux.planner.rules import ErrorPage
@@ -41,17 +42,19 @@ def is_file(path: str) -> bool:
     return bool(path.strip("/")) and not path.endswith("/") and not {".", ".."} & set(path.split("/"))
 
 
-def compiled(pages: Mapping[str, str], root: str | None, root_index: Callable[[str], int]) -> tuple[ErrorPage, ...]:
-    """The rules of a site or route."""
+def compiled(
+    pages: Mapping[str, str], root: str | None, site: Site, root_index: Callable[[str], int]
+) -> tuple[ErrorPage, ...]:
+    """The rules of a site or of a route in it, with pages below `root`."""
     if root is None or not pages:
         return ()
-    number = root_index(root)
+    where = hosts.compiled(root, site, root_index)
     return tuple(
-        ErrorPage(int(status), number, path.strip("/").encode("utf-8", "surrogateescape"))
+        ErrorPage(int(status), where.number, path.strip("/").encode("utf-8", "surrogateescape"), where.hosts)
         for status, path in pages.items()
     )
 
 
 def of_site(site: Site, root_index: Callable[[str], int]) -> tuple[ErrorPage, ...]:
     """The pages of a site."""
-    return compiled(site.error_page, site.root, root_index)
+    return compiled(site.error_page, site.root, site, root_index)

@@ -57,10 +57,26 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Doc(
             """The folder that is served; relative to the folder of the configuration file. May be left out when
-            `module`, `app`, `forward` or routes bring all that is needed: what nothing covers is then 404.""",
+            `module`, `app`, `forward` or routes bring all that is needed: what nothing covers is then 404. With
+            `{host}` in it, as in `/srv/www/{host}/public`, each host name has a folder of its own; `{host:2}` are the
+            first two characters of the name.""",
             min_length=1,
         ),
     ] = None
+    host_strip: Annotated[
+        tuple[str, ...],
+        Doc(
+            """What is taken off the name before it stands for `{host}`, in this order: a beginning (`"www."`), an end
+            (`".example.org"`), or the last labels, whatever they are (`".*"`, `".*.*"`)."""
+        ),
+    ] = ()
+    host_default: Annotated[
+        str,
+        Doc(
+            """The name that stands for `{host}` when there is no such folder, and for addresses. Empty: the answer is
+            404."""
+        ),
+    ] = ""
     module: Annotated[
         str | None,
         Doc(

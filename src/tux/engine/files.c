@@ -31,7 +31,7 @@ struct tux_roots {
 };
 
 /* Open relative to a folder: a descriptor, or -errno. EAGAIN is final only for cached walks. */
-static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolve_flags)
+static int walk(int folder, const char *path, uint64_t flags, uint64_t resolve_flags)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve_flags};
     bool cached = (resolve_flags & RESOLVE_CACHED) != 0;
@@ -45,6 +45,24 @@ static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolv
             break;
     }
     return -error;
+}
+
+/* The same; "A//B" below a root is B below the folder A. */
+static int resolve(int folder, const char *path, uint64_t flags, uint64_t resolve_flags)
+{
+    const char *mark = resolve_flags & RESOLVE_BENEATH ? strstr(path, "//") : NULL;
+    if (mark == NULL)
+        return walk(folder, path, flags, resolve_flags);
+    char outer[TUX_MAX_PATH_BYTES + 1]; /* has room: paths below roots have a bound */
+    size_t len = (size_t)(mark - path);
+    memcpy(outer, path, len);
+    outer[len] = 0;
+    int inner = walk(folder, outer, O_PATH | O_DIRECTORY, resolve_flags);
+    if (inner < 0)
+        return inner;
+    int fd = walk(inner, mark[2] == 0 ? "." : mark + 2, flags, resolve_flags);
+    close(inner);
+    return fd;
 }
 
 /* Whether this kernel knows RESOLVE_CACHED. Asked once, with a path that is always cached: a name that a client chose

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files below roots: every path is resolved by openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS), so that the kernel
- * itself keeps it inside the root. The planner uses this through the binding; the engine repeats checks with it. */
+ * itself keeps it inside the root. "A//B" is B below the folder A, which lies below the root: nothing in B leaves A. The
+ * planner uses this through the binding; the engine repeats checks with it. */
 #ifndef TUX_FILES_H
 #define TUX_FILES_H
 

@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from tux._engine import CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
+from tux._engine import ABSENT, CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
 from tux.http.errors import error_head, page, usual_fields
 from tux.http.head import render, render_field, render_status
+from tux.planner.hosts import Hosts
+from tux.planner.looks import Looks
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.rules import AS_KNOWN, ErrorPage, HeaderRule, MediaRules
@@ -53,11 +55,10 @@ class Errors:
         self, view: View, status: int, *more: tuple[str, str], checks: Sequence[Found] = (), more_flags: int = 0
     ) -> Plan:
         """The answer with this status, and the fields `more`. `more_flags`: CLOSE, NEXT."""
-        head, body, found = self.render(status, *more)
-        if found is not None:
-            checks = (*checks, found)
-            if found.kind == ERROR:
-                view.forget()
+        head, body, found = self.render(status, *more, host=view.host)
+        checks = (*checks, *found)
+        if any(look.kind == ERROR for look in found):
+            view.forget()
         bare = view.method == "HEAD"
         return Plan(
             status=status,
@@ -68,19 +69,23 @@ class Errors:
             checks=tuple(checks),
         )
 
-    def render(self, status: int, *more: tuple[str, str]) -> tuple[bytes, bytes, Found | None]:
+    def render(self, status: int, *more: tuple[str, str], host: str = "") -> tuple[bytes, bytes, list[Found]]:
         """Head, body, and what was looked at. No entity tag and no Cache-Control: what is said of the page as a file
-        is not said of the resource that is missing (RFC 9110 section 15.5)."""
+        is not said of the resource that is missing (RFC 9110 section 15.5). host: of the request, when there is one."""
         wanted = self._pages.get(status)
         if wanted is None or self._roots is None or self._shapes is None:
-            return error_head(status, *more), page(status), None
-        found = self._roots.load(wanted.root, wanted.path, self._limit)
+            return error_head(status, *more), page(status), []
+        looks = Looks(self._roots, wanted.root, self._limit)
+        if wanted.hosts is not None and not Hosts(wanted.hosts).enter(looks, host):
+            return error_head(status, *more), page(status), looks.found
+        found = looks.load(wanted.path)
         if found.kind != FILE or found.hidden or found.data is None or (found.dev, found.ino) in self._own:
-            self._report(found)
-            return error_head(status, *more), page(status), found
+            if wanted.hosts is None or found.kind != ABSENT:  # not every host has one
+                self._report(found)
+            return error_head(status, *more), page(status), looks.found
         own = (("Content-Type", self._shapes.of(wanted.path).content_type), *usual_fields(status), *more)
         head = render_status(status) + self._shapes.fields(wanted.path, own)
-        return head + render_field("Content-Length", str(found.size)), found.data, found
+        return head + render_field("Content-Length", str(found.size)), found.data, looks.found
 
     def _report(self, found: Found) -> None:
         if not self._notices.due(("page", found.root, found.path), QUIET_S):

@@ -59,6 +59,17 @@ class MediaRules(msgspec.Struct, frozen=True):
 AS_KNOWN = MediaRules()
 
 
+class HostRule(msgspec.Struct, frozen=True):
+    """The folder of a host, below a root (`tux.planner.hosts`)."""
+
+    template: str
+    """Its path: "{host}" is the name, "{host:2}" are the first two characters of it."""
+    strip: tuple[str, ...] = ()
+    """Taken off the name, in this order: a beginning ("www."), an end (".example.org"), as many labels (".*")."""
+    default: str = ""
+    """The name that stands for those that have no folder; "": none does."""
+
+
 class ErrorPage(msgspec.Struct, frozen=True):
     """The file that is the body of answers with a status."""
 
@@ -66,7 +77,8 @@ class ErrorPage(msgspec.Struct, frozen=True):
     root: int
     """Index of the root in `tux._engine.Roots`."""
     path: bytes
-    """Below that root."""
+    """Below that root, or below the folder of the host in it."""
+    hosts: HostRule | None = None
 
 
 class ErrorRules(msgspec.Struct, frozen=True):
@@ -83,6 +95,8 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
 
     root: int
     """Index of the root in `tux._engine.Roots`."""
+    hosts: HostRule | None = None
+    """The files are in a folder of the host, below the root."""
     mount: bytes = b""
     """Decoded path that is taken off before the lookup below the root: b"/docs" (no slash at the end), or b""."""
     index: tuple[bytes, ...] = (b"index.html",)

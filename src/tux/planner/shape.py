@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from tux.http import media
 from tux.http.head import render_field, render_status
+from tux.planner.looks import below_host
 from tux.planner.presets import HASHED, IMMUTABLE
 from tux.planner.rules import (
     AS_KNOWN,
@@ -78,7 +79,7 @@ class Shapes:
         kind = media.extension(path)
         if kind not in media.TABLE:
             kind = b""
-        matched = self._matched(path) if self._globs else 0
+        matched = self._matched(path)
         shape = self._known.get((kind, matched))
         if shape is None:
             if len(self._known) >= MAX_SHAPES:
@@ -103,6 +104,9 @@ class Shapes:
 
     def _matched(self, path: bytes) -> int:
         """The rules that are about this path, as bits."""
+        if not self._globs:
+            return 0
+        path = below_host(path)
         return sum(1 << bit for bit, glob in enumerate(self._globs) if glob.fullmatch(path))
 
     def _render(self, kind: bytes, matched: int) -> Shape:

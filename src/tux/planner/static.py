@@ -43,7 +43,9 @@ from tux.http.target import encode_query, encode_segment
 from tux.planner.coder import Coded, Coder
 from tux.planner.entries import Entry
 from tux.planner.errors import PLAIN, Errors, method_plan
+from tux.planner.hosts import Hosts
 from tux.planner.listing import Listings
+from tux.planner.looks import Looks
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
@@ -122,6 +124,9 @@ class StaticPlanner:
         # suffix of a side file behind that.
         behind = (*rule.index, PAGE_SUFFIX) if rule.clean_urls else rule.index
         self._longest_path = MAX_PATH_BYTES + 1 - max(map(len, behind), default=0) - _MAX_SUFFIX_BYTES
+        self._hosts = None if rule.hosts is None else Hosts(rule.hosts)
+        if self._hosts is not None:
+            self._longest_path -= self._hosts.longest
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
     def plan(self, view: View, path: bytes, *, inside: bool = False, asked: bytes | None = None) -> Plan:
@@ -143,105 +148,98 @@ class StaticPlanner:
             return self._absent(view)  # no file can have that name
         if b"/." in relative and not self._dotfiles and is_hidden(relative):
             return self._absent(view)
-        checks: list[Found] = []
-        plan = self._find(view, path if asked is None else asked, relative, checks)
+        looks = Looks(self._roots, self._root, self._limit)
+        if self._hosts is not None and not self._hosts.enter(looks, view.host):
+            return self._absent(view, tuple(looks.found))
+        plan = self._find(view, path if asked is None else asked, relative, looks)
         if plan is None and self._spa and media.extension(relative) not in self._types:
-            plan = self._only_file(view, self._spa, checks)
+            plan = self._only_file(view, self._spa, looks)
         if plan is None and not self._falls_through:
             if self._favicon and path == FAVICON:
-                return favicon_plan(view, checks)
+                return favicon_plan(view, looks.found)
             if self._robots and path == ROBOTS:
-                return robots_plan(view, self._robots, checks)
-        return plan or self._absent(view, tuple(checks))
+                return robots_plan(view, self._robots, looks.found)
+        return plan or self._absent(view, tuple(looks.found))
 
-    def _find(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
-        """The answer, when there is something; `checks` gets what was looked at. path: that was asked for."""
+    def _find(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
+        """The answer, when there is something; path: that was asked for."""
         if relative.endswith(b"/"):
-            return self._find_below(view, path, relative, checks)
-        found = self._roots.load(self._root, relative[1:], self._limit)
-        checks.append(found)
+            return self._find_below(view, path, relative, looks)
+        found = looks.load(relative[1:])
         if found.kind == FILE:
-            return self._file(view, found, checks)
+            return self._file(view, found, looks)
         if found.kind != FOLDER:
-            plan = self._refusal(view, found, checks)
-            return plan or self._page(view, path, relative, checks)
+            plan = self._refusal(view, found, looks)
+            return plan or self._page(view, path, relative, looks)
         has_index: bool | None = None  # not known
         if relative and (self._clean_urls or self._trailing_slash == "never"):
-            has_index = self._has_index(relative[1:] + b"/", checks)
+            has_index = self._has_index(relative[1:] + b"/", looks)
             if has_index and self._trailing_slash == "never":
-                return self._folder(view, path, relative[1:] + b"/", checks)
-            plan = None if has_index else self._page(view, path, relative, checks)
+                return self._folder(view, path, relative[1:] + b"/", looks)
+            plan = None if has_index else self._page(view, path, relative, looks)
             if plan is not None:
                 return plan
         if self._falls_through and not self._listing:
             if has_index is None:
-                has_index = self._has_index(relative[1:] + b"/", checks)
+                has_index = self._has_index(relative[1:] + b"/", looks)
             if not has_index:
                 return None
-        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", checks)
+        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
 
-    def _find_below(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
+    def _find_below(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
         """As `_find`, for a path that ends in a slash: a folder, or what would be there without that."""
         below = len(relative) > 1  # the root itself has no name
         name = path[:-1].rpartition(b"/")[2]
         if below and self._trailing_slash != "folders":
-            has_index = self._has_index(relative[1:], checks)
+            has_index = self._has_index(relative[1:], looks)
             if has_index and self._trailing_slash == "never":
-                return _redirect(view, _up(view), name, b"", checks)
+                return _redirect(view, _up(view), name, b"", looks.found)
             if not has_index and self._trailing_slash == "always" and self._clean_urls:
-                plan = self._only_file(view, relative[1:-1] + PAGE_SUFFIX, checks)
+                plan = self._only_file(view, relative[1:-1] + PAGE_SUFFIX, looks)
                 if plan is not None:
                     return plan
-        plan = self._folder(view, path, relative[1:], checks)
-        if plan is None and below and self._clean_urls and self._has_page(relative[1:-1], checks):
-            return _redirect(view, _up(view), name, b"", checks)
+        plan = self._folder(view, path, relative[1:], looks)
+        if plan is None and below and self._clean_urls and self._has_page(relative[1:-1], looks):
+            return _redirect(view, _up(view), name, b"", looks.found)
         return plan
 
-    def _page(self, view: View, path: bytes, relative: bytes, checks: list[Found]) -> Plan | None:
+    def _page(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
         """What is said at a clean URL without a slash: the page, or that it is at the one with a slash."""
         if not self._clean_urls or not relative:
             return None
         if self._trailing_slash != "always":
-            return self._only_file(view, relative[1:] + PAGE_SUFFIX, checks)
-        if not self._has_page(relative[1:], checks):
+            return self._only_file(view, relative[1:] + PAGE_SUFFIX, looks)
+        if not self._has_page(relative[1:], looks):
             return None
-        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", checks)
+        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
 
-    def _only_file(self, view: View, name: bytes, checks: list[Found]) -> Plan | None:
+    def _only_file(self, view: View, name: bytes, looks: Looks) -> Plan | None:
         """The answer for the file of this name, which stands for what was asked for."""
-        found = self._roots.load(self._root, name, self._limit)
-        checks.append(found)
-        return self._file(view, found, checks) if found.kind == FILE else self._refusal(view, found, checks)
+        found = looks.load(name)
+        return self._file(view, found, looks) if found.kind == FILE else self._refusal(view, found, looks)
 
-    def _has_page(self, relative: bytes, checks: list[Found]) -> bool:
-        checks.append(self._roots.look(self._root, relative + PAGE_SUFFIX))
-        return checks[-1].kind == FILE
+    def _has_page(self, relative: bytes, looks: Looks) -> bool:
+        return looks.look(relative + PAGE_SUFFIX).kind == FILE
 
-    def _folder(self, view: View, path: bytes, folder: bytes, checks: list[Found]) -> Plan | None:
+    def _folder(self, view: View, path: bytes, folder: bytes, looks: Looks) -> Plan | None:
         """The answer for a folder, below the root: its index, or what is in it."""
         for name in self._index:
-            found = self._roots.load(self._root, folder + name, self._limit)
-            checks.append(found)
+            found = looks.load(folder + name)
             if found.kind == FILE:
-                return self._file(view, found, checks)
+                return self._file(view, found, looks)
             if found.kind in (DENIED, ESCAPE, ERROR):
-                return self._refusal(view, found, checks)
+                return self._refusal(view, found, looks)
         if self._listing is None:
             return None
-        found = self._roots.open_folder(self._root, folder)
-        checks.append(found)
+        found = looks.open_folder(folder)
         if found.kind != FOLDER or found.hidden:
-            return self._refusal(view, found, checks)
-        return self._listing.plan(view, path, found, tuple(checks))
+            return self._refusal(view, found, looks)
+        return self._listing.plan(view, path, found, tuple(looks.found))
 
     # -- what cannot be served ----------------------------------------------------------------------------------
 
-    def _has_index(self, folder: bytes, checks: list[Found]) -> bool:
-        for name in self._index:
-            checks.append(self._roots.look(self._root, folder + name))
-            if checks[-1].kind == FILE:
-                return True
-        return False
+    def _has_index(self, folder: bytes, looks: Looks) -> bool:
+        return any(looks.look(folder + name).kind == FILE for name in self._index)
 
     def _absent(self, view: View, checks: tuple[Found, ...] = ()) -> Plan:
         """There is nothing here: 404, or the next origin's turn."""
@@ -250,10 +248,10 @@ class StaticPlanner:
         view.publish = False  # the kernel tier knows of no other origins
         return PLAIN.plan(view, 404, checks=checks, more_flags=NEXT)
 
-    def _refusal(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
+    def _refusal(self, view: View, found: Found, looks: Looks) -> Plan | None:
         """What is said about something that is no file: None, when that is nothing."""
         if found.kind == DENIED:
-            return self._refused(view, checks)
+            return self._refused(view, looks)
         if found.kind == ERROR:
             view.forget()
             if self._notices.due(("error", found.error), QUIET_S):
@@ -263,12 +261,12 @@ class StaticPlanner:
             self._report_link(found)
         return None
 
-    def _refused(self, view: View, checks: list[Found]) -> Plan:
+    def _refused(self, view: View, looks: Looks) -> Plan:
         """403, or the next origin's turn."""
         if not self._refused_next:
-            return self._errors.plan(view, 403, checks=tuple(checks))
+            return self._errors.plan(view, 403, checks=looks.found)
         view.publish = False
-        return PLAIN.plan(view, 403, checks=checks, more_flags=NEXT)
+        return PLAIN.plan(view, 403, checks=looks.found, more_flags=NEXT)
 
     def _is_allowed(self, mode: int) -> bool:
         """Whether a file with these permission bits is served."""
@@ -297,30 +295,29 @@ class StaticPlanner:
 
     # -- what can -----------------------------------------------------------------------------------------------
 
-    def _file(self, view: View, found: Found, checks: list[Found]) -> Plan | None:
-        """The answer for an existing file, the last of `checks`. None: it is as if it were not there."""
+    def _file(self, view: View, found: Found, looks: Looks) -> Plan | None:
+        """The answer for an existing file, the last that was looked at. None: it is as if it were not there."""
         if found.hidden or (self._own and (found.dev, found.ino) in self._own):
             return None
         if self._redirected and media.extension(found.path) in self._redirected:
             return None
         if not self._is_allowed(found.mode):
-            return self._refused(view, checks)
+            return self._refused(view, looks)
         if view.method == "OPTIONS":
-            return method_plan(view, tuple(checks), self._errors, self._preflight)
+            return method_plan(view, tuple(looks.found), self._errors, self._preflight)
         shape = self._shapes.of(found.path)
         tag_suffix, more = "", ""
         body: Found | Coded = found
         if shape.compressible and self._precompressed:
-            sides = self._side_files(found, checks)
+            sides = self._side_files(found, looks)
             if sides:
                 more = "Vary: Accept-Encoding\r\n"
                 for coding in acceptable(view.field("accept-encoding")):
                     if coding not in sides:
                         continue
-                    side = self._roots.load(self._root, checks[sides[coding]].path, self._limit)
-                    checks[sides[coding]] = side
+                    side = looks.load_again(sides[coding])
                     if side.kind == ERROR:
-                        return self._refusal(view, side, checks)
+                        return self._refusal(view, side, looks)
                     if side.kind == FILE and not side.hidden and side.mtime_ns >= found.mtime_ns:
                         body, tag_suffix = side, SIDE_SUFFIXES[coding]
                         more += f"Content-Encoding: {coding}\r\n"
@@ -333,7 +330,7 @@ class StaticPlanner:
                 body = coded[1]
         if shape.attached:
             more += f"Content-Disposition: {attachment(found.path.rpartition(b'/')[2])}\r\n"
-        return self._representation(view, body, checks, shape, more, tag_suffix)
+        return self._representation(view, body, looks.found, shape, more, tag_suffix)
 
     def _representation(
         self, view: View, found: Found | Coded, checks: list[Found], shape: Shape, more: str, tag_suffix: str
@@ -383,17 +380,16 @@ class StaticPlanner:
     def _may_stand(self, side: Found) -> bool:
         return (side.dev, side.ino) not in self._own and self._is_allowed(side.mode)
 
-    def _side_files(self, original: Found, checks: list[Found]) -> dict[str, int]:
-        """The side files that may stand for the original: coding -> place in `checks`, where every look is added."""
+    def _side_files(self, original: Found, looks: Looks) -> dict[str, int]:
+        """The side files that may stand for the original: coding -> number of the look at it."""
         sides: dict[str, int] = {}
-        look, root, path = self._roots.look, self._root, original.path
+        path = original.path[len(looks.below) :]
         for coding, suffix in _SIDES:
-            side = look(root, path + suffix)
+            side = looks.look(path + suffix)
             if side.kind == ESCAPE:
                 self._report_link(side)
             elif side.kind == FILE and side.mtime_ns >= original.mtime_ns and self._may_stand(side):
-                sides[coding] = len(checks)
-            checks.append(side)
+                sides[coding] = len(looks.found) - 1
         return sides
 
     # -- ranges -------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def test_without_arguments(run: Run, supervisor: Supervisor, folder: Path) -> No
 
 def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> None:
     result = run(
-        *("serve", "public"),
+        *("serve", "public/{host}"),
         *("--listen", "127.0.0.1:0", "--listen", "[::1]:80", "--listen", "unix:/run/tux.sock"),
         *("--workers", "3", "--user", "www-data", "--grace", "1.5"),
         *("--access-log", "-", "--log-format", "json"),
@@ -46,6 +46,7 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
             "--error-page",
             "404=404.html",
         ),
+        *("--host-strip", "www.", "--host-strip", ".a", "--host-default", "none"),
         *("--type", ".log=text/plain", "--charset", "utf-8", "--charset", "old/=koi8-r", "--download", "*.pdf"),
         *("--cache-control", "*.css=max-age=60", "--cache-control", "*=no-cache"),
         *("--header", "*:X-A=1", "--header", "img/*.png:X-B=c:d=e"),
@@ -65,7 +66,9 @@ def test_with_every_option(run: Run, supervisor: Supervisor, folder: Path) -> No
         kernel=Kernel(mode="on", interface=("lo", "eth0")),
         site=(
             Site(
-                root=f"{folder}/public",
+                root=f"{folder}/public/{{host}}",
+                host_strip=("www.", ".a"),
+                host_default="none",
                 index=("a.html", "b.html"),
                 listing=True,
                 compress=True,

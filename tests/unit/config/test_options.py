@@ -63,7 +63,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         servers = ["http://127.0.0.1:8081", "unix:b.sock"]
 
         [[site]]
-        root = "public"
+        root = "public/{host}"
+        host_strip = ["www.", ".*"]
+        host_default = "none"
         app = "app"
         forward = "upstream"
         route = [{ path = "/static/", root = "static" }, { path = "/a", root = "c" }]
@@ -88,7 +90,9 @@ def test_everything_given_is_what_a_file_would_say(folder: Path) -> None:
         """
     )
     config = from_options(
-        "public",
+        "public/{host}",
+        host_strip=("www.", ".*"),
+        host_default="none",
         listen=("127.0.0.1:1", "unix:a.sock"),
         workers="2",
         user="www-data",
@@ -205,6 +209,12 @@ def test_a_file_without_a_site_gets_one_by_app(folder: Path) -> None:
         ({"error_page": ["404"]}, '--error-page: expected STATUS=FILE, as in 404=404.html, got "404"'),
         ({"error_page": ["404=a", "404=b"]}, "--error-page: 404 is given twice"),
         ({"error_page": ["404=../a"]}, '--error-page: 404: expected the path of a file below the root, got "../a"'),
+        ({"path": "{host.1}"}, 'PATH: expected {host}, or {host:N} for its first N characters, got "{host.1}"'),
+        (
+            {"host_strip": ["www"], "path": "{host}"},
+            '--host-strip: expected a beginning ("www."), an end (".example.org") or ".*", got "www"',
+        ),
+        ({"host_default": "a"}, '--host-default: needs a "root" with {host} in it'),
         ({"type": [".a"]}, '--type: expected GLOB=TYPE, as in .log=text/plain, got ".a"'),
         ({"type": [".a=b"]}, '--type: .a: expected a media type, as in text/plain, got "b"'),
         ({"charset": ["a", "*=b"]}, '--charset: expected CHARSET or GLOB=CHARSET, each GLOB once, got "*=b"'),

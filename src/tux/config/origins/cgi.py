@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, cast
 
+from tux.config import hosts
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
@@ -38,7 +39,9 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     return CgiRule(
         root=root_index(route.cgi),
         mount=route.path.encode().rstrip(b"/"),
-        document_root=b"" if site.root is None else site.root.encode("utf-8", "surrogateescape"),
+        document_root=b""
+        if site.root is None or hosts.has_place(site.root)
+        else site.root.encode("utf-8", "surrogateescape"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 from msgspec import field
 
-from tux.config import media, pages
+from tux.config import hosts, media, pages
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
@@ -29,7 +29,7 @@ class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Doc(
             """A folder of its own, in which what follows `path` is looked up: with `path = "/docs"` and
             `root = "/srv/manual"`, `/docs/a.html` is `/srv/manual/a.html`. Not set: the whole request path is looked up
-            below the site's root.""",
+            below the site's root. `{host}` as for a site.""",
             min_length=1,
         ),
     ] = None
@@ -159,6 +159,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
     yield from pages.spa_problems(route.spa, steps, place)
     yield from pages.problems(route.error_page, route.root or site.root, place)
     yield from check_shared(route, place)
+    yield from hosts.problems(route.root, place)
 
 
 def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
@@ -170,18 +171,18 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     cors = site.cors if route.cors is None else route.cors
     secure = site.security_headers if route.security_headers is None else route.security_headers
     headers = _with_presets(headers, cors=cors, secure=secure)
-    error_pages = pages.compiled(route.error_page, route.root or site.root, root_index) + pages.of_site(
-        site, root_index
-    )
+    error_pages = pages.compiled(route.error_page, route.root or site.root, site, root_index)
+    error_pages += pages.of_site(site, root_index)
     media_rules = media.compiled(route, site)
     errors = ErrorRules(error_pages, headers, media_rules) if error_pages else ErrorRules()
     if "static" not in steps or source.root is None:
         return NotFoundRule(errors=errors)
-    root = source.root
+    root = hosts.compiled(source.root, site, root_index)
     index = site.index if route.index is None else route.index
     spa = site.spa if route.spa is None and route.root is None else route.spa
     return StaticRule(
-        root=root_index(root),
+        root=root.number,
+        hosts=root.hosts,
         mount=b"" if route.root is None else route.path.encode().rstrip(b"/"),
         index=tuple(name.encode("utf-8", "surrogateescape") for name in index),
         dotfiles=(route.dotfiles or site.dotfiles) == "allow",
