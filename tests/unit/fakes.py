@@ -94,9 +94,13 @@ class Roots:
             folder = os.open(self._paths[root], os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
             return Found(root, path, _KINDS.get(error.errno or 0, ERROR), error.errno or 0), -1
-        how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-        fd = _libc.syscall(_SYS_OPENAT2, folder, ctypes.c_char_p(path or b"."), ctypes.byref(how), ctypes.sizeof(how))
-        number = ctypes.get_errno()
+        outer, mark, inner = path.partition(b"//")
+        if mark:  # nothing that follows leaves that folder
+            above, (folder, number) = folder, _beneath(folder, outer, os.O_PATH | os.O_DIRECTORY)
+            os.close(above)
+            if folder < 0:
+                return Found(root, path, _KINDS.get(number, ERROR), number), -1
+        fd, number = _beneath(folder, inner if mark else outer, flags)
         os.close(folder)
         if fd < 0:
             return Found(root, path, _KINDS.get(number, ERROR), number), -1
@@ -106,6 +110,13 @@ class Roots:
         found.mode, found.dev, found.ino = status.st_mode, status.st_dev, status.st_ino
         found.size, found.mtime_ns = status.st_size, status.st_mtime_ns
         return found, fd
+
+
+def _beneath(folder: int, path: bytes, flags: int) -> tuple[int, int]:
+    """A descriptor, or -1; and what went wrong."""
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    fd = _libc.syscall(_SYS_OPENAT2, folder, ctypes.c_char_p(path or b"."), ctypes.byref(how), ctypes.sizeof(how))
+    return fd, ctypes.get_errno()
 
 
 class RouteTable:
