@@ -83,7 +83,8 @@ class Rewrite(_Template):
 
 def _host(host: str) -> str:
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() and (name.endswith("]") or ":" not in name) else host
+    is_port = colon and not port.strip("0123456789")  # it may be empty (RFC 3986 section 3.2.3)
+    return name if is_port and (name.endswith("]") or ":" not in name) else host
 
 
 def _path_of(location: str) -> bytes | None:

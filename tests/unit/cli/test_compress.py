@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +44,31 @@ def test_small_files_are_left_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_bytes(b"x" * 255)
     assert run("compress", ".", "-c", "gzip").stdout.startswith("0 copies of 0 files")
     assert run("compress", ".", "-c", "gzip", "--min-size", "255").stdout.startswith("1 copy of 1 file")
+
+
+def test_a_bar_shows_how_far_it_is_on_a_terminal_only(tmp_path: Path) -> None:
+    """And the sum is for whoever reads the output."""
+    for number in range(20):
+        (tmp_path / f"{number}.html").write_bytes(TEXT)
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run(
+            [sys.executable, "-m", "tux", "compress", tmp_path, "-c", "gzip"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            timeout=60,
+        )
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while piece := terminal.read(4096):
+                said += piece
+    assert done.stdout.startswith("20 copies of 20 files (gzip), ")
+    assert b"compress" in said
+    assert b"100%" in said
+    again = subprocess.run([sys.executable, "-m", "tux", "compress", tmp_path], capture_output=True, timeout=60)
+    assert again.stderr == b""
 
 
 def test_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,12 @@ def test_nothing_of_a_path_or_a_query_is_a_line_of_its_own(world: World, text: s
 
 
 def test_the_host_in_lower_case_and_without_its_port(world: World) -> None:
-    for host, expected in [("A.example:80", "a.example"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]:
+    for host, expected in [
+        ("A.example:80", "a.example"),
+        ("a.example:", "a.example"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+    ]:
         answer = redirected(world, "/old", "https://{host}/", host=host)
         assert answer.fields["location"] == f"https://{expected}/"
     assert redirected(world, "/old", "https://{host}/", host="").status == 400
