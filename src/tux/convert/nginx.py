@@ -10,9 +10,11 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from tux.config.pages import STATUSES, is_file
+from tux.convert import targets
 from tux.convert.result import Result, prefixed
 from tux.convert.units import FormatError, seconds, size_bytes
 from tux.errors import StartError
@@ -60,6 +62,14 @@ ALWAYS_SO: Final[Mapping[str, str]] = {
     "log_not_found": "absent files are in the access log alone",
     "keepalive_requests": "there is no such bound",
     "gzip_vary": "is so where it matters",
+    "gzip_types": "what compresses is known by the type",
+    "gzip_comp_level": "there are levels of our own",
+    "gzip_min_length": "there is a bound of our own",
+    "gzip_buffers": "there are bounds of our own",
+    "gzip_http_version": "the client says what it takes",
+    "gzip_disable": "the client says what it takes",
+    "autoindex_exact_size": "is not shown, but said",
+    "autoindex_localtime": "times are in UTC",
     "gzip_proxied": "there is no compression of what comes from elsewhere",
     "merge_slashes": "see docs/behaviour/http.md",
 }
@@ -109,11 +119,12 @@ class Scope:
     headers: dict[str, Any] = field(default_factory=dict)
     cache_control: str | None = None
     precompressed: bool | None = None
+    listing: bool | None = None
+    compress: bool | None = None
+    error_page: dict[str, str] = field(default_factory=dict)
 
     def inner(self) -> Scope:
-        return Scope(
-            self.root, self.index, dict(self.upstream), dict(self.headers), self.cache_control, self.precompressed
-        )
+        return replace(self, upstream=dict(self.upstream), headers=dict(self.headers), error_page=dict(self.error_page))
 
 
 def convert(path: str) -> Result:
@@ -152,6 +163,7 @@ class _Converter:
         self._upstreams: dict[str, Directive] = {}
         self._site_root: str | None = None
         """What a route without a root of its own takes its files from."""
+        self._site_pages: dict[str, str] = {}
 
     def _lose(self, directive: Directive, why: str = "") -> None:
         hint = why or HINTS.get(directive.name, "")
@@ -233,6 +245,13 @@ class _Converter:
                     scope.index = list(args)
                 case "gzip_static":
                     scope.precompressed = args[0] != "off"
+                case "gzip" if args[0] == "on":
+                    scope.compress = True
+                    result.changed(directive.where, f"{directive.text} (files, not what comes from elsewhere)")
+                case "autoindex":
+                    scope.listing = args[0] == "on"
+                case "error_page":
+                    self._error_page(directive, scope)
                 case "add_header":
                     self._header(directive, scope)
                 case "expires":
@@ -265,7 +284,7 @@ class _Converter:
                         scope.upstream["idle_timeout"] = seconds(args[0])
                 case "proxy_next_upstream_tries":
                     scope.upstream["retries"] = min(max(int(args[0]) - 1, 0), 10)
-                case "autoindex" | "gzip" | "ssl" | "charset" if args[0] == "off":
+                case "gzip" | "ssl" | "charset" if args[0] == "off":
                     result.needless(directive.where, f"{directive.text} (is so)")
                 case _:
                     self._other(directive)
@@ -293,6 +312,19 @@ class _Converter:
             scope.cache_control = "no-cache"
         else:
             scope.cache_control = f"max-age={int(seconds(value))}"
+
+    def _error_page(self, directive: Directive, scope: Scope) -> None:
+        *statuses, page = directive.args
+        if any(status.startswith("=") for status in statuses):
+            self._lose(directive, "the status stays what it is")
+        elif not page.startswith("/") or "$" in page or not is_file(page):
+            self._lose(directive, "only files below the root")
+        else:
+            for status in statuses:
+                if int(status) in STATUSES:
+                    scope.error_page[status] = page.lstrip("/")
+                else:
+                    self._lose(directive, f"Tux itself never answers {status}")
 
     def _access_log(self, directive: Directive) -> None:
         args, server = directive.args, self.result.server
@@ -333,6 +365,8 @@ class _Converter:
         site: dict[str, Any] = {}
         names: list[str] = []
         locations: list[Directive] = []
+        led: list[dict[str, Any]] = []
+        """Routes that lead elsewhere."""
         for directive in server.block:
             if directive.name == "listen":
                 self._add_listen(directive)
@@ -340,14 +374,19 @@ class _Converter:
                 names += self._names(directive)
             elif directive.name == "location":
                 locations.append(directive)
+            elif directive.name == "return" and not _refuses(directive):
+                self._return(directive, "/", led)
             elif directive.name == "return":
-                self._lose(directive, "the whole site" if _refuses(directive) else "")
+                self._lose(directive, "the whole site")
+            elif directive.name == "rewrite":
+                self._rewrite(directive, led)
             else:
                 self._common(directive, scope)
         named = {d.args[0]: d for d in locations if d.args[0].startswith("@")}
-        routes: list[dict[str, Any]] = []
+        routes = led
         is_proxied = any(map(_is_proxied, locations))
         self._site_root = None if is_proxied else scope.root
+        self._site_pages = dict(scope.error_page)
         for location in locations:
             if not location.args[0].startswith("@"):
                 self._location(location, scope.inner(), site, routes, named)
@@ -363,6 +402,9 @@ class _Converter:
         if site.get("root") is None and "app" not in site and "forward" not in site and not routes:
             self.result.lost(server.where, "server (nothing in it could be converted)")
             return
+        if scope.error_page and site.get("root") is None:
+            self.result.lost(server.where, "error_page (the site has no folder)")
+            site.pop("error_page", None)
         # Keys of the site itself before its tables, and the hosts first.
         site = {key: site[key] for key in sorted(site, key=lambda key: (key != "hosts", key != "root", key))}
         if routes:
@@ -415,7 +457,7 @@ class _Converter:
             self._regex(location, path, site)
             return
         if modifier == "=" and path != "/":
-            self._lose(location, "a route covers all below its path")
+            self._exact(location, path, scope, site, routes)
             return
         route: dict[str, Any] = {"path": path}
         target = site if path == "/" else route
@@ -434,7 +476,9 @@ class _Converter:
                 case "return" | "deny" if _refuses(directive):
                     is_refused = True
                 case "return":
-                    self._lose(directive)
+                    self._return(directive, path, routes)
+                case "rewrite":
+                    self._rewrite(directive, routes)
                 case "location":
                     self._location(directive, scope.inner(), site, routes, named)
                 case _:
@@ -448,6 +492,8 @@ class _Converter:
         if is_refused:
             routes.append({"path": path, "deny": True})
             return
+        if any(other["path"] == path for other in routes):
+            return  # it leads elsewhere
         has_files = aliased or scope.root is not None
         if "forward" in route and "root" not in route and not aliased:
             has_files = False  # proxy_pass without try_files: no file is looked for
@@ -456,8 +502,11 @@ class _Converter:
                 route["root"] = scope.root
             elif scope.root is not None and (scope.root != self._site_root or "forward" in route):
                 route["root"] = prefixed(scope.root, path)
-            inner = Scope(None, scope.index, {}, scope.headers, scope.cache_control, scope.precompressed)
-            self._files(route, inner)
+            own = {status: at for status, at in scope.error_page.items() if self._site_pages.get(status) != at}
+            if own and "root" in route:
+                self.result.lost(location.where, f"error_page of {location.text} (a folder of its own)")
+                own = {}
+            self._files(route, replace(scope, root=None, error_page=own))
         if not path.endswith("/"):
             self.result.changed(location.where, f"{location.text} (covers {path} and {path}/..., not {path}...)")
         if len(route) > 1:
@@ -472,10 +521,66 @@ class _Converter:
             "precompressed": scope.precompressed,
             "cache_control": scope.cache_control,
             "headers": scope.headers or None,
+            "listing": scope.listing,
+            "compress": scope.compress,
+            "error_page": scope.error_page or None,
         }
         for key, value in values.items():
             if value is not None:
                 target.setdefault(key, value)
+
+    def _exact(
+        self, location: Directive, path: str, scope: Scope, site: dict[str, Any], routes: list[dict[str, Any]]
+    ) -> None:
+        """A location for one path alone: only what is so in any case, or has a key."""
+        said = {directive.text for directive in location.block} - {"access_log off", "log_not_found off"}
+        if path == "/favicon.ico" and said == {"return 204"}:
+            site["favicon"] = True
+        elif path.lstrip("/") in scope.error_page.values() and said <= {"internal", f"root {scope.root}"}:
+            self.result.needless(location.where, f"{location.text} (is a page for errors)")
+        elif not said:
+            self.result.needless(location.where, location.text)
+        elif len(said) == 1 and (found := [one for one in location.block if one.name == "return"]):
+            self._return(found[0], path, routes)
+            if routes and routes[-1]["path"] == path:
+                self.result.changed(location.where, f"{location.text} (and what is below {path})")
+        else:
+            self._lose(location, "a route covers all below its path")
+
+    def _return(self, directive: Directive, path: str, routes: list[dict[str, Any]]) -> None:
+        status, *rest = directive.args if directive.args[0].isdigit() else ("302", *directive.args)
+        if status not in targets.STATUSES or not rest:
+            self._lose(directive)
+            return
+        try:
+            target = targets.redirect_target(rest[0])
+        except FormatError as error:
+            self._lose(directive, str(error))
+            return
+        self._lead(directive, {"path": path, "redirect": target, "status": int(status)}, routes)
+
+    def _rewrite(self, directive: Directive, routes: list[dict[str, Any]]) -> None:
+        pattern, replacement, *flags = directive.args
+        status = 301 if "permanent" in flags else 302 if "redirect" in flags or replacement.startswith("http") else 0
+        try:
+            path, target = targets.rewrite_parts(pattern, replacement, absolute=status != 0)
+        except FormatError as error:
+            self._lose(directive, str(error))
+            return
+        route: dict[str, Any] = {"path": path, "redirect" if status else "rewrite": target}
+        if status:
+            route["status"] = status
+        self._lead(directive, route, routes)
+
+    def _lead(self, directive: Directive, route: dict[str, Any], routes: list[dict[str, Any]]) -> None:
+        if any(route["path"] == other["path"] for other in routes):
+            self._lose(directive, f"a second route for {route['path']}")
+            return
+        routes.append(route)
+        if directive.name == "return" and "$" not in directive.text:
+            self.result.changed(directive.where, f"{directive.text} (a query goes along)")
+        elif directive.name == "rewrite" and not route["path"].endswith("/"):
+            self.result.changed(directive.where, f"{directive.text} (and what is below {route['path']})")
 
     def _regex(self, location: Directive, pattern: str, site: dict[str, Any]) -> None:
         """Only what is a glob in disguise."""
@@ -504,7 +609,9 @@ class _Converter:
         self, directive: Directive, scope: Scope, target: dict[str, Any], named: Mapping[str, Directive]
     ) -> None:
         *tried, last = directive.args
-        rest = [name for name in tried if name not in ("$uri", "$uri/")]
+        if "$uri.html" in tried:
+            target["clean_urls"] = True
+        rest = [name for name in tried if name not in ("$uri", "$uri/", "$uri.html")]
         if rest:
             self._lose(directive, f"{' '.join(rest)}: only the path itself is looked for")
         if last.startswith("@") and last in named:
@@ -516,6 +623,14 @@ class _Converter:
                     self._common(inner, scope)
             if target.get("root") is None:
                 target.pop("root", None)
+        elif re.fullmatch(r"/[^$?]*\.html?(\?\$args|\$is_args\$args|\?\$query_string)?", last):
+            page, path = re.split(r"[?$]", last)[0], target.get("path", "/")
+            at = "/" if scope.root == self._site_root else path
+            if scope.root is not None and page.startswith(at):
+                target["spa"] = page[len(at) :].lstrip("/")
+                self.result.changed(directive.where, f"{directive.text} (but missing files of known types stay 404)")
+            else:
+                self._lose(directive, f"{last} is not below {path}")
         elif last not in ("=404", "$uri", "$uri/"):
             self._lose(directive, f"{last} for all that is not there")
 
@@ -604,10 +719,19 @@ def _is_proxied(location: Directive) -> bool:
     return location.args == ("/",) and "proxy_pass" in names and "try_files" not in names
 
 
+_OF_FILES: Final = ("cache_control", "headers", "index", "precompressed", "listing", "compress", "clean_urls")
+
+
 def _to_routes(site: dict[str, Any], scope: Scope, routes: list[dict[str, Any]]) -> None:
     """The site has no files: what is said about them belongs to those routes that do."""
-    said = {key: site.pop(key) for key in ("cache_control", "headers", "index", "precompressed") if key in site}
-    values = {"index": scope.index, "precompressed": scope.precompressed, **said}
+    said = {key: site.pop(key) for key in _OF_FILES if key in site}
+    values = {
+        "index": scope.index,
+        "precompressed": scope.precompressed,
+        "listing": scope.listing,
+        "compress": scope.compress,
+        **said,
+    }
     for route in routes:
         if "root" in route:
             for key, value in values.items():

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from tux.convert import targets
 from tux.convert.result import Result, prefixed
+from tux.convert.units import FormatError
 from tux.errors import StartError
 
 _LIMITS: Final[Mapping[str, str]] = {
@@ -255,6 +257,8 @@ class _Converter:
 
     def _apply(self, action: Mapping[str, Any], target: dict[str, Any], path: str, where: str) -> bool:
         known = {"pass", "share", "proxy", "return", "index", "fallback", "response_headers"}
+        if path != "/":
+            known.add("location")
         for key in action:
             if key not in known:
                 self.result.lost(f"{where}.{key}", str(action[key]))
@@ -267,6 +271,14 @@ class _Converter:
             return True
         if action.get("return") == 403 and path != "/":
             target["deny"] = True
+            return True
+        if str(action.get("return")) in targets.STATUSES and "location" in action and path != "/":
+            try:
+                target["redirect"] = targets.redirect_target(str(action["location"]))
+            except FormatError as error:
+                self.result.lost(f"{where}.location", f"{action['location']} ({error})")
+                return False
+            target["status"] = action["return"]
             return True
         self.result.lost(where, ", ".join(f"{key} {action[key]}" for key in _ACTIONS if key in action) or "no action")
         return False

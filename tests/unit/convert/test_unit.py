@@ -121,6 +121,10 @@ def test_what_the_control_api_shows_is_a_configuration(tmp_path: Path) -> None:
     [
         ({"match": {"method": "POST"}, "action": {"return": 405}}, "routes[0]: not supported: match by method"),
         ({"action": {"return": 301, "location": "/a"}}, "routes[0].action.location: not supported: /a"),
+        (
+            {"match": {"uri": "/a/*"}, "action": {"return": 301, "location": "/b?$args$x"}},
+            "routes[0].action.location: not supported: /b?$args$x (a value with variables)",
+        ),
         ({"action": {"pass": "applications/none"}}, 'routes[0].action: not supported: pass "applications/none"'),
         ({"action": {"share": "/srv/$host$uri"}}, "routes[0].action.share: not supported: /srv/$host$uri (FOLDER$uri)"),
         (
@@ -136,6 +140,15 @@ def test_what_the_control_api_shows_is_a_configuration(tmp_path: Path) -> None:
 def test_what_is_not_supported_is_named(step: Any, what: str, tmp_path: Path) -> None:
     _, lost = routes(tmp_path, step)
     assert what in lost
+
+
+def test_what_leads_elsewhere(tmp_path: Path) -> None:
+    sites, lost = routes(
+        tmp_path,
+        {"match": {"uri": "/old/*"}, "action": {"return": 308, "location": "https://$host/new"}},
+    )
+    assert sites == [{"route": [{"path": "/old/", "redirect": "https://{host}/new", "status": 308}]}]
+    assert lost == []
 
 
 def test_other_languages_keep_their_servers(tmp_path: Path) -> None:
