@@ -384,6 +384,15 @@ cdef extern from "wire.h" nogil:
         uint32_t root
         uint32_t path_len
         tux_found expected
+    struct tux_wire_recipe:
+        uint32_t head_len
+        uint32_t root
+        uint32_t mount_len
+        uint32_t absent
+        uint32_t sides
+        uint32_t mode_allowed
+        uint32_t mode_forbidden
+        uint32_t small_bytes
     struct tux_reply_record:
         uint64_t id
         uint32_t flags
@@ -396,7 +405,18 @@ cdef extern from "wire.h" nogil:
         uint64_t body_offset
         int32_t fd
         uint16_t status
+        tux_wire_recipe recipe
     bint tux_wire_ask(const void *payload, uint32_t size, tux_ask_view *view)
+
+
+cdef extern from "validator.h" nogil:
+    enum:
+        TUX_HTTP_DATE_BYTES
+        TUX_CONTENT_TAG_BYTES
+        TUX_MAX_STATE_TAG_BYTES
+    void tux_http_date(int64_t seconds, char *out)
+    void tux_content_tag(const void *body, size_t len, char *out)
+    size_t tux_state_tag(uint64_t size, int64_t mtime_ns, char *out)
 
 
 cdef extern from "plan.h" nogil:
@@ -457,6 +477,7 @@ cdef extern from "engine.h" nogil:
         uint32_t hits
         uint32_t max_answer_bytes
         uint64_t unused_ms
+    int tux_engine_own(tux_engine *engine, uint64_t dev, uint64_t ino)
     int tux_engine_trust(tux_engine *engine, const char *const *networks, uint32_t n, bint proxy_protocol)
     int tux_engine_kernel(tux_engine *engine, const tux_kernel_config *config)
     int tux_engine_run(tux_engine *engine)

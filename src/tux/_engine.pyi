@@ -3,7 +3,7 @@
 Text of a head is `str`, decoded as Latin-1 (one character per byte); file-system paths are `bytes`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
 # enum tux_found_kind
@@ -56,6 +56,9 @@ class Roots:
     def __init__(self, paths: Sequence[bytes] = (), hidden: Callable[[int], bool] | None = None) -> None:
         """hidden: whether nobody must have the file or folder of this descriptor; asked by load() and open_folder().
         OSError: that cannot be told, and it is an ERROR."""
+    @property
+    def guarded(self) -> bool:
+        """Whether there is such a function."""
     def add(self, path: bytes) -> int:
         """Index of a further root. The folder need not exist yet."""
     def look(self, root: int, path: bytes) -> Found:
@@ -112,6 +115,37 @@ class Ask:
     root: int | None  # a backend wants a file to be sent: below the root of this number; -1: where the site says
 
 @final
+class Recipe:
+    """What was decided once for all files of a route with one extension (recipe.h): the engine answers requests for
+    those that it has not seen with the first `head_len` bytes of the plan's head, followed by ETag, Last-Modified and
+    Content-Length as the planner writes them. Immutable."""
+
+    def __init__(
+        self,
+        head_len: int,
+        *,
+        root: int,
+        mount_len: int,
+        absent: Iterable[str],
+        sides: bool,
+        mode_allowed: int,
+        mode_forbidden: int,
+        small_bytes: int,
+    ) -> None:
+        """root, mount_len: where the files are (see `RouteTable.add_route`). absent: fields that a request must not
+        have. sides: files beside which one ends in .br, .zst or .gz are not among them. mode_allowed, mode_forbidden: a
+        file has one of these permission bits, and none of those. small_bytes: bodies up to here are in memory, and
+        tagged by their content. ValueError: `absent` names a field that the engine does not know."""
+    @property
+    def head_len(self) -> int: ...
+    @property
+    def root(self) -> int: ...
+    @property
+    def sides(self) -> bool: ...
+    @property
+    def absent(self) -> frozenset[str]: ...
+
+@final
 class Port:
     """The planner's end of the rings to one engine. Used by one thread."""
 
@@ -136,12 +170,14 @@ class Port:
         flags: int = 0,
         ttl_ms: int = -1,
         checks: Sequence[Found] = (),
+        recipe: Recipe | None = None,
     ) -> bool:
         """Answer an ask. `head`: status line and fields, CRLF after each, without Date, Connection and the blank line
         (with RANGE also without Content-Range and Content-Length: the engine adds them from the asker's range).
         The body is `body`, or `body_len` bytes of `file` (whose fd is taken over) from `offset`; with RANGE it is the
-        whole representation. ttl_ms: how long it may be replayed, -1 for no limit. Blocks while the ring is full; wakes
-        the engine. False: the engine is gone."""
+        whole representation. ttl_ms: how long it may be replayed, -1 for no limit. recipe: what the engine may do for
+        other files of the asked path's route and extension. Blocks while the ring is full; wakes the engine. False: the
+        engine is gone."""
 
 @final
 class Engine:
@@ -170,6 +206,8 @@ class Engine:
     def canned(self, status: int, head: bytes, body: bytes) -> None:
         """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
         as in Port.reply."""
+    def own(self, dev: int, ino: int) -> None:
+        """A file of Tux itself: no recipe sends it. At any time, by one thread after the other."""
     def trust(self, networks: Sequence[str], proxy_protocol: bool = False) -> None:
         """Peers whose word about the client is believed (trust.h): "10.0.0.0/8", "::1", "unix"; with proxy_protocol
         their connections begin with a header of that protocol. Before run(). ValueError: one of them is none of these,
@@ -302,6 +340,15 @@ class KernelLog:
 
 def scan_head(data: bytes, *, seen: int = 0, key: bytes = ..., context: int = 0) -> dict[str, object]:
     """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_head by name; spans as str."""
+
+def http_date(seconds: int) -> str:
+    """As `tux.http.dates.format_date`."""
+
+def content_tag(body: bytes) -> str:
+    """The opaque part of the entity tag of a representation in memory."""
+
+def state_tag(size: int, mtime_ns: int) -> str:
+    """... of one on the disk."""
 
 def decode_path(path: bytes) -> bytes | int:
     """The decoded and normalised path, or the status of the error: as `tux.http.target.decode_path`."""

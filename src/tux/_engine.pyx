@@ -161,6 +161,10 @@ cdef class Roots:
     def __dealloc__(self):
         tux_roots_free(self.roots)
 
+    @property
+    def guarded(self):
+        return self.hidden is not None
+
     def add(self, bytes path):
         if b"\0" in path:
             raise ValueError(f"NUL in the path of a root: {path!r}")
@@ -355,6 +359,9 @@ cdef Ask _ask_of(const tux_ask_view *view):
     return ask
 
 
+include "_recipe.pxi"
+
+
 cdef class Port:
     cdef tux_ring asks, replies
     cdef Engine engine
@@ -396,7 +403,7 @@ cdef class Port:
 
     def reply(self, uint64_t ask_id, uint16_t status, bytes head not None, *, bytes body not None=b"",
               int64_t body_len=-1, Found file=None, uint64_t offset=0, uint32_t flags=0, int64_t ttl_ms=-1,
-              checks=()):
+              checks=(), Recipe recipe=None):
         cdef size_t n_checks = len(checks)
         cdef size_t paths_len = 0
         cdef size_t inline_len = 0 if file is not None else len(body)
@@ -410,6 +417,8 @@ cdef class Port:
                 f"reply out of bounds: {n_checks} checks (at most {TUX_MAX_CHECKS}), {inline_len} body bytes "
                 f"(at most {TUX_MAX_REPLY_BODY}), {len(head)} head bytes (1 to {TUX_MAX_REPLY_HEAD})"
             )
+        if recipe is not None and recipe.say.head_len > <size_t> len(head):
+            raise ValueError(f"a recipe for {recipe.say.head_len} of {len(head)} head bytes")
         if file is not None and (file.fd < 0 or body_len < 0):
             raise ValueError("a file body needs an open descriptor and body_len")
         cdef size_t size = (
@@ -431,6 +440,8 @@ cdef class Port:
         record.body_offset = offset
         record.fd = -1 if file is None else file.fd
         record.status = status
+        if recipe is not None:
+            record.recipe = recipe.say
         at += sizeof(tux_reply_record)
         cdef tux_wire_check *slot = <tux_wire_check *> at
         cdef char *paths = at + n_checks * sizeof(tux_wire_check)
@@ -591,6 +602,10 @@ cdef class Engine:
         if error == -_errno.ENOENT:
             raise ValueError(f"the engine never answers {status} by itself")
         _check(error)
+
+    def own(self, uint64_t dev, uint64_t ino):
+        self._open()
+        _check(tux_engine_own(self.engine, dev, ino))
 
     def trust(self, networks, bint proxy_protocol=False):
         self._open()

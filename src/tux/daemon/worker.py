@@ -90,6 +90,7 @@ class EngineLike(Protocol):
     def unlink_app(self, serial: int, /) -> None: ...
     def upstream_failures(self, group: int, server: int, /) -> tuple[dict[str, int], int]: ...
     def upstream_health(self, group: int, server: int, /, *, healthy: bool) -> None: ...
+    def own(self, dev: int, ino: int, /) -> None: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
     def reopen_log(self, fd: int) -> None: ...
@@ -195,6 +196,8 @@ def serve(seat: Seat, job: Job) -> int:
     own = set(job.own)
     if seat.log_fd >= 0:
         own.add(_identity(seat.log_fd))
+    for identity in own:
+        engine.own(*identity)
     planner = job.make_planner(engine, own)
     checks = health.Checks(engine, job.groups, talks=seat.index == 0)
     return _run(seat, engine, planner, checks, _Watcher(seat, engine, job, own))
@@ -329,6 +332,7 @@ class _Watcher(threading.Thread):
         elif message == control.LOG and len(fds) == 1:
             fd = fds[0]
             self._own.add(_identity(fd))
+            self._engine.own(*_identity(fd))
             self._engine.reopen_log(fd)
             # The engine's log thread may be writing to the old one at this moment: it is closed at the next time.
             if self._log_fd != self._seat.log_fd:

@@ -30,7 +30,7 @@ struct tux_log_record {
     uint64_t body_bytes;         /* of the body, as nginx's $body_bytes_sent */
     int64_t wall_ms;             /* when the request's head was complete, ms since 1970 */
     uint64_t duration_us;        /* until the last byte was handed to the kernel */
-    uint8_t tier;                /* 'm' memo, 'p' planned now, 'e' error of the engine, 'k' kernel (later) */
+    uint8_t tier;                /* 'm' memo, 'r' made by a recipe, 'p' planned now, 'e' error of the engine, 'k' kernel (later) */
 };
 
 struct tux_accesslog;

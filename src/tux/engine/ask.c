@@ -240,6 +240,7 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
         const struct tux_chain *chain = conn->exchange->chain;
         if (chain == NULL || chain->steps[0].origin == TUX_ORIGIN_PLANNER) /* else others are asked first */
             tux_ask_remember(engine, facts, plan);
+        tux_recipes_learn(engine, conn, view);
         step = tux_origin_answer(engine, conn, plan);
     }
     if (plan != NULL)
@@ -418,6 +419,8 @@ void tux_ask_helped(struct tux_engine *engine)
                 insert(engine, job->signature, job->loaded);
             if (job->file != NULL)
                 loaded(engine, job);
+        } else if (job->kind == TUX_JOB_MAKE) {
+            tux_recipes_made(engine, job);
         } else {
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {

@@ -270,6 +270,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     uint64_t context = tux_conn_context(engine, conn);
     size_t pos = 0;
     bool incomplete = false, starts_exchange = false, next = false;
+    enum tux_recipe_result recipe = TUX_RECIPE_UNFIT;
 
     tux_batch_begin(batch);
     engine->scanned = NULL;
@@ -286,10 +287,15 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
             break;
         }
         struct tux_facts facts = tux_facts_of(head);
-        struct tux_plan *plan = NULL;
+        struct tux_plan *plan = NULL, *made = NULL;
         enum tux_found_plan found = TUX_PLAN_MISSING;
         if (facts.is_signed)
             found = tux_answer_find(engine, &facts, &plan);
+        if (found == TUX_PLAN_MISSING && (recipe = tux_recipes_use(engine, head, buf + pos, &made)) == TUX_RECIPE_MADE) {
+            tux_ask_remember(engine, &facts, made);
+            found = TUX_PLAN_FOUND;
+            plan = made;
+        }
         bool declined = found == TUX_PLAN_FOUND && (plan->flags & TUX_PLAN_NEXT);
         if (found != TUX_PLAN_FOUND || declined) {
             if (batch->n_iov > 0)
@@ -299,24 +305,32 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
             next = declined;
             break;
         }
+        char tier = made != NULL ? 'r' : 'm';
         tux_count(&engine->stats.requests, 1);
-        tux_count(&engine->stats.hits, 1);
+        tux_count(made != NULL ? &engine->stats.made : &engine->stats.hits, 1);
         if (plan->file != NULL && !(plan->flags & TUX_PLAN_NO_BODY)) { /* may last: its log line comes at the end */
             struct tux_exchange *exchange = tux_exchange_new(engine, conn, head, buf + pos);
+            if (exchange != NULL) {
+                exchange->tier = (uint8_t)tier;
+                exchange->status = plan->status;
+                if (made == NULL)
+                    tux_ask_load(engine, &facts, plan);
+                tux_batch_add(engine, conn, plan, &facts);
+            }
+            if (made != NULL)
+                tux_plan_unref(made);
             if (exchange == NULL)
                 return TUX_STEP_CLOSE;
-            exchange->tier = 'm';
-            exchange->status = plan->status;
-            tux_ask_load(engine, &facts, plan);
-            tux_batch_add(engine, conn, plan, &facts);
             pos += head->length;
             break;
         }
         uint32_t first = batch->n_iov;
         uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
-        tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, 'm');
+        tux_answer_log(engine, conn, head, buf + pos, plan->status, bytes, tier);
         bool relayed = engine->trust != NULL && (head->seen & TUX_FORWARDED_FIELDS) != 0; /* the log has to read it */
-        if (!conn->slotless && !conn->closing && !relayed)
+        if (made != NULL)
+            tux_plan_unref(made); /* the batch has a reference of its own */
+        else if (!conn->slotless && !conn->closing && !relayed)
             tux_kernel_hit(engine, conn, buf + pos, plan, first, bytes);
         pos += head->length;
         if (conn->closing)
@@ -333,6 +347,8 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
             return refuse(engine, conn, 503, true);
         if (parked != NULL && tux_origin_is_planner(conn->exchange))
             tux_ask_park(engine, conn, parked);
+        else if (recipe == TUX_RECIPE_BLOCKS && tux_origin_is_planner(conn->exchange) && tux_recipes_hand_over(engine, conn))
+            return TUX_STEP_AGAIN;
         else if (conn->state == TUX_CONN_WAIT)
             return after_send(engine, conn, tux_origin_begin(engine, conn));
         return TUX_STEP_AGAIN;

@@ -13,6 +13,8 @@
 #include "engine.h"
 #include "helper.h"
 #include "memo.h"
+#include "own.h"
+#include "recipe.h"
 #include "route.h"
 #include "timer.h"
 #include "trust.h"
@@ -173,6 +175,8 @@ struct tux_engine {
     struct tux_kernel *kernel; /* NULL: no kernel tier */
     const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
     struct tux_absent absent;
+    struct tux_recipes *recipes;
+    struct tux_own own;
     struct tux_upstreams *upstreams; /* NULL: none */
     struct tux_apps *apps;           /* NULL: none */
     struct tux_ring asks, replies;
@@ -260,6 +264,15 @@ enum tux_step tux_answer_exchange_as(struct tux_engine *engine, struct tux_conn 
 void tux_answer_log(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head, const uint8_t *bytes,
                     uint16_t status, uint64_t body_bytes, char tier);
 void tux_answer_log_exchange(struct tux_engine *engine, struct tux_conn *conn);
+
+/* -- recipes.c -- */
+void tux_recipes_learn(struct tux_engine *engine, struct tux_conn *conn, const struct tux_reply_view *view);
+/* The plan for a request of which `head` is the scan, and which the memo does not know, when a recipe makes one: see there. */
+enum tux_recipe_result tux_recipes_use(struct tux_engine *engine, const struct tux_head *head, const uint8_t *bytes,
+                                       struct tux_plan **plan);
+/* Have the helper thread make it, for the connection's exchange, which waits from here on. False: nothing has happened. */
+bool tux_recipes_hand_over(struct tux_engine *engine, struct tux_conn *conn);
+void tux_recipes_made(struct tux_engine *engine, struct tux_job *job); /* it has: answer, or ask the planner */
 
 /* -- ask.c -- */
 struct tux_exchange *tux_exchange_new(struct tux_engine *engine, struct tux_conn *conn, const struct tux_head *head,

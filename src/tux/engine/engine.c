@@ -107,11 +107,14 @@ static int build(struct tux_engine *engine, const struct tux_engine_config *conf
     engine->free_slots = calloc(limits->connections, sizeof *engine->free_slots);
     engine->memo = tux_memo_new(limits->memo_bytes, (uint32_t)limits->memo_files);
     engine->roots = tux_roots_new();
-    if (engine->conns == NULL || engine->free_slots == NULL || engine->memo == NULL || engine->roots == NULL)
+    engine->recipes = tux_recipes_new();
+    if (engine->conns == NULL || engine->free_slots == NULL || engine->memo == NULL || engine->roots == NULL ||
+        engine->recipes == NULL)
         return -ENOMEM;
     if ((error = copy_roots(engine, config)) != 0)
         return error;
-    engine->helper = tux_helper_new((const char *const *)engine->root_paths, engine->config.n_roots);
+    engine->helper = tux_helper_new((const char *const *)engine->root_paths, engine->config.n_roots, &engine->own,
+                                    engine->config.sign.key);
     if (engine->helper == NULL)
         return -ENOMEM;
     if (config->log_fd >= 0 && (engine->log = tux_accesslog_new(config->log_fd, config->log_format)) == NULL)
@@ -162,6 +165,8 @@ uint64_t tux_engine_free(struct tux_engine *engine)
     tux_engine_end_log(engine);
     tux_trust_free(engine->trust);
     tux_roots_free(engine->roots);
+    tux_recipes_free(engine->recipes);
+    tux_own_free(&engine->own);
     for (uint32_t i = 0; engine->root_paths != NULL && i < engine->config.n_roots; i++)
         free(engine->root_paths[i]);
     free(engine->root_paths);
@@ -209,6 +214,11 @@ int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uin
     engine->trust = trust;
     engine->proxy_protocol = proxy_protocol;
     return 0;
+}
+
+int tux_engine_own(struct tux_engine *engine, uint64_t dev, uint64_t ino)
+{
+    return tux_own_add(&engine->own, dev, ino) ? 0 : -ENOMEM;
 }
 
 void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms)

@@ -37,8 +37,8 @@ struct tux_engine_config {
 
 /* Counters since the start, and gauges; written by the engine's thread, read by any. */
 #define TUX_STATS(X)                                                                                                   \
-    X(accepted) X(requests) X(hits) X(asks) X(replies) X(stale_replies) X(rejected) X(refused) X(ring_full)            \
-    X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(warmed) X(accept_paused)                      \
+    X(accepted) X(requests) X(hits) X(made) X(recipes) X(asks) X(replies) X(stale_replies) X(rejected) X(refused)      \
+    X(ring_full) X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(warmed) X(accept_paused)         \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
     X(relayed) X(app_links) X(app_lost) X(app_loaded) X(log_lost) X(log_error) X(published) X(publishes) X(retires)                                           \
     X(forwarded) X(retries) X(queued) X(upstream_connections) X(upstream_fails)
@@ -71,6 +71,9 @@ int tux_engine_listen(struct tux_engine *engine, int fd, uint32_t listener, bool
 /* Before run: peers whose word about the client is believed: "10.0.0.0/8", "::1", "unix". -EINVAL: one of them is none of
  * these, or there are more than TUX_MAX_NETWORKS. proxy_protocol: their connections begin with a header of that protocol. */
 int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uint32_t n, bool proxy_protocol);
+/* At any time, by one thread after the other: a file of the server itself, by device and inode, which no recipe may send. 0 or
+ * -ENOMEM. */
+int tux_engine_own(struct tux_engine *engine, uint64_t dev, uint64_t ino);
 /* Before run: the answer to an error that the engine finds by itself. Returns -ENOENT for a status it never sends. */
 int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
                       uint32_t body_len);

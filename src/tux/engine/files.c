@@ -251,8 +251,9 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
     return look(roots, root, terminated, now_ms, cached_only, found);
 }
 
-int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                   struct tux_found *found)
+/* Like tux_files_open_cached when cached_only, else like tux_files_open. */
+static int open_file(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                     bool cached_only, struct tux_found *found)
 {
     char terminated[TUX_MAX_PATH_BYTES + 1];
     if (!path_terminate(terminated, path, path_len, found))
@@ -260,12 +261,16 @@ int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, siz
     for (unsigned i = 0; i < OPEN_TRIES; i++) {
         /* Looked at first, because opening a device or a FIFO can have effects. */
         struct tux_found looked;
-        (void)look(roots, root, terminated, now_ms, false, &looked);
+        if (!look(roots, root, terminated, now_ms, cached_only, &looked))
+            return TUX_FILES_MUST_BLOCK;
         if (looked.kind != TUX_FOUND_FILE) {
             *found = looked;
             return -1;
         }
-        int fd = resolve(roots->table[root].fd, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY, RESOLVE_ROOTED);
+        int fd = resolve(roots->table[root].fd, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                         cached_only ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
+        if (fd == -EAGAIN && cached_only)
+            return TUX_FILES_MUST_BLOCK;
         if (fd < 0) {
             found_set_error(found, -fd);
             return -1;
@@ -278,6 +283,18 @@ int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, siz
     }
     found_set_error(found, EAGAIN);
     return -1;
+}
+
+int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                   struct tux_found *found)
+{
+    return open_file(roots, root, path, path_len, now_ms, false, found);
+}
+
+int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          struct tux_found *found)
+{
+    return cached_walks_work() ? open_file(roots, root, path, path_len, now_ms, true, found) : TUX_FILES_MUST_BLOCK;
 }
 
 int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,

@@ -52,6 +52,10 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
  * Returns the descriptor, or -1 when found->kind is not FILE (unreadable: DENIED). found describes the descriptor. */
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found);
+/* ... without blocking: TUX_FILES_MUST_BLOCK when that is not possible, and *found says nothing. */
+#define TUX_FILES_MUST_BLOCK (-2)
+int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          struct tux_found *found);
 
 /* Open a folder for reading its entries (O_CLOEXEC). Returns the descriptor, or -1 when found->kind is not FOLDER; what is
  * no folder is ABSENT, as it is with a slash behind its path. */

@@ -19,7 +19,9 @@ struct tux_helper {
     bool stop;                         /* under mutex */
     int event_fd;
     struct tux_roots *roots;           /* the helper thread's own */
-    uint8_t scratch[TUX_WARM_BYTES];
+    const struct tux_own *own;
+    const uint64_t *key;
+    uint8_t scratch[TUX_WARM_BYTES]; /* the body of a small file fits, too */
 };
 
 int tux_checks_repeat(const struct tux_plan *plan, struct tux_roots *roots, uint64_t now_ms, bool cached_only)
@@ -71,6 +73,15 @@ static struct tux_plan *load_plan(const struct tux_plan *plan)
 
 static void work(struct tux_helper *helper, struct tux_job *job)
 {
+    if (job->kind == TUX_JOB_MAKE) {
+        const struct tux_recipe_tools tools = {.roots = helper->roots,
+                                               .own = helper->own,
+                                               .key = helper->key,
+                                               .scratch = helper->scratch,
+                                               .scratch_bytes = sizeof helper->scratch};
+        tux_recipe_make(&job->use, &tools, &job->made); /* what it is not is NULL */
+        return;
+    }
     if (job->kind == TUX_JOB_LOAD) {
         if (job->plan != NULL)
             job->loaded = load_plan(job->plan);
@@ -123,13 +134,16 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots)
+struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots, const struct tux_own *own,
+                                  const uint64_t key[2])
 {
     struct tux_helper *helper = calloc(1, sizeof *helper);
     if (helper == NULL)
         return NULL;
     helper->todo_tail = &helper->todo;
     helper->done_tail = &helper->done;
+    helper->own = own;
+    helper->key = key;
     helper->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     helper->roots = tux_roots_new();
     bool ready = helper->event_fd >= 0 && helper->roots != NULL;
@@ -165,6 +179,10 @@ void tux_job_free(struct tux_job *job)
         tux_file_unref(job->file);
     if (job->loaded != NULL)
         tux_plan_unref(job->loaded);
+    if (job->made != NULL)
+        tux_plan_unref(job->made);
+    if (job->recipe != NULL)
+        tux_recipe_unref(job->recipe);
     free(job->bytes);
     free(job);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A helper thread for what could block on a disk: repeating checks, bringing a slice of a large file into the page cache,
+/* A helper thread for what could block on a disk: repeating checks, making plans by recipes, bringing a slice of a large file into the page cache,
  * and loading a file into memory. The engine submits jobs and finds them done through an eventfd; it alone touches reference counts. */
 #ifndef TUX_HELPER_H
 #define TUX_HELPER_H
@@ -9,15 +9,16 @@
 
 #include "files.h"
 #include "plan.h"
+#include "recipe.h"
 
-enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD };
+enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD, TUX_JOB_MAKE };
 
 struct tux_job {
     struct tux_job *next;
     enum tux_job_kind kind;
     struct tux_plan *plan; /* CHECK, LOAD: a reference of the job's own, given back by the engine; NULL: no plan */
     struct tux_file *file; /* WARM, LOAD without a plan: the same */
-    uint64_t conn_id;      /* WARM: who waits */
+    uint64_t conn_id;      /* WARM, MAKE: who waits */
     uint64_t offset, length; /* WARM */
     uint64_t begun_ms;     /* CHECK: before the first look */
     uint64_t begun_boot_ns; /* ... by CLOCK_BOOTTIME */
@@ -25,6 +26,10 @@ struct tux_job {
     struct tux_signature signature; /* LOAD: where the plan was found */
     struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */
     uint8_t *bytes;          /* LOAD without a plan: the whole file, or NULL */
+    struct tux_recipe *recipe; /* MAKE: a reference of the job's own */
+    struct tux_recipe_use use; /* MAKE: what is asked for; its path is the one below */
+    struct tux_plan *made;     /* MAKE: with one reference; NULL: it is for the planner */
+    char path[];               /* MAKE */
 };
 
 struct tux_helper;
@@ -32,7 +37,9 @@ struct tux_helper;
 /* Give back what the job holds, and free it. */
 void tux_job_free(struct tux_job *job);
 
-struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots); /* NULL: no memory or no thread */
+/* NULL: no memory or no thread. `own` and `key` are for recipes, and outlive the helper. */
+struct tux_helper *tux_helper_new(const char *const *roots, uint32_t n_roots, const struct tux_own *own,
+                                  const uint64_t key[2]);
 void tux_helper_free(struct tux_helper *helper); /* joins; jobs not taken back are freed with their references */
 int tux_helper_fd(const struct tux_helper *helper); /* readable when jobs are done */
 void tux_helper_submit(struct tux_helper *helper, struct tux_job *job);

@@ -191,6 +191,8 @@ static const char *tier_name(uint8_t tier)
     switch (tier) {
     case 'm':
         return "memo";
+    case 'r':
+        return "recipe";
     case 'p':
         return "planned";
     case 'e':

@@ -5,10 +5,10 @@
 #include "kernel.h"
 #include "relay.h"
 #include "upstream.h"
+#include "validator.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -31,16 +31,9 @@ static void read_clocks(struct tux_engine *engine)
     engine->now_ms = engine->now_us / 1000u;
     engine->wall_ms = (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000;
     if (wall.tv_sec != engine->wall_s) {
-        /* IMF-fixdate (RFC 9110 section 5.6.7), whatever the locale. */
-        static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-        static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-        struct tm tm;
-        gmtime_r(&wall.tv_sec, &tm);
-        char line[96]; /* the compiler reckons with years of ten digits */
-        snprintf(line, sizeof line, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday], tm.tm_mday,
-                 months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-        memcpy(engine->date, line, TUX_DATE_LINE_BYTES);
+        memcpy(engine->date, "Date: ", 6);
+        tux_http_date(wall.tv_sec, engine->date + 6);
+        memcpy(engine->date + 6 + TUX_HTTP_DATE_BYTES, "\r\n", 2);
         engine->wall_s = wall.tv_sec;
     }
 }

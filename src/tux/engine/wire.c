@@ -12,7 +12,7 @@ bool tux_wire_reply(const void *payload, uint32_t size, struct tux_reply_view *v
     memcpy(&view->record, payload, sizeof *record);
     if (record->n_checks > TUX_MAX_CHECKS || record->head_len == 0 || record->head_len > TUX_MAX_REPLY_HEAD ||
         record->inline_len > TUX_MAX_REPLY_BODY || record->paths_len > TUX_MAX_CHECKS * (TUX_MAX_PATH_BYTES + 1u) ||
-        record->status < 200 || record->status > 599 || (record->flags & ~TUX_PLAN_FLAGS) != 0)
+        record->recipe.head_len > record->head_len || record->status < 200 || record->status > 599 || (record->flags & ~TUX_PLAN_FLAGS) != 0)
         return false;
     uint64_t need = sizeof *record + (uint64_t)record->n_checks * sizeof(struct tux_wire_check) + record->paths_len +
                     record->head_len + record->inline_len;

@@ -43,6 +43,17 @@ struct tux_wire_check {
     struct tux_found expected;
 };
 
+/* A recipe (recipe.h), said beside the plan for one of its files. */
+struct tux_wire_recipe {
+    uint32_t head_len;    /* so many bytes at the beginning of the plan's head are the same for all of its files; 0: there is none */
+    uint32_t root;        /* where the files are */
+    uint32_t mount_len;   /* bytes of the path that are taken off before they are looked for */
+    uint32_t absent;      /* bits of the fields that a request must not have */
+    uint32_t sides;       /* 1: a file that has a side file is not among them */
+    uint32_t mode_allowed, mode_forbidden; /* permission bits: a file has one of these, and none of those */
+    uint32_t small_bytes; /* bodies up to here are in memory, and tagged by their content */
+};
+
 /* A reply: this, then n_checks of struct tux_wire_check, then their paths, the head and `inline_len` body bytes. */
 struct tux_reply_record {
     uint64_t id;
@@ -56,6 +67,7 @@ struct tux_reply_record {
     uint64_t body_offset;
     int32_t fd;          /* of this process (only the planner's ring may carry one), or -1 */
     uint16_t status;
+    struct tux_wire_recipe recipe;
 };
 
 /* A copy of the record, and its parts, which stay where they are: whoever can write the ring may change them still. */

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, TypeAlias
 
-from tux._engine import CLOSE, LIMITS, SIGNIFICANT_BY_DEFAULT, Found, Roots
+from tux._engine import CLOSE, LIMITS, SIGNIFICANT_BY_DEFAULT, Found, Recipe, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
 from tux.planner.coder import Coder
@@ -55,6 +55,7 @@ class AskPort(Protocol):
         flags: int = 0,
         ttl_ms: int = -1,
         checks: Sequence[Found] = (),
+        recipe: Recipe | None = None,
     ) -> bool: ...
 
 
@@ -184,30 +185,32 @@ class Planner:
                 self._sendfile[root] = self._make_sendfile(root)
             return self._sendfile[root].plan(view, path)
         asked = path
-        route, pieces = self._match(view, path)
+        number, route, pieces = self._match(view, path)
         if isinstance(route, Redirect):
             return route.plan(view, path, pieces)
         if isinstance(route, Rewrite):
             meant = route.path(view, pieces)
-            found = None if meant is None else self._match(view, meant)[0]
+            found = None if meant is None else self._match(view, meant)[1]
             if meant is None or not isinstance(found, StaticPlanner):  # once: there are no loops
                 return route.errors.plan(view, 404)
             path, route = meant, found
         if isinstance(route, StaticPlanner):
-            return route.plan(view, path, inside=root is not None, asked=asked)
+            straight = number >= 0 and asked == path and route is self._routes[number]
+            return route.plan(view, path, inside=root is not None, asked=asked, example=straight)
         status, errors = route
         return errors.plan(view, status)
 
-    def _match(self, view: View, path: bytes) -> tuple[Route, Pieces]:
-        """The route of a path, and what it captures: one that does not match leaves it to what is there otherwise."""
+    def _match(self, view: View, path: bytes) -> tuple[int, Route, Pieces]:
+        """The number that the table gives for a path; its route, and what that captures: one that does not match leaves
+        the path to what is there otherwise."""
         number = self._table.match(view.host, path)
         route: Route = self._routes[number] if number >= 0 else (404, PLAIN)
         while isinstance(route, Redirect | Rewrite):  # ends: what is there otherwise has a shorter path
             pieces = route.pieces(path)
             if pieces is not None:
-                return route, pieces
+                return number, route, pieces
             route = self._routes[route.otherwise] if route.otherwise >= 0 else (404, route.errors)
-        return route, {}
+        return number, route, {}
 
     def _serve(self, ask: Asked) -> None:
         plan = self.decide(ask, ask.root)
@@ -223,6 +226,7 @@ class Planner:
                 flags=plan.flags,
                 ttl_ms=plan.ttl_ms,
                 checks=plan.checks,
+                recipe=plan.recipe,
             )
         except Exception as error:  # noqa: BLE001 (the ring cannot carry it; the client must not wait for ever)
             self._report(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tux._engine import Found
+from tux._engine import Found, Recipe
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,3 +27,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long it may be replayed, in milliseconds; -1: as long as its checks hold."""
     checks: tuple[Found, ...] = ()
     """Everything on disk that the decision looked at."""
+    recipe: Recipe | None = None
+    """What the engine may do for files like this one."""

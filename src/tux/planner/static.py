@@ -20,6 +20,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 
+import msgspec
+
 from tux._engine import (
     DENIED,
     ERROR,
@@ -49,6 +51,7 @@ from tux.planner.looks import Looks
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
+from tux.planner.recipe import Recipes
 from tux.planner.rules import StaticRule, is_extension
 from tux.planner.shape import Shape, Shapes
 from tux.planner.usual import FAVICON, ROBOTS, ROBOTS_TEXTS, favicon_plan, robots_plan
@@ -120,6 +123,7 @@ class StaticPlanner:
         self._coder = (coder or Coder()) if rule.compress else None
         self._notices = notices if notices is not None else Notices()
         self._limit = small_body_bytes
+        self._recipes = Recipes(rule, small_body_bytes=small_body_bytes, guarded=roots.guarded)
         # What is looked up is the path without its slash, with an index name or the suffix of a page behind it, and the
         # suffix of a side file behind that.
         behind = (*rule.index, PAGE_SUFFIX) if rule.clean_urls else rule.index
@@ -129,9 +133,12 @@ class StaticPlanner:
             self._longest_path -= self._hosts.longest
         self._secret = os.urandom(16)  # so that no file can contain the boundary of its own multipart answer
 
-    def plan(self, view: View, path: bytes, *, inside: bool = False, asked: bytes | None = None) -> Plan:
+    def plan(
+        self, view: View, path: bytes, *, inside: bool = False, asked: bytes | None = None, example: bool = False
+    ) -> Plan:
         """The answer to a request for `path`, the decoded and normalised path of its target. inside: it is a backend
-        that wants the file to be sent. asked: the path of the request, when `path` is what it stands for."""
+        that wants the file to be sent. asked: the path of the request, when `path` is what it stands for. example: the
+        path leads straight to this route, so that the answer may say what other files' are (`tux.planner.recipe`)."""
         view.publish = True  # which statuses the kernel tier takes, the engine knows
         if self._internal and not inside:
             return self._absent(view)
@@ -151,7 +158,7 @@ class StaticPlanner:
         looks = Looks(self._roots, self._root, self._limit)
         if self._hosts is not None and not self._hosts.enter(looks, view.host):
             return self._absent(view, tuple(looks.found))
-        plan = self._find(view, path if asked is None else asked, relative, looks)
+        plan = self._find(view, path if asked is None else asked, relative, looks, example=example)
         if plan is None and self._spa and media.extension(relative) not in self._types:
             plan = self._only_file(view, self._spa, looks)
         if plan is None and not self._falls_through:
@@ -161,13 +168,17 @@ class StaticPlanner:
                 return robots_plan(view, self._robots, looks.found)
         return plan or self._absent(view, tuple(looks.found))
 
-    def _find(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
-        """The answer, when there is something; path: that was asked for."""
+    def _find(self, view: View, path: bytes, relative: bytes, looks: Looks, *, example: bool) -> Plan | None:
+        """The answer, when there is something; path: that was asked for. example: see `plan`."""
         if relative.endswith(b"/"):
             return self._find_below(view, path, relative, looks)
         found = looks.load(relative[1:])
         if found.kind == FILE:
-            return self._file(view, found, looks)
+            plan = self._file(view, found, looks)
+            if plan is None or not example:
+                return plan
+            recipe = self._recipes.of(view, found.path, plan, self._shapes.of(found.path))
+            return plan if recipe is None else msgspec.structs.replace(plan, recipe=recipe)
         if found.kind != FOLDER:
             plan = self._refusal(view, found, looks)
             return plan or self._page(view, path, relative, looks)

@@ -74,6 +74,7 @@ class View:
         "path",
         "plain_range",
         "publish",
+        "read",
         "ttl_ms",
     )
 
@@ -85,6 +86,8 @@ class View:
         self._fields = request.fields
         self._signed = request.signed
         self._query_read = self._range_read = self._uncovered_read = False
+        self.read: set[str] = set()
+        """Lower-case names of the fields that were read, or whose absence was noticed."""
         self.method = request.method
         self.path = request.path
         self.minor = request.minor
@@ -103,6 +106,7 @@ class View:
 
     def field(self, name: str, /) -> str | None:
         """The value of a field by its lower-case name, None when it was not sent."""
+        self.read.add(name)
         if name == "range":
             self._range_read = True
         elif name not in self._covered:
@@ -112,6 +116,7 @@ class View:
 
     def has_any(self, names: AbstractSet[str], /) -> bool:
         """Whether any of these fields was sent."""
+        self.read |= names
         if not names <= self._covered:
             self._uncovered_read = True
         return not names.isdisjoint(self._fields)
@@ -119,6 +124,7 @@ class View:
     @property
     def has_range(self) -> bool:
         """Whether Range was sent, without reading it. Covered: the general signature tells plain ranges from none."""
+        self.read.add("range")
         return "range" in self._fields
 
     @property

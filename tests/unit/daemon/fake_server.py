@@ -74,6 +74,8 @@ class FakeEngine:
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         self._listeners.append(socket.socket(fileno=os.dup(fd)))
 
+    def own(self, dev: int, ino: int, /) -> None: ...
+
     def link_app(self, app: int, serial: int, *fds: int) -> None:
         raise AssertionError("there are no applications here")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.planner.world import NOW_NS, Ask, World
-from tux._engine import CLOSE, NO_BODY, PUBLISH, REMEMBER, Found, RouteTable
+from tux._engine import CLOSE, NO_BODY, PUBLISH, REMEMBER, Found, Recipe, RouteTable
 from tux.http.errors import error_head
 from tux.planner.loop import ENGINE_ERRORS, MAX_BATCH, Planner, canned_answers
 from tux.planner.rules import DenyRule, StaticRule
@@ -69,13 +69,14 @@ class FakePort:
         flags: int = 0,
         ttl_ms: int = -1,
         checks: Sequence[Found] = (),
+        recipe: Recipe | None = None,
     ) -> bool:
         if self.refuse is not None:
             error, self.refuse = self.refuse, None
             raise error
         self.replies[ask_id] = {
             "status": status, "head": head, "body": body, "body_len": body_len, "file": file, "offset": offset,
-            "flags": flags, "ttl_ms": ttl_ms, "checks": checks,
+            "flags": flags, "ttl_ms": ttl_ms, "checks": checks, "recipe": recipe,
         }  # fmt: skip
         return not self.gone
 

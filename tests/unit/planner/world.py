@@ -125,6 +125,6 @@ class World:
 
     def answer(self, ask: Ask) -> Answer:
         view = self.view(ask)
-        answer = Answer(self.static.plan(view, decode_path(ask.path)), view)
+        answer = Answer(self.static.plan(view, decode_path(ask.path), example=True), view)
         answer.check_framing(ask.method)
         return answer
