@@ -35,6 +35,15 @@ async def look(req: tux.Request):
         return {"size": found.size, "text": bytes(found.memory[:7]).decode("latin-1")}
 
 
+tux.register_mime("gmi", "text/gemini")
+
+
+@tux.module("/type")
+async def type_of(req: tux.Request):
+    with await req.get_object("/" + req.query) as found:
+        return found.type
+
+
 @tux.module("/tell")
 async def tell(req: tux.Request):
     try:
@@ -64,7 +73,7 @@ def server(site: Path) -> Iterator[tux.Server]:
     config = site / "modules.toml"
     config.write_text(
         '[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n[module.one]\nmodules = ["filed.py"]\n'
-        '[[site]]\nroot = "public"\nmodule = "one"\n'
+        '[[site]]\nroot = "public"\nmodule = "one"\ntypes = { ".rare" = "application/rare" }\n'
         '[[site.route]]\npath = "/inside"\nroot = "inside"\ninternal = true\n'
     )
     with tux.Server(config=config) as server:
@@ -106,6 +115,21 @@ def test_answers_that_are_kept(server: tux.Server) -> None:
     ask = asking(server)
     given = [ask("GET", "/kept").body for _ in range(10)]
     assert set(given[1:]) == {given[1]}, "asked twice at most, and repeated from then on"
+
+
+def test_registered_types(server: tux.Server, site: Path) -> None:
+    """They are those of modules alone; the site's own are for all."""
+    put(site / "public" / "a.gmi", "# gemini")
+    put(site / "public" / "a.rare", "rare")
+    ask = asking(server)
+    for _ in range(3):
+        assert ask("GET", "/send?a.gmi").value("content-type") == "text/gemini"
+        assert ask("GET", "/send?a.gmi", range="bytes=0-1").value("content-type") == "text/gemini"
+        assert ask("GET", "/type?a.gmi").body == b"text/gemini"
+        assert ask("GET", "/a.gmi").value("content-type") == "application/octet-stream"
+        assert ask("GET", "/send?a.rare").value("content-type") == "application/rare"
+        assert ask("GET", "/type?a.rare").body == b"application/rare"
+        assert ask("GET", "/a.rare").value("content-type") == "application/rare"
 
 
 def answer_all(peer: Peer) -> None:

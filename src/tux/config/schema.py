@@ -155,7 +155,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reload: Annotated[
         bool,
         Doc(
-            """For development: start the processes of an application anew when a file in its `dir` changes. Needs
+            """For development: start the processes of an application, or of modules, anew when their code changes: in
+            `dir`, beside `FILE.py`, or where the package lies that is imported. Needs
             `pip install "tux-server[reload]"`."""
         ),
     ] = False

@@ -1,4 +1,4 @@
-"""`--reload`: a process that watches the folders of applications, and tells the supervisor when a file has changed."""
+"""`--reload`: a process that watches the code of applications, and tells the supervisor when a file has changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Watcher:
     """The process, seen from the supervisor."""
 
     def __init__(self, folders: Sequence[str], changed: Callable[[], None], handled: Sequence[int]) -> None:
-        """`changed` is called when a file below `folders` has changed. StartError: watchfiles is not installed."""
+        """`changed` is called when a file has changed that is below `folders`, or one of them. StartError: watchfiles
+        is not installed."""
         if importlib.util.find_spec("watchfiles") is None:
             raise StartError('--reload needs the package watchfiles: pip install "tux-server[reload]"')
         self._folders = list(dict.fromkeys(folders))

@@ -148,9 +148,11 @@ def _make_apps(compiled: Compiled, server: Server, account: Account) -> Apps | N
     options = [options_of(name, table, compiled.routes, cpus=cpus, grace=server.grace) for name, table in compiled.apps]
     apps = Apps(options, functools.partial(serve.main, account=account), SIGNALS)
     if server.reload:
+        from tux.apps.sources import sources
         from tux.daemon.reload import Watcher
 
-        apps.watcher = Watcher([one.dir for one in options if not isinstance(one, CgiOptions)], apps.reload, SIGNALS)
+        code = sources(one for one in options if not isinstance(one, CgiOptions))
+        apps.watcher = Watcher(code, apps.reload, SIGNALS)
     return apps
 
 

@@ -12,7 +12,7 @@ _types: Final[dict[bytes, str]] = {}
 
 def register_mime(extension: str, type: str) -> None:  # noqa: A002 (the word of HTTP)
     """Files with this extension ("gmi", without a dot) are of this type when modules of this process send them
-    (`send_object`) or look them up (`get_object`). What the server sends by itself has the type that `headers` of
+    (`send_object`) or look them up (`get_object`). What clients get without a module has the type that `types` of
     its site or the server's own table says. ValueError: one of the two cannot be."""
     if not extension or "." in extension or "/" in extension:
         raise ValueError(f"{extension!r}: expected an extension without its dot")
