@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urljoin
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.planner.world import NOW_S, Answer, World
 from tux._engine import ABSENT, EXACT, FOLDER, NEXT, NO_BODY, PUBLISH, REMEMBER
@@ -156,6 +158,7 @@ def test_dotfiles_when_they_are_served(world: World, write: Write) -> None:
     assert names(world) == [".a"]
 
 
+_TABLE = ("table", "thead", "tbody", "tr", "th", "td", "span", "time")
 NASTY = [
     b"<script>alert(1)<script>",
     b'"><img src=x onerror=y>.png',
@@ -185,6 +188,22 @@ def test_every_name_is_escaped_and_leads_to_its_file(world: World, write: Write)
             assert world.ask(url.removeprefix("http://h")).body == b"%d" % NASTY.index(
                 unquote_to_bytes(url.removeprefix("http://h/d/"))
             )
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name)))
+def test_no_name_changes_the_page_around_it(found: list[bytes]) -> None:
+    """Whatever bytes it has: there are as many rows, the references lead to the names, and nothing else is there."""
+    made = [Entry(name, False, 1, 0, 0o644, 1, number) for number, name in enumerate(found)]
+    page = Page(listing.as_html(b"/d/", 0, made, Wish(), 1, complete=True).decode("utf-8"))
+    assert page.tags.count("tr") == len(found) + 2
+    assert set(page.tags) <= {*("html", "head", "meta", "title", "style", "body", "h1", "a", "bdi", "p"), *_TABLE}
+    references = page.hrefs[len(page.hrefs) - len(found) :]
+    assert [unquote_to_bytes(href) for href in references] == found
+    for href in references:
+        assert re.fullmatch(r"[!$%'()*+,;=@~\-._0-9A-Za-z&]+", href)
+        assert urljoin("http://h/d/", href).startswith("http://h/d/") or unquote_to_bytes(href) in (b".", b"..")
+    rows = json.loads(listing.as_json(made))
+    assert [unquote_to_bytes(row["url"]) for row in rows] == found
 
 
 def test_a_name_of_the_path_is_escaped(world: World, write: Write) -> None:
