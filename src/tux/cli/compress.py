@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
+from tux.cli import progress
 from tux.errors import FAILED, USAGE, StartError
 
 CODINGS = ("br", "zstd", "gzip")
@@ -55,10 +55,7 @@ def compress(
         raise StartError(f"{error.filename or folder}: {error.strerror}") from None
     done = copies.make(jobs, threads or len(os.sched_getaffinity(0)))
     written = before = after = failed = 0
-    hidden = quiet or not sys.stderr.isatty()
-    with click.progressbar(
-        length=sum(job.size for job in jobs), label="compress", file=sys.stderr, hidden=hidden
-    ) as bar:
+    with progress.bar(sum(job.size for job in jobs), "compress", quiet=quiet) as bar:
         for one in done:
             bar.update(one.job.size)
             written += len(one.written)
@@ -69,11 +66,6 @@ def compress(
                 click.echo(f"tux: error: {one.error}", err=True)
     if not quiet:
         saved = f", {100 - after * 100 // before} % smaller" if before else ""
-        click.echo(
-            f"{_count(written, 'copy', 'copies')} of {_count(len(jobs), 'file', 'files')} ({', '.join(chosen)}){saved}"
-        )
+        copies_made, files = progress.count(written, "copy", "copies"), progress.count(len(jobs), "file", "files")
+        click.echo(f"{copies_made} of {files} ({', '.join(chosen)}){saved}")
     return FAILED if failed else 0
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -10,7 +10,7 @@ import click
 
 from tux.errors import USAGE, StartError
 
-COMMANDS = ("serve", "check", "compress", "convert", "kernel")
+COMMANDS = ("serve", "check", "compress", "warm", "convert", "kernel")
 """Each is a module here with a click command of the same name, imported when it is used."""
 
 INTERRUPTED = 130

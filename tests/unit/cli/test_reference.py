@@ -32,6 +32,6 @@ def _options() -> list[str]:
 
 @pytest.mark.parametrize("option", _options())
 def test_every_option_is_in_the_reference_and_in_a_test(option: str) -> None:
-    names = ("test_serve.py", "test_check.py", "test_compress.py", "test_convert.py", "test_kernel.py")
+    names = ("test_serve.py", "test_check.py", "test_compress.py", "test_warm.py", "test_convert.py", "test_kernel.py")
     assert any(f'"{option}"' in (Path(__file__).parent / name).read_text() for name in names)
     assert option in PAGE.read_text()
