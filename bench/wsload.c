@@ -57,7 +57,7 @@ static int64_t now_ns(void)
 
 static void text_of(const conn_t *conn, char text[TEXT_BYTES + 1])
 {
-    snprintf(text, TEXT_BYTES + 1, "message %010u of connection %03d", conn->number % 1000000000u, conn->fd % 1000);
+    snprintf(text, TEXT_BYTES + 1, "message %09u of socket %04u", conn->number % 1000000000u, (unsigned)conn->fd % 10000u);
 }
 
 static void complain(const char *what)

@@ -72,7 +72,7 @@ def c_programs() -> str:
     """The C programs of the benchmarks compile without a warning."""
     said = ""
     for source in _sources("bench", ".c") + [name for name in _sources("tests/c", ".c") if "/bench_" in name]:
-        said += _run("gcc", *C_WARNINGS, "-Isrc/tux/engine", "-fsyntax-only", source)
+        said += _run("gcc", *C_WARNINGS, "-Isrc/tux/engine", "-c", "-o", os.devnull, source)  # the optimiser warns, too
     return said
 
 
