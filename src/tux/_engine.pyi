@@ -227,19 +227,10 @@ class Engine:
         number sendfile_root (-1: it is not). hands_on_404: what comes next in the route's chain is asked when it
         answers with 404."""
 
-    def link_app(
-        self,
-        app: int,
-        serial: int,
-        requests_fd: int,
-        answers_fd: int,
-        process_wake_fd: int,
-        wake_fd: int,
-        side_fd: int,
-        /,
-    ) -> None:
-        """From any thread: a process of an application, see engine/app.h. The descriptors are the engine's from here
-        on, whatever happens. OSError: there is no such application."""
+    def link_app(self, app: int, serial: int, *descriptors: int) -> None:
+        """From any thread: a process of an application, see engine/app.h. The descriptors (requests, answers, the
+        process's eventfd, the engine's, the socket beside) are the engine's from here on, whatever happens. OSError:
+        there is no such application."""
 
     def unlink_app(self, serial: int) -> None:
         """From any thread: the process at the other end of this link is gone."""
