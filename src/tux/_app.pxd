@@ -193,11 +193,14 @@ cdef extern from "appwire.h" nogil:
 
 
 cdef extern from "appknown.h" nogil:
+    struct tux_app_known_file:
+        bint kept
     struct tux_app_known:
-        uint64_t uses
+        tux_app_known_file files[1]
     enum tux_app_naming:
         TUX_APP_BY_DESCRIPTOR
         TUX_APP_TO_KEEP
         TUX_APP_BY_HANDLE
     tux_app_naming tux_app_known_name(tux_app_known *known, int fd, uint32_t *handle, uint32_t *forget)
+    uint32_t tux_app_known_at(tux_app_known *known, const char *path, uint64_t *size)
     void tux_app_known_forget(tux_app_known *known, uint32_t handle)

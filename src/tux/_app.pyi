@@ -156,7 +156,12 @@ class Port:
         `close`, with `end`: the connection ends with the answer. LengthError: more than `length`; nothing was sent."""
 
     def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:
-        """Bytes of the body from a regular file, which must not become shorter. The descriptor stays the caller's."""
+        """Bytes of the body from a regular file, which must not become shorter. The descriptor stays the caller's; or
+        it is what kept() gave."""
+
+    def kept(self, key: int, path: bytes) -> tuple[int, int] | None:
+        """Whether the engine keeps the very file open that open(2) would open at this path: then its name for file(),
+        to be used before take() is called again, and its size."""
 
     def trailers(self, key: int, fields: Fields) -> bool:
         """The end of an answer that was announced with `trailers`."""

@@ -14,7 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as c_open
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as c_close, dup, pread, usleep, write
@@ -602,11 +602,17 @@ cdef class Port:
             raise RuntimeError("the head comes first")
         if slot.is_head:
             return self.link.data(self.tag, slot, NULL, 0, _last(end, False))
+        if fd < 0 and not self.link.is_kept(slot, fd):
+            raise ValueError(f"{fd} is neither a descriptor nor the name of a file that is kept")
         if 0 <= slot.left < length:
             raise LengthError(f"{length} bytes where {slot.left} are left of the body")
         if slot.left >= 0:
             slot.left -= length
         return self.link.file(self.tag, slot, fd, offset, length, end)
+
+    def kept(self, uint64_t key, bytes path not None):
+        cdef Slot *slot = self._find(key)
+        return None if slot is NULL else self.link.kept_at(slot, path)
 
     def trailers(self, uint64_t key, fields):
         cdef Slot *slot = self._find(key)

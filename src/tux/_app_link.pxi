@@ -98,6 +98,15 @@ cdef inline int _last(bint end, bint close) noexcept:
     return TUX_APP_END | (TUX_APP_CLOSE if close else 0) if end else 0
 
 
+cdef inline int _name(uint32_t handle) noexcept:
+    """What file() takes in place of a descriptor: -1 is none, and no handle either."""
+    return -2 - <int> handle
+
+
+cdef inline uint32_t _handle(int name) noexcept:
+    return <uint32_t> (-2 - name)
+
+
 cdef struct _Manner:
     const uint8_t *reason
     uint32_t reason_len
@@ -494,7 +503,12 @@ cdef class _Link:
         record.offset = offset
         record.length = length
         slot.window -= TUX_APP_FILE_COST
-        naming = tux_app_known_name(&self.known, fd, &record.handle, &forget)
+        if fd < 0:
+            naming = TUX_APP_BY_HANDLE
+            record.handle = _handle(fd)
+            forget = TUX_APP_NO_HANDLE
+        else:
+            naming = tux_app_known_name(&self.known, fd, &record.handle, &forget)
         if forget != TUX_APP_NO_HANDLE:
             self.short(0, 0, TUX_APP_FORGET, 0, forget)
         if naming != TUX_APP_BY_HANDLE:
@@ -513,6 +527,18 @@ cdef class _Link:
         if end and self.slot(tag, record.record.serial) is not NULL:
             self.close_slot(tag)
         return True
+
+    cdef bint is_kept(self, Slot *slot, int name) noexcept:
+        return (_name(TUX_APP_HANDLES - 1) <= name < -1 and not slot.waits and slot.window > 0
+                and self.known.files[_handle(name)].kept)
+
+    cdef tuple kept_at(self, Slot *slot, bytes path):
+        """(its name for file(), size) of the file at this path, if the engine has it open."""
+        cdef uint64_t size = 0
+        cdef uint32_t handle = TUX_APP_NO_HANDLE
+        if slot.open and not slot.waits and slot.window > 0 and PyBytes_GET_SIZE(path) == strlen(PyBytes_AS_STRING(path)):
+            handle = tux_app_known_at(&self.known, PyBytes_AS_STRING(path), &size)
+        return None if handle == TUX_APP_NO_HANDLE else (_name(handle), size)
 
     cdef int unused(self, uint32_t handle) except -1:
         """The engine need not keep this file."""

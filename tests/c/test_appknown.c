@@ -67,8 +67,36 @@ static void test_the_latest_are_kept(void)
         close(fds[i]);
 }
 
+static void test_at_a_path(void)
+{
+    uint64_t size = 0;
+    char path[] = "/tmp/tux-known-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0 || write(fd, "known", 5) != 5)
+        abort();
+    memset(&known, 0, sizeof known);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), TUX_APP_NO_HANDLE);
+    CHECK_EQ(tux_app_known_name(&known, fd, &handle, &forget), TUX_APP_BY_DESCRIPTOR);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), TUX_APP_NO_HANDLE);
+    CHECK_EQ(tux_app_known_name(&known, fd, &handle, &forget), TUX_APP_TO_KEEP);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), handle);
+    CHECK_EQ(size, 5);
+    if (write(fd, "!", 1) != 1)
+        abort();
+    CHECK_EQ(tux_app_known_at(&known, path, &size), TUX_APP_NO_HANDLE);
+    CHECK_EQ(tux_app_known_name(&known, fd, &handle, &forget), TUX_APP_BY_DESCRIPTOR);
+    CHECK_EQ(tux_app_known_name(&known, fd, &handle, &forget), TUX_APP_TO_KEEP);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), handle);
+    tux_app_known_forget(&known, handle);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), TUX_APP_NO_HANDLE);
+    CHECK(unlink(path) == 0);
+    CHECK_EQ(tux_app_known_at(&known, path, &size), TUX_APP_NO_HANDLE);
+    close(fd);
+}
+
 int main(void)
 {
+    test_at_a_path();
     test_a_file_that_comes_again();
     test_the_latest_are_kept();
     return check_report();

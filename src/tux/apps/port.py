@@ -167,7 +167,10 @@ class Port(Protocol):
         """Bytes of the body. Counts against the window. `close`, with `end`: the connection is closed behind it."""
 
     def file(self, key: int, fd: int, offset: int, length: int, end: bool = True) -> bool:  # noqa: FBT001, FBT002
-        """Bytes of the body from a file. The descriptor stays the caller's."""
+        """Bytes of the body from a file. The descriptor stays the caller's; or it is what kept() gave."""
+
+    def kept(self, key: int, path: bytes) -> tuple[int, int] | None:
+        """Of the file at this path, if the engine has it open already: its name for file(), and its size."""
 
     def trailers(self, key: int, fields: Fields) -> bool:
         """The end of a body that was announced with trailers."""

@@ -28,6 +28,21 @@ enum tux_app_naming tux_app_known_name(struct tux_app_known *known, int fd, uint
     return TUX_APP_BY_DESCRIPTOR;
 }
 
+uint32_t tux_app_known_at(struct tux_app_known *known, const char *path, uint64_t *size)
+{
+    struct tux_identity identity;
+    if (!tux_files_identity_at(path, &identity))
+        return TUX_APP_NO_HANDLE;
+    for (uint32_t i = 0; i < TUX_APP_HANDLES; i++) {
+        if (known->files[i].kept && tux_identity_equal(&known->files[i].identity, &identity)) {
+            known->files[i].used = ++known->uses;
+            *size = identity.size;
+            return i;
+        }
+    }
+    return TUX_APP_NO_HANDLE;
+}
+
 void tux_app_known_forget(struct tux_app_known *known, uint32_t handle)
 {
     known->files[handle].used = 0;

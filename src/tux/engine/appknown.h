@@ -11,12 +11,14 @@
 #include "appwire.h"
 #include "files.h"
 
+struct tux_app_known_file {
+    struct tux_identity identity;
+    uint64_t used; /* 0: the place is free */
+    bool kept;     /* the engine has it open, by the number of this place */
+};
+
 struct tux_app_known {
-    struct {
-        struct tux_identity identity;
-        uint64_t used; /* 0: the place is free */
-        bool kept;     /* the engine has it open, by the number of this place */
-    } files[TUX_APP_HANDLES];
+    struct tux_app_known_file files[TUX_APP_HANDLES];
     uint64_t uses;
 };
 
@@ -28,6 +30,8 @@ enum tux_app_naming {
 
 /* How to name this open file to the engine. *forget: a handle that the engine is to forget before, or TUX_APP_NO_HANDLE. */
 enum tux_app_naming tux_app_known_name(struct tux_app_known *known, int fd, uint32_t *handle, uint32_t *forget);
+/* The handle of the file at this path, if the engine has it open, which is then named by it; else TUX_APP_NO_HANDLE. */
+uint32_t tux_app_known_at(struct tux_app_known *known, const char *path, uint64_t *size);
 /* The engine does not have it any more, or never got it. */
 void tux_app_known_forget(struct tux_app_known *known, uint32_t handle);
 

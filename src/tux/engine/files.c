@@ -326,6 +326,15 @@ bool tux_files_identity(int fd, struct tux_identity *identity)
     return true;
 }
 
+bool tux_files_identity_at(const char *path, struct tux_identity *identity)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    identity_from_stat(identity, &st);
+    return true;
+}
+
 bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&

@@ -64,6 +64,8 @@ int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *pa
 
 /* fstat of an open descriptor as an identity; false on error. */
 bool tux_files_identity(int fd, struct tux_identity *identity);
+/* The same of what open(2) would open at a path, below no root: of applications, not of clients. */
+bool tux_files_identity_at(const char *path, struct tux_identity *identity);
 bool tux_identity_equal(const struct tux_identity *a, const struct tux_identity *b);
 bool tux_found_equal(const struct tux_found *a, const struct tux_found *b); /* kind and identity; error for ERROR */
 

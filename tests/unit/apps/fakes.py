@@ -324,6 +324,9 @@ class FakePort:
                 answer.kept = (length, end)
             return True
 
+    def kept(self, key: int, path: bytes) -> tuple[int, int] | None:
+        return None
+
     def trailers(self, key: int, fields: Fields) -> bool:
         with self._call():
             check(fields)

@@ -278,6 +278,32 @@ def test_a_file_that_is_sent_again_is_kept_and_then_named(rig: Rig, tmp_path: Pa
     assert rig.port.take() is None
 
 
+def test_a_file_that_is_kept_is_found_by_its_path(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"file")
+    send(rig, path)
+    key = rig.begin()
+    assert rig.port.kept(key, bytes(path)) is None
+    handle = send(rig, path).file[3]
+    key = rig.begin()
+    for missing in (bytes(tmp_path / "absent"), bytes(path) + b"\0", bytes(path) + b"\0x", b""):
+        assert rig.port.kept(key, missing) is None
+    kept = rig.port.kept(key, bytes(path))
+    assert kept is not None
+    name, size = kept
+    assert size == 4
+    assert rig.port.answer(key, 200, [], length=4)
+    for nothing in (-1, name - 1, name + 1, -1000, -(1 << 31)):
+        with pytest.raises(ValueError, match="neither a descriptor nor"):
+            rig.port.file(key, nothing, 0, 4)
+    assert rig.port.file(key, name, 0, 4)
+    assert rig.port.kept(key, bytes(path)) is None  # the exchange is over
+    said = rig.engine.hear_all()[-1]
+    assert (said.flags, said.file) == (wire.END, (0, 4, 0, handle))
+    path.write_bytes(b"other")
+    assert rig.port.kept(rig.begin(), bytes(path)) is None
+
+
 def test_files_that_are_sent_often_are_kept(rig: Rig, tmp_path: Path) -> None:
     paths = [tmp_path / str(n) for n in range(40)]
     for path in paths:

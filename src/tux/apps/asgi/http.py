@@ -263,13 +263,19 @@ class HttpExchange:
         """The whole body is a file. Is it longer than Content-Length, as logs may be by now, it is cut there."""
         if self._phase is not _HELD:
             raise RuntimeError("Unexpected ASGI message 'http.response.pathsend', after the body has begun.")
+        kept = self._port.kept(self.key, os.fsencode(path))
+        if kept is not None:
+            self._send_whole_file(*kept)
+            return
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            size = _file_size(fd)
-            length = content_length(self._headers)
-            self._send_slice(fd, 0, size if length < 0 else min(size, length), last=True)
+            self._send_whole_file(fd, _file_size(fd))
         finally:
             os.close(fd)
+
+    def _send_whole_file(self, fd: int, size: int) -> None:
+        length = content_length(self._headers)
+        self._send_slice(fd, 0, size if length < 0 else min(size, length), last=True)
 
     def _send_file(self, message: Message) -> None:
         file = message["file"]
