@@ -287,6 +287,19 @@ def test_everything_within_what_is_not_supported_is_named_with_its_line(tmp_path
     assert "# " + str(result.notes[0]) in header(result, "x")
 
 
+def test_what_follows_an_include_is_in_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "types").write_text("one x;\n")
+    result = converted(tmp_path, "http {\ninclude types;\ntwo y;\nserver { root /srv; include types; }\n}")
+    where = [(note.where.rpartition("/")[2], note.what) for note in result.notes if note.kind == "lost"]
+    assert where == [("types:1", "one x"), ("nginx.conf:3", "two y"), ("types:1", "one x")]
+
+
+def test_a_file_that_includes_itself(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("http { include nginx.conf; }")
+    with pytest.raises(StartError, match="includes itself"):
+        nginx.convert(str(tmp_path / "nginx.conf"))
+
+
 def test_tls_ends_in_front(tmp_path: Path) -> None:
     result = converted(tmp_path, "server { listen 80; listen 443 ssl; ssl_certificate a.pem; root /srv; }")
     assert tree(result)["server"]["listen"] == ["0.0.0.0:80"]
