@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,7 +237,7 @@ def policy(site: Path) -> Iterator[dict[str, tux.Server]]:
         "refuses": "mode_allowed = 0o004\nmode_forbidden = 0o111\n",
         "asks": 'mode_allowed = 0o004\nmode_forbidden = 0o111\nrefused_next = true\nredirect = ["php"]\n',
     }
-    user = "root" if os.getuid() == 0 else None  # who may read them all
+    reader: dict[str, Any] = {"user": "root"} if os.getuid() == 0 else {}  # who may read them all
     with contextlib.ExitStack() as stack:
         backend = stack.enter_context(Backend(behind))
         servers = {}
@@ -246,7 +247,7 @@ def policy(site: Path) -> Iterator[dict[str, tux.Server]]:
                 '[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\n'
                 f'[[site]]\nroot = "policy"\nforward = "{backend.url}"\n[site.tux]\n{text}',
             )
-            servers[name] = stack.enter_context(tux.Server(config=config, user=user))
+            servers[name] = stack.enter_context(tux.Server(config=config, **reader))
         yield servers
         for server in servers.values():
             stop(server)
