@@ -190,6 +190,7 @@ cdef extern from "appwire.h" nogil:
     bint tux_appwire_is_reason(const uint8_t *reason, size_t length)
     int tux_appwire_field(const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len, bint upgrade)
     void tux_app_tell_load(const tux_ring *answers, uint32_t load)
+    void tux_app_tell_pace(const tux_ring *answers, uint32_t pace_us)
 
 
 cdef extern from "appknown.h" nogil:

@@ -45,11 +45,13 @@ cdef uint64_t FROM_SIDES = 16
 cdef int FULL_PAUSE_US = 100
 # Uses of a request's body are told in portions: a quarter of the window, so that it never runs dry for that.
 cdef uint32_t CREDIT_BYTES = TUX_APP_WINDOW_BYTES // 4
-# How often the process's size is looked at, in milliseconds: a look takes two microseconds.
-cdef uint64_t MEMORY_MS = 100
+# How often the process's size is looked at, in nanoseconds: a look takes two microseconds.
+cdef uint64_t MEMORY_NS = 100000000
 cdef int EVENTS = 16
 # Records of one engine in a row, while others have some, too.
 cdef uint32_t RUN = 32
+# How long requests take before anything is known of it, and at most: whole seconds make no difference.
+cdef uint64_t MAX_PACE_NS = 1000000000
 cdef int64_t MAX_REMEMBER_MS = 0xFFFFFFFF
 
 cdef long PAGE_BYTES = os.sysconf("SC_PAGESIZE")
@@ -77,10 +79,10 @@ cdef bytes _HOST = b"host"
 cdef bytes _SLASH = b"/"
 
 
-cdef inline uint64_t _now_ms() noexcept nogil:
+cdef inline uint64_t _now_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
+    return <uint64_t> now.tv_sec * 1000000000 + <uint64_t> now.tv_nsec
 
 
 cdef inline bytes _bytes(const uint8_t *base, uint32_t off, uint32_t length):
@@ -184,6 +186,7 @@ cdef class Port:
         self.by_index[link.index] = link
         self.active.append(link)
         tux_app_tell_load(&link.answers, self.totals.open)
+        tux_app_tell_pace(&link.answers, self.totals.pace_us())
         if self.leaving:
             self._leave(link)
 
@@ -380,6 +383,9 @@ cdef class Port:
         if self.events:
             return False
         self._tell_load()
+        if self.totals.rests():
+            for link in self.active:
+                tux_app_tell_pace(&link.answers, self.totals.pace_us())
         for link in self.active:
             link.flush()
         for link in self.active:
@@ -411,6 +417,7 @@ cdef class Port:
         with nogil:
             n = epoll_wait(fd, events, EVENTS, timeout_ms)
         self._stay_awake()
+        self.totals.begins()
         for i in range(n):
             if events[i].data.u64 == FROM_ENGINE:
                 continue

@@ -134,10 +134,13 @@ cdef struct Slot:
 
 @cython.final
 cdef class _Totals:
-    """Exchanges of all links, and when the process has served enough of them."""
+    """Exchanges of all links, how long they take, and when the process has served enough of them."""
 
     cdef uint32_t open
     cdef uint64_t finished
+    cdef uint64_t pace_ns  # the time that the process is at work for one, on average
+    cdef uint64_t at_work  # since when it is, in ns; 0: it is not
+    cdef uint64_t before  # exchanges that had ended then
     cdef uint64_t max_requests, max_memory, memory_at
     cdef int memory_fd
     cdef object retire
@@ -145,6 +148,36 @@ cdef class _Totals:
 
     def __cinit__(self):
         self.memory_fd = -1
+        self.pace_ns = MAX_PACE_NS
+
+    cdef void begins(self) noexcept:
+        """The process is awake."""
+        if self.at_work == 0:
+            self.at_work = _now_ns()
+            self.before = self.finished
+
+    cdef bint rests(self) noexcept:
+        """It will sleep now; True: another time is known. It is at work until then, and also while something is open:
+        whoever waits for a database is slow. One period counts as four times of what is known at most: it may have
+        waited for the processor."""
+        cdef uint64_t now, n = self.finished - self.before, took
+        if self.at_work == 0:
+            return False
+        now = _now_ns()
+        took = now - self.at_work
+        if self.open and took < MAX_PACE_NS:
+            return False
+        self.at_work = now if self.open else 0
+        self.before = self.finished
+        if n == 0 and self.open == 0:
+            return False
+        took = min(took // max(n, 1), 4 * self.pace_ns, MAX_PACE_NS)
+        self.pace_ns = (7 * self.pace_ns + took) // 8
+        return True
+
+    cdef uint32_t pace_us(self) noexcept:
+        """Rounded up: 0 would mean that it is not known."""
+        return <uint32_t> (self.pace_ns // 1000 + 1)
 
     def __dealloc__(self):
         if self.memory_fd >= 0:
@@ -161,10 +194,10 @@ cdef class _Totals:
     cdef bint too_large(self):
         cdef char text[64]
         cdef ssize_t n
-        cdef uint64_t now = _now_ms()
+        cdef uint64_t now = _now_ns()
         if now < self.memory_at:
             return False
-        self.memory_at = now + MEMORY_MS
+        self.memory_at = now + MEMORY_NS
         n = pread(self.memory_fd, text, 63, 0)
         if n <= 0:
             return False

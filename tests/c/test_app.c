@@ -166,6 +166,49 @@ static void test_waiting_at_the_end(void)
     end_process(&p);
 }
 
+/* So many requests, one after the other: how many came to p. Both have been asleep before. */
+static uint32_t given_to_p(uint32_t pace_us)
+{
+    struct client others[3];
+    open_stage(&s, 10, 10000);
+    link_process(&s.kit, &p, 0);
+    link_process(&s.kit, &q, 0);
+    tux_app_tell_pace(&p.answers, pace_us);
+    tux_app_tell_pace(&q.answers, pace_us);
+    MUST(tux_ring_reader_sleep(&p.requests) && tux_ring_reader_sleep(&q.requests));
+    for (unsigned i = 0; i < 3; i++) {
+        client_connect(&others[i], &s.kit);
+        client_get(&others[i], "/x");
+        CHECK(kit_becomes(&s.kit, "relayed", 1 + i));
+    }
+    uint32_t n = 0;
+    while (tux_ring_waits(&p.requests) && hear(&p)) {
+        hello(&p);
+        n++;
+    }
+    for (uint32_t i = n; i < 3 && hear(&q); i++)
+        hello(&q);
+    for (int i = 0; i < 3; i++) {
+        CHECK_ANSWER(&others[i], 200, "hello\n");
+        client_close(&others[i]);
+    }
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+    return n;
+}
+
+/* Who answers faster than somebody is woken gets a few more requests instead. */
+static void test_choice_of_who_is_awake(void)
+{
+    uint32_t n = given_to_p(5);
+    CHECK(n == 0 || n == 3);
+    n = given_to_p(1000);
+    CHECK(n == 1 || n == 2);
+    n = given_to_p(0);
+    CHECK(n == 1 || n == 2);
+}
+
 static void test_choice(void)
 {
     struct client others[4];
@@ -683,6 +726,7 @@ int main(void)
     test_answers();
     test_waiting();
     test_waiting_at_the_end();
+    test_choice_of_who_is_awake();
     test_choice();
     test_bodies();
     test_clients_that_go();

@@ -18,6 +18,7 @@
 #define LATE_REQUESTS_MS 1500u     /* so long after a drain began, connections bring no new request: see loop.c */
 #define SMALL_BODY_ROOM 4096u      /* of a body, when the ring is rather full */
 #define BODY_OVERHEAD 6u           /* a chunk of one byte takes 6 on the wire and 32 in the ring */
+#define WAKE_US 20u                /* what it costs to wake a process: the call, the processor's way to it, its own first steps */
 #define MAX_SOCKET_NAME_BYTES 108u /* path of a unix socket */
 
 static struct tux_apprequest *request_of(const struct tux_conn *conn)
@@ -160,7 +161,21 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
 
 /* -- the choice ------------------------------------------------------------------------------------------------- */
 
-/* The process with the least to do: by its own word, or by what was given to it and it has not seen yet. */
+/* Requests that the process has before it: by its own word, or by what was given to it and it has not seen yet. One that
+ * has none, and sleeps, would have to be woken: that counts as the requests which it could answer in the same time, so where
+ * they take less a few of them go to a process that is awake. */
+static uint32_t load_of(const struct tux_applink *link)
+{
+    struct tux_app_shared *said = tux_app_shared(&link->answers);
+    uint32_t load = atomic_load_explicit(&said->load, memory_order_relaxed);
+    load = load > link->outstanding ? load : link->outstanding;
+    if (load > 0 || !tux_ring_reader_sleeps(&link->requests))
+        return load;
+    uint32_t pace_us = atomic_load_explicit(&said->pace_us, memory_order_relaxed);
+    return pace_us == 0 ? 0 : WAKE_US / pace_us;
+}
+
+/* The process with the least to do. */
 static struct tux_applink *choose(struct tux_engine *engine, struct tux_app *app)
 {
     struct tux_applink *best = NULL;
@@ -169,8 +184,7 @@ static struct tux_applink *choose(struct tux_engine *engine, struct tux_app *app
     for (struct tux_applink *link = app->links; link != NULL; link = link->next, i++) {
         if (!tux_applink_is_ready(engine, link))
             continue;
-        uint32_t load = atomic_load_explicit(&tux_app_shared(&link->answers)->load, memory_order_relaxed);
-        load = load > link->outstanding ? load : link->outstanding;
+        uint32_t load = load_of(link);
         uint32_t turn = (i + app->round) % 64;
         if (best == NULL || load < best_load || (load == best_load && turn < best_turn)) {
             best = link;

@@ -130,7 +130,8 @@ struct tux_app_file {
 
 /* In the page of the answers' ring, behind the ring's own words. Written by the process, only a hint. */
 struct tux_app_shared {
-    _Atomic uint32_t load; /* requests that it works on, of all engines */
+    _Atomic uint32_t load;    /* requests that it works on, of all engines */
+    _Atomic uint32_t pace_us; /* time that it needs for one, while it has some; 0: not known yet */
 };
 
 #define TUX_APP_SHARED_OFFSET 1024u
@@ -143,6 +144,11 @@ static inline struct tux_app_shared *tux_app_shared(const struct tux_ring *answe
 static inline void tux_app_tell_load(const struct tux_ring *answers, uint32_t load)
 {
     atomic_store_explicit(&tux_app_shared(answers)->load, load, memory_order_relaxed);
+}
+
+static inline void tux_app_tell_pace(const struct tux_ring *answers, uint32_t pace_us)
+{
+    atomic_store_explicit(&tux_app_shared(answers)->pace_us, pace_us, memory_order_relaxed);
 }
 
 /* -- the process's side ----------------------------------------------------------------------------------------- */

@@ -277,6 +277,11 @@ void tux_ring_release(struct tux_ring *ring)
         eventfd_raise(ring->space_eventfd);
 }
 
+bool tux_ring_reader_sleeps(const struct tux_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->reader_sleeps, memory_order_relaxed) != 0;
+}
+
 bool tux_ring_reader_sleep(struct tux_ring *ring)
 {
     flag_exchange(&ring->shared->reader_sleeps, 1);

@@ -63,6 +63,8 @@ int tux_ring_read(struct tux_ring *ring, const void **payload, uint32_t *size);
 void tux_ring_release(struct tux_ring *ring);
 /* Whether another record is there to read: a hint, for a reader that would do its work in batches. */
 bool tux_ring_waits(const struct tux_ring *ring);
+/* Writer: whether the reader sleeps now: a hint. */
+bool tux_ring_reader_sleeps(const struct tux_ring *ring);
 /* Declare that the reader is about to sleep on data_eventfd; false if records came in between (do not sleep).
  * awake is called on return (it also empties the eventfd). */
 bool tux_ring_reader_sleep(struct tux_ring *ring);

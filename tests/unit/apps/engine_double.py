@@ -27,6 +27,7 @@ _FILE: Final = struct.Struct("<QQQI4x")
 _FIELD: Final = struct.Struct("<HHHHBx")
 _WRITTEN, _READ, _READER_SLEEPS, _WRITER_SLEEPS = 0, 64, 128, 192
 _LOAD = 1024
+_PACE = _LOAD + 4
 
 _IDS: Final = {b"host": 1}
 
@@ -267,6 +268,10 @@ class EngineDouble:
     @property
     def load(self) -> int:
         return self.answers.flag(_LOAD)
+
+    @property
+    def pace_us(self) -> int:
+        return self.answers.flag(_PACE)
 
     def descriptor(self) -> int:
         """The next one that came by the side socket."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -431,6 +432,31 @@ def test_the_load_is_what_is_open(rig: Rig) -> None:
     rig.port.answer(keys[1], 200, [], end=True)
     assert rig.port.take() is None
     assert rig.engine.load == 2
+
+
+def test_the_pace_is_how_long_requests_take(rig: Rig) -> None:
+    def serve(seconds: float = 0.0) -> None:
+        rig.port.awake()
+        key = rig.begin()
+        if seconds:
+            assert rig.port.sleep()  # as a coroutine that waits for a database
+            time.sleep(seconds)
+            rig.port.awake()
+        rig.port.answer(key, 200, [], end=True)
+        assert rig.port.sleep()
+        rig.engine.hear_all()
+
+    assert rig.engine.pace_us > 999_999  # nothing is known
+    for _ in range(200):
+        serve()
+    quick = rig.engine.pace_us
+    assert 0 < quick < 50_000
+    for _ in range(20):
+        serve(0.002)
+    assert rig.engine.pace_us > 1_000
+    second = rig.second()
+    assert second.pace_us == rig.engine.pace_us
+    second.close()
 
 
 def test_waiting_ends_with_a_request(rig: Rig) -> None:
