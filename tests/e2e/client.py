@@ -42,7 +42,11 @@ def open_socket(address: Address, receive_buffer: int = 0) -> socket.socket:
     sock.settimeout(PATIENCE)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect(address)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
