@@ -77,6 +77,17 @@ def pid(req: tux.Request) -> str:
     return str(os.getpid())
 
 
+@tux.module("/whole")
+def whole(req: tux.Request):
+    return req.send_object("/large.bin")
+
+
+@tux.module("/summed")
+async def summed(req: tux.Request) -> str:
+    with await req.get_object("/large.bin") as found:
+        return str(sum(bytes(found.memory[at : at + 1000]).count(1) for at in range(0, found.size, 1000)))
+
+
 @tux.module("/twice")
 def twice(req: tux.Request):
     req.send("once")
@@ -120,6 +131,10 @@ def exits(req: tux.Request):
 def wrong(req: tux.Request):
     return object()
 """
+
+
+LARGE = 20_000_000
+"""Bytes of a file."""
 
 
 class Lines(socketserver.StreamRequestHandler):
@@ -183,6 +198,29 @@ def test_a_socket_of_its_own(server: tux.Server) -> None:
 def test_an_async_generator_is_a_body(server: tux.Server) -> None:
     reply = asking(server)("GET", "/stream")
     assert (reply.value("transfer-encoding"), reply.body) == ("chunked", b"0 1 2 ")
+
+
+def figures(pid: bytes) -> tuple[int, int]:
+    """Bytes that a process has read and written by system calls, and those of memory that is its own."""
+    process = Path("/proc") / pid.decode()
+    calls = re.findall(r"^[rw]char: (\d+)$", (process / "io").read_text(), re.MULTILINE)
+    (own,) = re.findall(r"^RssAnon:\s+(\d+) kB$", (process / "status").read_text(), re.MULTILINE)
+    return sum(map(int, calls)), int(own) * 1024
+
+
+def test_objects_are_not_copied(server: tux.Server, site: Path) -> None:
+    """Neither those that are sent nor those that are looked into: the bytes are the page cache's."""
+    put(site / "public/large.bin", b"\1" * LARGE)
+    ask = asking(server)
+    pid = ask("GET", "/pid").body
+    assert ask("GET", "/summed").body == str(LARGE).encode()
+    calls, own = figures(pid)
+    for _ in range(3):
+        assert ask("GET", "/whole").body == b"\1" * LARGE
+        assert ask("GET", "/summed").body == str(LARGE).encode()
+    more_calls, more_own = figures(pid)
+    assert more_calls - calls < LARGE / 10
+    assert more_own - own < LARGE / 10
 
 
 # -- misuse ------------------------------------------------------------------------------------------------------------
