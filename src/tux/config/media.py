@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tux.config.site import Charset
 from tux.errors import Problem, shown
-from tux.planner.rules import GlobRule, MediaRules
+from tux.planner.rules import GlobRule, MediaRules, is_extension
 
 Place = tuple[str | int, ...]
 
@@ -38,6 +38,8 @@ def problems(settings: Settings, place: Place) -> Iterator[Problem]:
         inner = (*place, "types", glob)
         if not glob.strip("/"):
             yield Problem(inner, "the glob is empty")
+        elif glob.startswith(".") and not is_extension(glob) and not set(glob) & set("*/"):
+            yield Problem(inner, f"is not one extension: use {shown('*' + glob)}")
         if not _TYPE.fullmatch(value):
             yield Problem(inner, f"expected a media type, as in text/plain, got {shown(value)}")
     for glob, value in _charsets(settings.charset).items():
