@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tux
+from tests.e2e.backend import Backend, Peer
 from tests.e2e.client import FRESH, Client, get, put, stop, until
 
 MANY = 10_000
@@ -187,6 +188,45 @@ def test_hashed_folders_below_a_route(site: Path) -> None:
             assert get(server, "/u/x.txt", host="x.org").status == 404
             assert get(server, "/u/a.txt", host="127.0.0.1").status == 404
         stop(server)
+
+
+def protected(peer: Peer) -> None:
+    """Lets clients have a file that only it may name, or what is not there."""
+    while (request := peer.request()) is not None:
+        peer.ok(b"", b"X-Accel-Redirect: /inside/a.txt" if request.target == "/file" else b"X-Said: forwarded")
+
+
+def test_with_something_behind(site: Path) -> None:
+    """What has no folder is its turn, and files that it names are those of the host that was asked."""
+    put(site / "behind/a.org/index.html", "a")
+    put(site / "inside/a.org/a.txt", "inside a")
+    put(site / "inside/b.org/a.txt", "inside b")
+    with Backend(protected) as backend:
+        config = f"""
+            [server]
+            workers = 1
+            listen = ["127.0.0.1:0"]
+            access_log = "off"
+            [[site]]
+            root = "{site}/behind/{{host}}"
+            forward = "{backend.url}"
+            [[site.route]]
+            path = "/inside"
+            root = "{site}/inside/{{host}}"
+            internal = true
+            """
+        with tux.Server(config=put(site / "behind.toml", config)) as server:
+            for _ in range(3):
+                assert get(server, "/", host="a.org").body == b"a"
+                assert "X-Said" in get(server, "/", host="b.org")
+                assert "X-Said" in get(server, "/none", host="a.org")
+                assert get(server, "/file", host="a.org").body == b"inside a"
+                assert get(server, "/file", host="B.ORG:80").body == b"inside b"
+                assert get(server, "/file", host="c.org").status == 404
+                assert get(server, "/inside/a.txt", host="a.org").status == 404
+            put(site / "behind/b.org/index.html", "b")
+            until(lambda: get(server, "/", host="b.org").body == b"b", "the new folder", FRESH)
+            stop(server)
 
 
 def test_only_what_all_hosts_have_in_common_must_be_there(tmp_path: Path) -> None:
