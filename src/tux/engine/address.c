@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "line.h"
 #include "scan.h"
 
 #define MAX_PORT_DIGITS 5u
@@ -99,12 +100,25 @@ bool tux_address_parse_node(const uint8_t *text, size_t len, struct tux_address 
     return parse_port(colon + 1, (size_t)(end - colon) - 1, &address->port);
 }
 
+/* inet_ntop does it by printf; applications are told an address with each request. */
+static uint8_t format_v4(const uint8_t bytes[4], char *text)
+{
+    uint8_t *out = (uint8_t *)text;
+    for (int i = 0; i < 4; i++) {
+        out = tux_line_put_decimal(out, bytes[i]);
+        *out++ = i < 3 ? '.' : 0;
+    }
+    return (uint8_t)(out - (uint8_t *)text - 1);
+}
+
 uint8_t tux_address_format(const struct tux_address *address, char text[TUX_ADDRESS_TEXT_BYTES])
 {
+    if (address->kind == TUX_ADDRESS_V4)
+        return format_v4(address->bytes, text);
     text[0] = 0;
     if (address->kind == TUX_ADDRESS_UNIX)
         memcpy(text, "unix:", sizeof "unix:");
     else if (address->kind != TUX_ADDRESS_NONE)
-        inet_ntop(address->kind == TUX_ADDRESS_V4 ? AF_INET : AF_INET6, address->bytes, text, TUX_ADDRESS_TEXT_BYTES);
+        inet_ntop(AF_INET6, address->bytes, text, TUX_ADDRESS_TEXT_BYTES);
     return (uint8_t)strlen(text);
 }
