@@ -58,6 +58,8 @@ static struct tux_recipes *recipes_with(const struct tux_wire_recipe *say)
     return recipes;
 }
 
+static uint64_t plain_until_ms; /* what the maker is told of folders */
+
 static enum tux_recipe_result make_as(const struct tux_wire_recipe *say, const char *path, bool is_head, bool cached_only,
                                       struct tux_plan **plan)
 {
@@ -71,6 +73,7 @@ static enum tux_recipe_result make_as(const struct tux_wire_recipe *say, const c
                                        .path_len = strlen(path),
                                        .is_head = is_head,
                                        .cached_only = cached_only,
+                                       .plain_until_ms = plain_until_ms,
                                        .now_ms = 10,
                                        .wall_ms = (int64_t)now.tv_sec * 1000};
     enum tux_recipe_result result = tux_recipe_make(&use, &tools, plan);
@@ -194,6 +197,20 @@ static void test_without_blocking(void)
     }
 }
 
+/* In a folder that is known to be plain nothing is looked for, and yet nothing else than a file is sent. */
+static void test_in_a_plain_folder(void)
+{
+    plain_until_ms = 11;
+    is_made(&usual, "side.html", false,
+            "ETag: \"NnOtKF9KrrF2xvkA\"\r\nLast-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\nContent-Length: 4\r\n", "side");
+    static const char *const paths[] = {"none.html", "folder.html", "fifo.html", "out.html", "new.html", "own.html"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        unfit(&usual, paths[i]);
+    plain_until_ms = 10; /* no longer */
+    unfit(&usual, "side.html");
+    plain_until_ms = 0;
+}
+
 static void test_table(void)
 {
     struct tux_recipes *recipes = tux_recipes_new();
@@ -282,6 +299,7 @@ int main(void)
     test_what_is_made();
     test_what_is_left();
     test_without_blocking();
+    test_in_a_plain_folder();
     test_table();
     test_extensions();
     test_validators();

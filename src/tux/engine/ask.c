@@ -421,6 +421,8 @@ void tux_ask_helped(struct tux_engine *engine)
                 loaded(engine, job);
         } else if (job->kind == TUX_JOB_MAKE) {
             tux_recipes_made(engine, job);
+        } else if (job->kind == TUX_JOB_FOLDER) {
+            tux_folder_note(&engine->folders, job->hash, job->same, &job->stamp, job->begun_ms);
         } else {
             struct tux_conn *conn = tux_conn_by_id(engine, job->conn_id);
             if (conn != NULL && conn->warming) {

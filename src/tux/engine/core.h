@@ -11,6 +11,7 @@
 #include "address.h"
 #include "chunked.h"
 #include "engine.h"
+#include "folders.h"
 #include "helper.h"
 #include "memo.h"
 #include "own.h"
@@ -176,6 +177,7 @@ struct tux_engine {
     const struct tux_backend *backends[TUX_ORIGIN_COUNT]; /* NULL: none of that kind is configured */
     struct tux_absent absent;
     struct tux_recipes *recipes;
+    struct tux_folders folders;
     struct tux_own own;
     struct tux_upstreams *upstreams; /* NULL: none */
     struct tux_apps *apps;           /* NULL: none */

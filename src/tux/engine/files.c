@@ -109,15 +109,21 @@ static int64_t nanoseconds(struct timespec t)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static void stamp_from_stat(struct tux_identity *identity, const struct stat *st)
+{
+    *identity = (struct tux_identity){.dev = st->st_dev,
+                                      .ino = st->st_ino,
+                                      .size = (uint64_t)st->st_size,
+                                      .mtime_ns = nanoseconds(st->st_mtim),
+                                      .ctime_ns = nanoseconds(st->st_ctim),
+                                      .mode = st->st_mode};
+}
+
 static void identity_from_stat(struct tux_identity *identity, const struct stat *st)
 {
     *identity = (struct tux_identity){.dev = st->st_dev, .ino = st->st_ino};
-    if (S_ISDIR(st->st_mode))
-        return;
-    identity->size = (uint64_t)st->st_size;
-    identity->mtime_ns = nanoseconds(st->st_mtim);
-    identity->ctime_ns = nanoseconds(st->st_ctim);
-    identity->mode = st->st_mode;
+    if (!S_ISDIR(st->st_mode))
+        stamp_from_stat(identity, st);
 }
 
 static void found_set_stat(struct tux_found *found, int fd)
@@ -251,35 +257,41 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
     return look(roots, root, terminated, now_ms, cached_only, found);
 }
 
-/* Like tux_files_open_cached when cached_only, else like tux_files_open. */
-static int open_file(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                     bool cached_only, struct tux_found *found)
+int tux_files_open_as(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                      unsigned how, struct tux_found *found)
 {
     char terminated[TUX_MAX_PATH_BYTES + 1];
+    bool cached = (how & TUX_OPEN_CACHED) != 0;
+    if (cached && !cached_walks_work())
+        return TUX_FILES_MUST_BLOCK;
     if (!path_terminate(terminated, path, path_len, found))
         return -1;
     for (unsigned i = 0; i < OPEN_TRIES; i++) {
         /* Looked at first, because opening a device or a FIFO can have effects. */
-        struct tux_found looked;
-        if (!look(roots, root, terminated, now_ms, cached_only, &looked))
+        struct tux_found looked = {.kind = TUX_FOUND_FILE};
+        if (!(how & TUX_OPEN_UNSEEN) && !look(roots, root, terminated, now_ms, cached, &looked))
             return TUX_FILES_MUST_BLOCK;
         if (looked.kind != TUX_FOUND_FILE) {
             *found = looked;
             return -1;
         }
-        int fd = resolve(roots->table[root].fd, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY,
-                         cached_only ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
-        if (fd == -EAGAIN && cached_only)
+        int folder = root < roots->count ? root_open(&roots->table[root], now_ms, cached) : -EBADF;
+        int fd = folder < 0 ? folder : resolve(folder, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                                               cached ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
+        if (fd == -EAGAIN && cached)
             return TUX_FILES_MUST_BLOCK;
         if (fd < 0) {
             found_set_error(found, -fd);
             return -1;
         }
         found_set_stat(found, fd);
-        if (found->kind == TUX_FOUND_FILE && found->identity.dev == looked.identity.dev &&
-            found->identity.ino == looked.identity.ino)
+        if (found->kind == TUX_FOUND_FILE &&
+            ((how & TUX_OPEN_UNSEEN) ||
+             (found->identity.dev == looked.identity.dev && found->identity.ino == looked.identity.ino)))
             return fd;
         close(fd);
+        if (how & TUX_OPEN_UNSEEN)
+            return -1;
     }
     found_set_error(found, EAGAIN);
     return -1;
@@ -288,13 +300,23 @@ static int open_file(struct tux_roots *roots, uint32_t root, const char *path, s
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found)
 {
-    return open_file(roots, root, path, path_len, now_ms, false, found);
+    return tux_files_open_as(roots, root, path, path_len, now_ms, 0, found);
 }
 
-int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                          struct tux_found *found)
+bool tux_files_look_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                           struct tux_identity *stamp)
 {
-    return cached_walks_work() ? open_file(roots, root, path, path_len, now_ms, true, found) : TUX_FILES_MUST_BLOCK;
+    char terminated[TUX_MAX_PATH_BYTES + 1];
+    struct tux_found found;
+    if (root >= roots->count || !cached_walks_work() || !path_terminate(terminated, path, path_len, &found))
+        return false;
+    int folder = root_open(&roots->table[root], now_ms, true);
+    int fd = folder < 0 ? folder : resolve(folder, terminated, O_PATH | O_DIRECTORY, RESOLVE_ROOTED | RESOLVE_CACHED);
+    if (fd < 0)
+        return false;
+    bool known = tux_files_stamp(fd, stamp);
+    close(fd);
+    return known;
 }
 
 int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
@@ -332,6 +354,15 @@ bool tux_files_identity_at(const char *path, struct tux_identity *identity)
     if (stat(path, &st) < 0)
         return false;
     identity_from_stat(identity, &st);
+    return true;
+}
+
+bool tux_files_stamp(int fd, struct tux_identity *stamp)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return false;
+    stamp_from_stat(stamp, &st);
     return true;
 }
 

@@ -52,15 +52,23 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
  * Returns the descriptor, or -1 when found->kind is not FILE (unreadable: DENIED). found describes the descriptor. */
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found);
-/* ... without blocking: TUX_FILES_MUST_BLOCK when that is not possible, and *found says nothing. */
+/* ... in another way. CACHED: without blocking; TUX_FILES_MUST_BLOCK when that is not possible, and *found says nothing.
+ * UNSEEN: without a look first; the caller knows that nothing is there whose opening has effects. */
+#define TUX_OPEN_CACHED 1u
+#define TUX_OPEN_UNSEEN 2u
 #define TUX_FILES_MUST_BLOCK (-2)
-int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                          struct tux_found *found);
+int tux_files_open_as(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                      unsigned how, struct tux_found *found);
 
 /* Open a folder for reading its entries (O_CLOEXEC). Returns the descriptor, or -1 when found->kind is not FOLDER; what is
  * no folder is ABSENT, as it is with a slash behind its path. */
 int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                           struct tux_found *found);
+
+/* Look at a folder without blocking: what it is, with its times. False: that cannot be said. */
+bool tux_files_look_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                           struct tux_identity *stamp);
+bool tux_files_stamp(int fd, struct tux_identity *stamp); /* the same of an open one */
 
 /* fstat of an open descriptor as an identity; false on error. */
 bool tux_files_identity(int fd, struct tux_identity *identity);

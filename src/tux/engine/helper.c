@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "folders.h"
+
 #define TUX_WARM_BYTES 65536u /* one pread: the disk's own read-ahead does the rest */
 
 struct tux_helper {
@@ -71,9 +73,23 @@ static struct tux_plan *load_plan(const struct tux_plan *plan)
     return loaded;
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
 static void work(struct tux_helper *helper, struct tux_job *job)
 {
+    if (job->kind == TUX_JOB_FOLDER) {
+        job->begun_ms = now_ms();
+        job->same = tux_folder_read(helper->roots, job->root, job->path, job->use.path_len, job->begun_ms,
+                                    job->use.wall_ms, &job->stamp);
+        return;
+    }
     if (job->kind == TUX_JOB_MAKE) {
+        job->use.now_ms = now_ms();
         const struct tux_recipe_tools tools = {.roots = helper->roots,
                                                .own = helper->own,
                                                .key = helper->key,
@@ -93,8 +109,7 @@ static void work(struct tux_helper *helper, struct tux_job *job)
         struct timespec now;
         clock_gettime(CLOCK_BOOTTIME, &now);
         job->begun_boot_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        job->begun_ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+        job->begun_ms = now_ms();
         job->same = tux_checks_repeat(job->plan, helper->roots, job->begun_ms, false) == 1;
         return;
     }

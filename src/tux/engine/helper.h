@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A helper thread for what could block on a disk: repeating checks, making plans by recipes, bringing a slice of a large file into the page cache,
+/* A helper thread for what could block on a disk: repeating checks, making plans by recipes and reading folders for them, bringing a slice of a large file into the page cache,
  * and loading a file into memory. The engine submits jobs and finds them done through an eventfd; it alone touches reference counts. */
 #ifndef TUX_HELPER_H
 #define TUX_HELPER_H
@@ -11,7 +11,7 @@
 #include "plan.h"
 #include "recipe.h"
 
-enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD, TUX_JOB_MAKE };
+enum tux_job_kind { TUX_JOB_CHECK, TUX_JOB_WARM, TUX_JOB_LOAD, TUX_JOB_MAKE, TUX_JOB_FOLDER };
 
 struct tux_job {
     struct tux_job *next;
@@ -20,16 +20,19 @@ struct tux_job {
     struct tux_file *file; /* WARM, LOAD without a plan: the same */
     uint64_t conn_id;      /* WARM, MAKE: who waits */
     uint64_t offset, length; /* WARM */
-    uint64_t begun_ms;     /* CHECK: before the first look */
+    uint64_t begun_ms;     /* CHECK, FOLDER: before the first look */
     uint64_t begun_boot_ns; /* ... by CLOCK_BOOTTIME */
     bool same;             /* CHECK: every check held */
     struct tux_signature signature; /* LOAD: where the plan was found */
     struct tux_plan *loaded; /* LOAD: the same answer with its body in memory, or NULL */
     uint8_t *bytes;          /* LOAD without a plan: the whole file, or NULL */
     struct tux_recipe *recipe; /* MAKE: a reference of the job's own */
-    struct tux_recipe_use use; /* MAKE: what is asked for; its path is the one below */
+    struct tux_recipe_use use; /* MAKE: what is asked for; its path is the one below. FOLDER: where to look */
     struct tux_plan *made;     /* MAKE: with one reference; NULL: it is for the planner */
-    char path[];               /* MAKE */
+    uint32_t root;             /* FOLDER: where it is */
+    uint64_t hash;             /* FOLDER: of its slot */
+    struct tux_identity stamp; /* FOLDER: it is plain (`same`), and this is what it was when it was read */
+    char path[];               /* MAKE, FOLDER */
 };
 
 struct tux_helper;

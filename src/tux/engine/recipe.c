@@ -132,6 +132,11 @@ const char *tux_recipe_extension(const char *path, size_t path_len, size_t *len)
 
 /* -- making ----------------------------------------------------------------------------------------------------- */
 
+static bool is_plain(const struct tux_recipe_use *use)
+{
+    return use->now_ms < use->plain_until_ms;
+}
+
 /* Are there surely no side files? Their checks are noted. */
 static enum tux_recipe_result look_for_sides(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools,
                                              char paths[SIDES][TUX_RECIPE_PATH_BYTES + MAX_SUFFIX_BYTES],
@@ -139,10 +144,10 @@ static enum tux_recipe_result look_for_sides(const struct tux_recipe_use *use, c
 {
     for (uint32_t i = 0; i < SIDES; i++) {
         size_t len = use->path_len + side_suffixes[i].len;
-        struct tux_found found;
+        struct tux_found found = {.kind = TUX_FOUND_ABSENT};
         memcpy(paths[i], use->path, use->path_len);
         memcpy(paths[i] + use->path_len, side_suffixes[i].text, side_suffixes[i].len);
-        if (!tux_files_look(tools->roots, use->recipe->say.root, paths[i], len, use->now_ms, use->cached_only, &found))
+        if (!is_plain(use) && !tux_files_look(tools->roots, use->recipe->say.root, paths[i], len, use->now_ms, use->cached_only, &found))
             return TUX_RECIPE_BLOCKS;
         if (found.kind != TUX_FOUND_ABSENT)
             return TUX_RECIPE_UNFIT;
@@ -273,10 +278,8 @@ enum tux_recipe_result tux_recipe_make(const struct tux_recipe_use *use, const s
     *plan = NULL;
     if (use->path_len == 0 || use->path_len > TUX_RECIPE_PATH_BYTES)
         return TUX_RECIPE_UNFIT;
-    int fd = use->cached_only ? tux_files_open_cached(tools->roots, use->recipe->say.root, use->path, use->path_len,
-                                                      use->now_ms, &found)
-                              : tux_files_open(tools->roots, use->recipe->say.root, use->path, use->path_len,
-                                               use->now_ms, &found);
+    unsigned how = (use->cached_only ? TUX_OPEN_CACHED : 0) | (is_plain(use) ? TUX_OPEN_UNSEEN : 0);
+    int fd = tux_files_open_as(tools->roots, use->recipe->say.root, use->path, use->path_len, use->now_ms, how, &found);
     if (fd == TUX_FILES_MUST_BLOCK)
         return TUX_RECIPE_BLOCKS;
     return fd < 0 ? TUX_RECIPE_UNFIT : make_of(use, tools, fd, &found, plan);

@@ -52,6 +52,7 @@ struct tux_recipe_use {
     size_t path_len;
     bool is_head;     /* the method is HEAD */
     bool cached_only; /* do not block */
+    uint64_t plain_until_ms; /* its folder is plain (folders.h) until then */
     uint64_t now_ms;
     int64_t wall_ms;  /* CLOCK_REALTIME at some time since the request came */
 };

@@ -48,6 +48,34 @@ void tux_recipes_learn(struct tux_engine *engine, struct tux_conn *conn, const s
         tux_count(&engine->stats.recipes, 1);
 }
 
+/* Have the helper thread read the folder of the file. */
+static void read_folder(struct tux_engine *engine, const struct tux_recipe_use *use, uint64_t hash, size_t folder_len)
+{
+    struct tux_job *job = calloc(1, sizeof *job + folder_len);
+    if (job == NULL)
+        return; /* perhaps later */
+    job->kind = TUX_JOB_FOLDER;
+    job->root = use->recipe->say.root;
+    job->hash = hash;
+    job->use = *use;
+    memcpy(job->path, use->path, folder_len);
+    job->use.path = job->path;
+    job->use.path_len = folder_len;
+    tux_helper_submit(engine->helper, job);
+}
+
+static void look_at_folder(struct tux_engine *engine, struct tux_recipe_use *use)
+{
+    size_t folder_len;
+    uint32_t root = use->recipe->say.root;
+    struct tux_folder_slot *slot =
+        tux_folders_slot(&engine->folders, engine->config.sign.key, root, use->path, use->path_len, &folder_len);
+    if (tux_folder_is_plain(slot, engine->roots, root, use->path, folder_len, engine->now_ms))
+        use->plain_until_ms = slot->until_ms;
+    else if (tux_folder_is_due(slot, engine->now_ms))
+        read_folder(engine, use, slot->hash, folder_len);
+}
+
 /* What to make of the request, if there is a recipe for it: use->path points into the place. */
 static bool find_use(struct tux_engine *engine, const struct tux_head *head, const uint8_t *bytes, struct place *place,
                      struct tux_recipe_use *use)
@@ -72,6 +100,7 @@ static bool find_use(struct tux_engine *engine, const struct tux_head *head, con
                                    .cached_only = true,
                                    .now_ms = engine->now_ms,
                                    .wall_ms = engine->wall_ms};
+    look_at_folder(engine, use);
     return true;
 }
 
