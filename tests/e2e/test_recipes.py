@@ -51,6 +51,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "folders": {"cache_control": {"assets/*": "immutable"}},
     "policy": {"tux": {"mode_forbidden": 0o1111, "redirect": ["log"]}, "dotfiles": "allow", "precompressed": False},
     "pages": {"spa": "index.html", "clean_urls": True, "listing": True, "cors": True, "security_headers": True},
+    "slashes": {"trailing_slash": "never", "clean_urls": True, "favicon": True, "robots": "deny"},
     "compress": {"compress": True},
     "types": {"types": {".js": "text/plain"}, "charset": {"*.css": "latin-1"}, "download": ["*.png", "*.gz"]},
     "routes": {
@@ -150,7 +151,7 @@ def test_the_engine_says_what_the_planner_would(place: Path, tmp_path: Path, nam
     if name == "plain":
         settle(place / "more")
     asked = 0
-    with tux.Server(config=config, workers=1, access_log=log, log_format="json") as server:
+    with tux.Server(config=config, listen="127.0.0.1:0", workers=1, access_log=log, log_format="json") as server:
         for target in targets:
             for fields in source.sample(FIELDS, 3):
                 method = source.choice(("GET", "GET", "HEAD"))
@@ -241,7 +242,7 @@ def test_files_of_the_server_itself(place: Path) -> None:
     config = write_config(place / "tux.toml", place, {})
     os.utime(config, (OLD, OLD))
     log = place / "access.log"
-    with tux.Server(config=config, workers=1, access_log=log) as server, Client(server) as client:
+    with tux.Server(config=config, listen="127.0.0.1:0", workers=1, access_log=log) as server, Client(server) as client:
         for name in ("a.log", "b.log", "a.toml", "b.toml"):
             assert client.ask(f"/{name}").body == name.encode()
         until(lambda: log.stat().st_size > 0, "the log is written")
