@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from tux._engine import Found
 from tux.http.compress import Compressor, compressors
+from tux.planner.allowance import Allowance
 from tux.planner.kept import Kept
 from tux.planner.view import View
 
@@ -24,10 +25,8 @@ MAX_BYTES = 512 * 1024
 """Of a file: 20 ms at most, for which other requests wait. Larger ones are for `tux compress`."""
 KEPT_BYTES = 16 * 1024 * 1024
 """Results that are kept: who asks for a file in a hundred forms (ranges, conditions) has it compressed once."""
-SHARE = 4
-"""One part in so many of the planner's time is spent on compressing, in the long run ..."""
 BURST_NS = 250_000_000
-"""... and so much at once: a usual site's files, when it is first visited."""
+"""How long it may take at once: a usual site's files, when it is first visited. Beyond, it has a share of the time."""
 RETRY_NS = 1_000_000_000
 """How long an answer holds that is not compressed because there was no time."""
 
@@ -47,29 +46,6 @@ class Coded(NamedTuple):
         return len(self.data)
 
 
-class Allowance:
-    """How much time may be spent: it grows as time passes, up to a burst, and may be overdrawn once."""
-
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """clock: nanoseconds."""
-        self._clock = clock
-        self._at = clock()
-        self._left = BURST_NS
-
-    def any_left(self) -> bool:
-        now = self._clock()
-        self._left = min(self._left + (now - self._at) // SHARE, BURST_NS)
-        self._at = now
-        return self._left > 0
-
-    def spend(self, begun_ns: int) -> None:
-        """What was begun at this time, after `any_left`, is done."""
-        self._left -= self._clock() - begun_ns
-
-    def now(self) -> int:
-        return self._clock()
-
-
 class Coder:
     """Makes compressed forms, and keeps them. Used by one thread."""
 
@@ -78,11 +54,13 @@ class Coder:
         makers: Mapping[str, Compressor] | None = None,
         kept_bytes: int = KEPT_BYTES,
         allowance: Allowance | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """makers: None for all that this machine has."""
+        """makers: None for all that this machine has. clock: nanoseconds."""
         self._makers = compressors() if makers is None else makers
         self.kept: Kept[_Key, bytes] = Kept(kept_bytes, lambda data: len(data) + MIN_BYTES)  # for the entry itself
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance or Allowance(BURST_NS)
+        self._clock = clock
 
     @staticmethod
     def takes(found: Found) -> bool:
@@ -101,13 +79,13 @@ class Coder:
             if not self._allowance.any_left():
                 view.expire(RETRY_NS)
                 return None
-            begun_ns = self._allowance.now()
+            begun_ns = self._clock()
             original = found.data if found.data is not None else _read(found)
             if original is None:
                 view.expire(RETRY_NS)
                 return None
             data = self._makers[coding](original)
-            self._allowance.spend(begun_ns)
+            self._allowance.spend(self._clock() - begun_ns)
             if len(data) >= len(original):
                 data = b""
             if found.data is not None or view.settled(found.mtime_ns):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tux._engine import FILE, FOLDER, Found, Roots
+from tux.planner.allowance import Allowance
 
 MAX_ENTRIES = 10_000
 """Entries that are looked at, 10 µs each: other requests wait for the planner."""
@@ -17,6 +18,8 @@ KEEP_NS = 1_000_000_000
 MAX_KEPT = 16
 """Folders that are kept. Pages and orders of one listing cost one look at the folder a second, however many are asked
 for."""
+BURST_NS = 1_000_000_000
+"""How much time of the processor listings may take at once: a dozen of the largest. Beyond, they have a share of it."""
 
 
 class Entry(NamedTuple):
@@ -49,24 +52,28 @@ class Folders:
         roots: Roots,
         is_listed: Callable[[bytes, Entry], bool],
         clock: Callable[[], int] = time.monotonic_ns,
+        allowance: Allowance | None = None,
     ) -> None:
-        """is_listed: whether a name in a folder may be told. clock: nanoseconds."""
+        """is_listed: whether a name in a folder may be told. clock: nanoseconds. allowance: of the processor's time;
+        None for one of its own."""
         self._roots = roots
         self._is_listed = is_listed
         self._clock = clock
+        self._allowance = allowance or Allowance(BURST_NS)
         self._kept: dict[tuple[int, int], Entries] = {}
 
     def read(self, folder: Found) -> Entries:
-        """What is in the open folder. OSError: it cannot be read."""
+        """What is in the open folder. OSError: it cannot be read. BusyError."""
         key = (folder.dev, folder.ino)
         kept = self._kept.get(key)
         now = self._clock()
         if kept is not None and now - kept.read_ns < KEEP_NS:
             return kept
-        self._kept.pop(key, None)
-        if len(self._kept) >= MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = self._read(folder, now)
+        with self._allowance.work():
+            self._kept.pop(key, None)
+            if len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = self._read(folder, now)
         return self._kept[key]
 
     def _read(self, folder: Found, now: int) -> Entries:

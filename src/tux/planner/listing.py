@@ -22,7 +22,8 @@ from tux.http.conditions import Outcome, evaluate
 from tux.http.dates import LATEST
 from tux.http.head import render_field, render_status
 from tux.http.target import encode_segment
-from tux.planner.entries import KEEP_NS, MAX_ENTRIES, Entries, Entry, Folders
+from tux.planner.allowance import Allowance, BusyError
+from tux.planner.entries import BURST_NS, KEEP_NS, MAX_ENTRIES, Entries, Entry, Folders
 from tux.planner.errors import Errors, method_plan
 from tux.planner.kept import Kept
 from tux.planner.plan import Plan
@@ -85,13 +86,21 @@ class Listings:
     """Plans for the folders of one static route."""
 
     def __init__(
-        self, mount: bytes, roots: Roots, shapes: Shapes, is_listed: Callable[[bytes, Entry], bool], errors: Errors
+        self,
+        mount: bytes,
+        roots: Roots,
+        shapes: Shapes,
+        is_listed: Callable[[bytes, Entry], bool],
+        errors: Errors,
+        allowance: Allowance | None = None,
     ) -> None:
-        """mount: of the route. is_listed: whether a name in a folder may be told."""
+        """mount: of the route. is_listed: whether a name in a folder may be told. allowance: of the processor's time;
+        None for one of its own."""
         self._mount = mount
         self._shapes = shapes
         self._errors = errors
-        self._folders = Folders(roots, is_listed)
+        self._allowance = allowance or Allowance(BURST_NS)
+        self._folders = Folders(roots, is_listed, allowance=self._allowance)
         # Only the query of a request is unbounded: what it asks for is made once, in whatever words.
         self._orders: Kept[tuple[object, ...], list[Entry]] = Kept(KEPT_ENTRIES, lambda chosen: len(chosen) + ITSELF)
         self._bodies: Kept[tuple[object, ...], Body] = Kept(KEPT_BYTES, lambda body: len(body.data) + ITSELF)
@@ -102,41 +111,48 @@ class Listings:
             return method_plan(view, checks)
         try:
             entries = self._folders.read(folder)
-        except OSError:
+            body = self._body(view, path, folder, entries)
+        except (OSError, BusyError):
             view.forget()
             return self._errors.plan(view, 503)
         view.expire(max(KEEP_NS - (time.monotonic_ns() - entries.read_ns), 0))
+        return self._answer(view, folder, checks, body)
+
+    def _body(self, view: View, path: bytes, folder: Found, entries: Entries) -> Body:
+        """What is wished, made or kept. BusyError."""
         wish = parse(view.query)
         pages = max(-(-len(entries.entries) // PAGE_ENTRIES), 1)
         wish = wish._replace(page=min(wish.page, pages))
-        return self._answer(view, folder, checks, self._body(view, path, folder, entries, wish, pages))
-
-    def _body(self, view: View, path: bytes, folder: Found, entries: Entries, wish: Wish, pages: int) -> Body:
-        """What is wished, made or kept."""
         is_json = prefers_json(view.field("accept"))
         read = (folder.dev, folder.ino, entries.read_ns)
         key = (read, wish, is_json, b"" if is_json else path)
         body = self._bodies.get(key)
         if body is not None:
             return body
-        chosen = self._orders.get((read, wish.sort, wish.order))
-        if chosen is None:
-            chosen = in_order(entries.entries, wish)
-            self._orders.put((read, wish.sort, wish.order), chosen)
+        with self._allowance.work():
+            chosen = self._orders.get((read, wish.sort, wish.order))
+            if chosen is None:
+                chosen = in_order(entries.entries, wish)
+                self._orders.put((read, wish.sort, wish.order), chosen)
+            body = self._make(path, chosen, wish, pages, is_json=is_json, complete=entries.complete)
+        self._bodies.put(key, body)
+        return body
+
+    def _make(
+        self, path: bytes, chosen: Sequence[Entry], wish: Wish, pages: int, *, is_json: bool, complete: bool
+    ) -> Body:
         part = chosen[(wish.page - 1) * PAGE_ENTRIES : wish.page * PAGE_ENTRIES]
         more: tuple[tuple[str, str], ...]
         if is_json:
             data = as_json(part)
             more = (("Content-Type", "application/json"),)
         else:
-            data = as_html(path, len(self._mount), part, wish, pages, complete=entries.complete)
+            data = as_html(path, len(self._mount), part, wish, pages, complete=complete)
             more = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY))
         if wish.page < pages:
             more += (("Link", f'<{query_of(wish._replace(page=wish.page + 1))}>; rel="next"'),)
         etag = f'"{urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")}"'
-        body = Body(data, etag, more)
-        self._bodies.put(key, body)
-        return body
+        return Body(data, etag, more)
 
     def _answer(self, view: View, folder: Found, checks: tuple[Found, ...], made: Body) -> Plan:
         body, etag, more = made

@@ -11,7 +11,9 @@ from typing import Protocol, TypeAlias
 from tux._engine import CLOSE, LIMITS, SIGNIFICANT_BY_DEFAULT, Found, Recipe, Roots
 from tux.http.errors import error_head, page
 from tux.http.target import TargetError, decode_path
+from tux.planner.allowance import Allowance
 from tux.planner.coder import Coder
+from tux.planner.entries import BURST_NS
 from tux.planner.errors import PLAIN, Errors, method_plan
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
@@ -108,13 +110,22 @@ class Planner:
             return known[rule.errors]
 
         compresses = any(isinstance(rule, StaticRule) and rule.compress for rule in rules)
-        coder = Coder() if compresses else None  # one for all: what it keeps is bounded for the process
+        # One for all: what they keep and take is bounded for the process.
+        coder = Coder() if compresses else None
+        allowance = Allowance(BURST_NS)
 
         def route_of(rule: Rule) -> Route:
             errors = errors_of(rule)
             if isinstance(rule, StaticRule):
                 return StaticPlanner(
-                    rule, roots, own=own, notices=self._notices, errors=errors, coder=coder, small_body_bytes=small
+                    rule,
+                    roots,
+                    own=own,
+                    notices=self._notices,
+                    errors=errors,
+                    coder=coder,
+                    allowance=allowance,
+                    small_body_bytes=small,
                 )
             if isinstance(rule, RedirectRule):
                 return Redirect(rule, errors)

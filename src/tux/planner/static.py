@@ -42,6 +42,7 @@ from tux.http.dates import format_date
 from tux.http.disposition import attachment
 from tux.http.ranges import Span, content_range, resolve, unsatisfied_range
 from tux.http.target import encode_query, encode_segment
+from tux.planner.allowance import Allowance
 from tux.planner.coder import Coded, Coder
 from tux.planner.entries import Entry
 from tux.planner.errors import PLAIN, Errors, method_plan
@@ -86,10 +87,11 @@ class StaticPlanner:
         notices: Notices | None = None,
         errors: Errors = PLAIN,
         coder: Coder | None = None,
+        allowance: Allowance | None = None,
         small_body_bytes: int = LIMITS["small_body_bytes"],
     ) -> None:
         """`own`: (device, inode) of files that belong to Tux itself and are never served. `coder`: None for one of its
-        own. `small_body_bytes`: larger files are sent from a descriptor."""
+        own. `allowance`: for listings. `small_body_bytes`: larger files are sent from a descriptor."""
         self._root = rule.root
         self._mount = rule.mount
         self._index = rule.index
@@ -117,7 +119,9 @@ class StaticPlanner:
         own_types = {glob.glob[1:].lower().encode() for glob in rule.media.types if is_extension(glob.glob)}
         self._types = media.TABLE.keys() | own_types
         self._roots = roots
-        self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors) if rule.listing else None
+        self._listing = None
+        if rule.listing:
+            self._listing = Listings(rule.mount, roots, self._shapes, self._is_listed, errors, allowance)
         self._own = own
         self._errors = errors
         self._coder = (coder or Coder()) if rule.compress else None

@@ -447,3 +447,20 @@ def test_the_same_folder_at_two_paths(world: World, write: Write) -> None:
     os.symlink("d", world.root / "e")
     assert b"<title>/d/</title>" in world.ask("/d/").body
     assert b"<title>/e/</title>" in world.ask("/e/").body
+
+
+def test_the_time_for_listings_is_bounded(world: World, write: Write) -> None:
+    """A flood of requests for ever other folders, pages and orders leaves the planner to the others."""
+    write("a/x")
+    write("b/x")
+    made = world.static._listing
+    assert made is not None
+    answer = world.ask("/a/")
+    made._allowance.spend(2 * entries.BURST_NS)
+    assert world.ask("/a/?x").body == answer.body, "what is kept costs nothing"
+    for target in ("/a/?sort=size", "/b/"):
+        busy = world.ask(target)
+        assert (busy.status, busy.fields["retry-after"]) == (503, "1")
+        assert not busy.flags & REMEMBER
+    made._allowance.spend(-2 * entries.BURST_NS)
+    assert world.ask("/a/?sort=size").status == world.ask("/b/").status == 200
