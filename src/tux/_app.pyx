@@ -48,8 +48,6 @@ cdef uint32_t CREDIT_BYTES = TUX_APP_WINDOW_BYTES // 4
 # How often the process's size is looked at, in nanoseconds: a look takes two microseconds.
 cdef uint64_t MEMORY_NS = 100000000
 cdef int EVENTS = 16
-# Records of one engine in a row, while others have some, too.
-cdef uint32_t RUN = 32
 # How long requests take before anything is known of it, and at most: whole seconds make no difference.
 cdef uint64_t MAX_PACE_NS = 1000000000
 cdef int64_t MAX_REMEMBER_MS = 0xFFFFFFFF
@@ -112,7 +110,7 @@ cdef class Port:
     cdef list active  # links, in turn
     cdef dict by_index
     cdef object events  # those that come by no ring
-    cdef uint32_t turn, run, next_index  # whose turn it is, and how many records in a row it has had
+    cdef uint32_t turn, next_index
     cdef _Totals totals
     cdef uint32_t told_load
     cdef bint leaving, drained
@@ -213,10 +211,6 @@ cdef class Port:
                 self.turn = 0
             link = <_Link> self.active[self.turn]
             result = tux_ring_read(&link.requests, &payload, &size)
-            self.run += 1
-            if result == 0 or self.run == RUN:
-                self.turn += 1
-                self.run = 0
             if result == 1:
                 self.turn += 1  # one event of each: an engine that always has more must not keep the others waiting
                 looked = 0
@@ -225,6 +219,7 @@ cdef class Port:
                 if event is not None:
                     return event
             elif result == 0:
+                self.turn += 1
                 looked += 1
             else:
                 self._end_link(link)
@@ -593,8 +588,7 @@ cdef class Port:
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
         try:
             length = 0 if slot.is_head else view.len
-            if 0 <= slot.left < length:
-                raise LengthError(f"{length} bytes where {slot.left} are left of the body")
+            _check_left(slot, length, end)
             return link.data(tag, slot, <const char *> view.buf, length, _last(end, close))
         finally:
             PyBuffer_Release(&view)
@@ -611,8 +605,7 @@ cdef class Port:
             return self.link.data(self.tag, slot, NULL, 0, _last(end, False))
         if fd < 0 and not self.link.is_kept(slot, fd):
             raise ValueError(f"{fd} is neither a descriptor nor the name of a file that is kept")
-        if 0 <= slot.left < length:
-            raise LengthError(f"{length} bytes where {slot.left} are left of the body")
+        _check_left(slot, length, end)
         if slot.left >= 0:
             slot.left -= length
         return self.link.file(self.tag, slot, fd, offset, length, end)

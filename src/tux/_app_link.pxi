@@ -132,6 +132,17 @@ cdef struct Slot:
     uint32_t used  # bytes of the request's body that the engine was not told of
 
 
+cdef int _check_left(Slot *slot, int64_t length, bint end) except -1:
+    """LengthError: so many bytes are too many, or, at the end, too few."""
+    if slot.left < 0 or slot.is_head:
+        return 0
+    if length > slot.left:
+        raise LengthError(f"{length} bytes where {slot.left} are left of the body")
+    if end and length < slot.left:
+        raise LengthError(f"the body ends {slot.left - length} bytes before its length")
+    return 0
+
+
 @cython.final
 cdef class _Totals:
     """Exchanges of all links, how long they take, and when the process has served enough of them."""
@@ -423,7 +434,7 @@ cdef class _Link:
         slot.answered = True
         slot.trailers = trailers
         slot.window -= piece
-        slot.left = -1 if length < 0 else length - piece
+        slot.left = -1 if length < 0 or status == 204 or status == 304 else length - piece
         if piece < body_len:
             return self.data(tag, slot, body + piece, body_len - piece, TUX_APP_END if end else 0)
         if end and not trailers:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tux
-from tests.corpus.reader import PATIENCE
+from tests.corpus.reader import PATIENCE, ClosedError
 from tests.e2e.client import put, until
 from tests.e2e.dynamic import Connection, asking
 from tux.errors import StartError
@@ -76,6 +76,12 @@ def fail(req: tux.Request) -> float:
     return 1 / 0
 
 
+@tux.module("/short")
+def short(req: tux.Request):
+    req.start(length=10)
+    yield "abc"
+
+
 @tux.module("/slow")
 def slow(req: tux.Request) -> str:
     time.sleep(0.4)
@@ -133,6 +139,18 @@ def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
 def test_a_request_is_continued_by_another_process(start: Start) -> None:
     server = start(env={"PYTHONPATH": os.pathsep.join(sys.path)}, user="root" if os.getuid() == 0 else None)
     assert asking(server)("GET", "/helper").body == b"from a process"
+
+
+def test_a_body_that_ends_early_is_cut_and_told(start: Start) -> None:
+    server = start()
+    with Connection(server) as connection:
+        assert connection.ask("/short", method="HEAD").value("content-length") == "10"
+        connection.send("/short")
+        with pytest.raises(ClosedError):
+            connection.answer()
+    said = "the body ends 7 bytes before its length"
+    until(lambda: said in server.stderr_text(), "the log says why")
+    assert server.stderr_text().count("failed") == 1
 
 
 def test_errors_are_in_the_log(start: Start) -> None:

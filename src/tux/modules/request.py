@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -115,22 +116,22 @@ class Request(Asked):
 
     def write_file(self, file: int | Any, offset: int = 0, length: int = -1) -> Done:
         """Send bytes of a regular file as a piece of the body, by its descriptor, without reading them. `length`: -1 is
-        up to its end."""
+        up to its end. ValueError: it is no regular file, or has no such bytes."""
+        fd = file if isinstance(file, int) else file.fileno()
+        length = _extent(fd, offset, length)
         if self.phase == NEW:
             self.start()
         elif self.phase == FINISHED:
             raise MisuseError("write_file() after the answer was finished")
         if self.gone:
             return Done(self)
-        fd = file if isinstance(file, int) else file.fileno()
-        if length < 0:
-            length = max(0, os.fstat(fd).st_size - offset)
         port, key = self._process.port, self.raw.key
         port.file(key, fd, offset, length, end=False)
         return DONE if port.window(key) > 0 else Done(self)
 
     def finish(self, *, close: bool = False) -> Done:
-        """The answer is complete. `close`: and the connection is closed; else the client may keep it."""
+        """The answer is complete. `close`: and the connection is closed; else the client may keep it. ValueError: there
+        were fewer bytes than `start` said."""
         if self.phase == FINISHED:
             raise MisuseError("finish() after the answer was finished")
         if self.phase == NEW:
@@ -347,6 +348,17 @@ def raw_fields(headers: Fields) -> RawFields:
         return []
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+def _extent(fd: int, offset: int, length: int) -> int:
+    """How many bytes of the file are to be sent. Of anything else the server's loop could have to wait for them."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("only regular files can be sent by their descriptor")
+    rest = found.st_size - offset
+    if offset < 0 or rest < max(length, 0):
+        raise ValueError(f"the file has {found.st_size} bytes: there are no {max(length, 0)} from {offset} on")
+    return rest if length < 0 else length
 
 
 def _object_path(path: str) -> bytes:

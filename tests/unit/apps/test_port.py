@@ -172,6 +172,28 @@ def test_lengths_that_differ_are_an_error(rig: Rig) -> None:
         rig.port.answer(key, 200, [(b"content-length", b"3")], length=4)
 
 
+def test_a_body_that_ends_early_is_an_error(rig: Rig, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    key = rig.begin()
+    rig.port.answer(key, 200, [], length=10)
+    rig.port.data(key, b"abc")
+    with pytest.raises(LengthError, match="the body ends 6 bytes before its length"):
+        rig.port.data(key, b"d", end=True)
+    with file.open("rb") as opened, pytest.raises(LengthError, match="the body ends 4 bytes before its length"):
+        rig.port.file(key, opened.fileno(), 0, 3)
+    rig.port.data(key, b"defghij", end=True)
+    assert [one.n for one in rig.engine.hear_all()] == [0, 3, 7]
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 304)])
+def test_a_body_that_is_not_sent_does_not_end_early(rig: Rig, method: bytes, status: int) -> None:
+    key = rig.begin(method=method)
+    rig.port.answer(key, status, [], length=10)
+    rig.port.data(key, b"", end=True)
+    assert [(one.n, one.end) for one in rig.engine.hear_all()] == [(0, False), (0, True)]
+
+
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
 def test_answers_without_body(rig: Rig, method: bytes, status: int) -> None:
     key = rig.begin(method=method)
@@ -410,19 +432,6 @@ def test_the_first_record_after_a_flush_is_told(rig: Rig) -> None:
     rig.port.flush()
     rig.port.data(key, b"y", end=True)
     assert told == ["written", "written"]
-
-
-def test_no_engine_waits_until_another_one_has_nothing_left(rig: Rig) -> None:
-    second = rig.second()
-    for tag in range(100):
-        rig.engine.get(tag, 1)
-    second.get(0, 1)
-    rig.take()
-    links = [(rig.take()[1] >> 20) & 0xFFF for _ in range(100)]
-    assert sorted(links) == [0] * 99 + [1]
-    assert links.index(1) < 64
-    assert rig.port.take() is None
-    second.close()
 
 
 def test_the_load_is_what_is_open(rig: Rig) -> None:

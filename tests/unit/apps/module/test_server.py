@@ -385,6 +385,35 @@ def test_a_file_is_sent_by_its_descriptor(serve: Serve) -> None:
     assert answer.files == [(2, 3), (8, 2)]
 
 
+@pytest.mark.parametrize(
+    ("offset", "length", "said"),
+    [
+        (0, 11, "the file has 10 bytes: there are no 11 from 0 on"),
+        (8, 3, "there are no 3 from 8 on"),
+        (11, -1, "there are no 0 from 11 on"),
+        (-1, 2, "there are no 2 from -1 on"),
+    ],
+)
+def test_bytes_that_a_file_does_not_have(
+    serve: Serve, caplog: pytest.LogCaptureFixture, offset: int, length: int, said: str
+) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        assert serve(lambda req: req.write_file(file, offset, length)).get().status == 500
+    assert said in caplog.text
+
+
+def test_what_is_no_regular_file_is_not_sent(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = os.pipe()
+    try:
+        assert serve(lambda req: req.write_file(reader)).get().status == 500
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert "only regular files" in caplog.text
+
+
 def test_finish_can_close(serve: Serve) -> None:
     def late(req: Request) -> None:
         req.write("x")
