@@ -105,7 +105,8 @@ SHELL = {
     "daemon": 'sleep 1000 & echo $! >"$PIDS/left"; printf "Content-Type: text/plain\\n\\nbye"',
     "session": 'setsid sleep 1000 >/dev/null 2>&1 & echo $! >"$PIDS/session"; '
     'printf "Content-Type: text/plain\\n\\nbye"; sleep 0.1',
-    "closes": 'printf "Content-Type: text/plain\\n\\nall"; exec >&-; sleep 0.4; echo done >"$PIDS/closed"',
+    "closes": 'printf "Content-Type: text/plain\\n\\nall"; exec >&-; '
+    'while [ ! -e "$PIDS/go" ]; do sleep 0.02; done; echo done >"$PIDS/closed"',
     "deaf": 'exec <&-; sleep 0.1; printf "Content-Type: text/plain\\n\\ndid not listen"',
     "wait": 'printf "Content-Type: text/plain\\n\\n"; while [ ! -e "$PIDS/go" ]; do sleep 0.02; done; echo went',
     "accel": 'printf "X-Accel-Redirect: /page.html\\n\\n"; printf "Content-Type: text/html\\n\\n"',
@@ -561,6 +562,7 @@ def test_one_that_closes_its_output_goes_on(start: Start, folder: Path) -> None:
     server = start()
     assert get(server, "/cgi-bin/closes").body == b"all"
     assert not (folder / "pids" / "closed").exists()
+    (folder / "pids" / "go").touch()
     until((folder / "pids" / "closed").exists)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,12 @@ flood) while :; do printf %10000s x; done ;;
 *) while :; do sleep 0.05; done ;;
 esac
 """
+SLOW = """#!/bin/sh
+sleep 0.7
+printf 'Content-Type: text/plain\\n\\n'
+sleep 0.7
+echo slow
+"""
 PARENT = """#!/bin/sh
 printf 'Content-Type: text/plain\\n\\n'
 cat /proc/$PPID/stat /proc/self/limits
@@ -76,7 +83,15 @@ Start = Callable[..., tux.Server]
 
 @pytest.fixture(scope="module")
 def folder(site: Path) -> Path:
-    scripts = {"python": PYTHON, "perl": PERL, "shell": SHELL, "family": FAMILY, "parent": PARENT, "nph-own": NPH}
+    scripts = {
+        "python": PYTHON,
+        "perl": PERL,
+        "shell": SHELL,
+        "family": FAMILY,
+        "slow": SLOW,
+        "parent": PARENT,
+        "nph-own": NPH,
+    }
     for name, text in scripts.items():
         put(site / "cgi-bin" / name, text).chmod(0o755)
     put(site / "echo.c", C_PROGRAM)
@@ -186,6 +201,21 @@ def test_whatever_ends_a_script_ends_its_whole_group(
     until(lambda: all(has_ended(pid) for pid in pids), "both have ended")
     if reason is not None:
         until(lambda: reason in server.stderr_text(), "it is in the log")
+
+
+def test_a_client_that_has_closed_its_side(start: Start, folder: Path) -> None:
+    """It gets what comes soon; what is silent for long ends, since it is most likely gone."""
+    server = start(kill_grace=0.2)
+    with Connection(server) as patient, Connection(server) as gone:
+        for connection, path in ((patient, "/cgi-bin/slow"), (gone, "/cgi-bin/family?silent")):
+            connection.send(path)
+            connection.sock.shutdown(socket.SHUT_WR)
+        reply = patient.answer()
+        assert (reply.status, reply.body) == (200, b"slow\n")
+        pids = [pid_in(folder, name) for name in ("parent", "child")]
+        assert not any(has_ended(pid) for pid in pids)
+        assert gone.answer().status == 504
+    until(lambda: all(has_ended(pid) for pid in pids), "both have ended")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ it must not look like one that was complete. Most end within a millisecond; some
 LINGER_SECONDS: Final = 1.0
 """How long after the end of a script its output may stay open and silent: a child that it left behind has it, and may
 have something to say, or, mostly, has forgotten to close it."""
+HALF_CLOSED_SECONDS: Final = 5.0
+"""How long a script may be silent when its client has ended its side of the connection. Such a client may still read
+(RFC 9112 section 9.6), but nearly all of them are gone, which shows only when something is sent to them."""
 ERROR_READS: Final = 16
 """Of standard error, when a script has ended: what is left there."""
 
@@ -70,7 +73,9 @@ class Run:
         self.since = 0.0
         """When it began to wait, or was started."""
         self.active = 0.0
-        """When something was last read or written."""
+        """When something was last read or written, or its client ended its side."""
+        self.half_closed = False
+        """It has: most likely nobody waits for the response."""
         self.child: Child | None = None
         """The script, until it is reaped."""
         self.pidfd = self.input = self.output = self.errors = -1
@@ -410,6 +415,9 @@ class Run:
     def fail(self, status: int, reason: str) -> None:
         """The script is at fault: it is killed, its client gets this status, or is cut off in the middle."""
         self.complain(reason)
+        self._give_up(status)
+
+    def _give_up(self, status: int) -> None:
         if self.unsent:
             self.refuse(status)
         elif self.phase is not Phase.OVER:
@@ -420,6 +428,11 @@ class Run:
     def complain(self, text: str) -> None:
         """A line in the error log."""
         self.server.log.say(self.label, self.script.name, text)
+
+    def on_half_closed(self) -> None:
+        """The client sends nothing any more."""
+        self.half_closed = True
+        self.active = self.server.now
 
     def on_gone(self) -> None:
         """The client is, and the exchange with it."""
@@ -462,6 +475,8 @@ class Run:
             elif self.phase is Phase.BODY and self.output >= 0 and now - self.active > options.idle_timeout:
                 limit = options.idle_timeout
                 self.fail(504, f"wrote nothing for longer than idle_timeout, which is {limit:g} s, and is killed")
+            elif self.half_closed and self.phase is not Phase.OVER and now - self.active > HALF_CLOSED_SECONDS:
+                self._give_up(504)
             elif self.output >= 0:
                 self.check_exit(watch=False)
         elif self.child is None and self.output >= 0 and not self.starved and now - self.active > LINGER_SECONDS:

@@ -142,6 +142,8 @@ class Server:
                 run.on_credit()
             elif kind == GONE and payload:
                 run.on_gone()
+            elif kind == GONE:
+                run.on_half_closed()
 
     def _begin(self, request: Request, redirects: int = 0) -> None:
         label = f"{os.getpid():x}-{next(self._ids):x}"
