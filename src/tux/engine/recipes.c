@@ -57,10 +57,8 @@ static void read_folder(struct tux_engine *engine, const struct tux_recipe_use *
     job->kind = TUX_JOB_FOLDER;
     job->root = use->recipe->say.root;
     job->hash = hash;
-    job->use = *use;
     memcpy(job->path, use->path, folder_len);
-    job->use.path = job->path;
-    job->use.path_len = folder_len;
+    job->use = (struct tux_recipe_use){.path = job->path, .path_len = folder_len, .wall_ms = use->wall_ms};
     tux_helper_submit(engine->helper, job);
 }
 
