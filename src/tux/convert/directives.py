@@ -19,8 +19,6 @@ ALWAYS_SO: Final[Mapping[str, str]] = {
     "open_file_cache_min_uses": "see open_file_cache",
     "open_file_cache_errors": "see open_file_cache",
     "include": "was read",
-    "default_type": "media types are known by suffix; see docs/behaviour/files.md",
-    "types": "media types are known by suffix; see docs/behaviour/files.md",
     "types_hash_max_size": "there is no such table",
     "server_names_hash_bucket_size": "there is no such table",
     "server_names_hash_max_size": "there is no such table",
@@ -64,6 +62,8 @@ ALWAYS_SO: Final[Mapping[str, str]] = {
 HINTS: Final[Mapping[str, str]] = {
     "ssl_certificate": "TLS ends in front: docs/how-to/replace-nginx-and-gunicorn.md",
     "ssl_certificate_key": "TLS ends in front: docs/how-to/replace-nginx-and-gunicorn.md",
+    "default_type": 'name globs: types = { "downloads/*" = "TYPE" }',
+    "types": 'name globs: types = { "downloads/*" = "TYPE" }',
     "uwsgi_pass": 'run the application itself: app = "MODULE:ATTRIBUTE"',
     "fastcgi_pass": "run its own server, and forward to it",
     "auth_basic": "let the application or a proxy in front ask for passwords",

@@ -16,6 +16,7 @@ from tux.convert import targets
 from tux.convert.directives import ALWAYS_SO, HINTS, Directive, read
 from tux.convert.result import Result, prefixed
 from tux.convert.units import FormatError, seconds, size_bytes
+from tux.http import media
 
 _SUFFIXES: Final = re.compile(r"\\\.(?:\((?:\?:)?([\w|]+)\)|(\w+))\$")
 r"""A location for names with these suffixes: `\.(css|js)$`."""
@@ -45,6 +46,8 @@ class Scope:
     precompressed: bool | None = None
     listing: bool | None = None
     compress: bool | None = None
+    charset: str | None = None
+    types: dict[str, str] | None = None
     error_page: dict[str, str] = field(default_factory=dict)
 
     def inner(self) -> Scope:
@@ -145,7 +148,7 @@ class _Converter:
         try:
             match name:
                 case "root":
-                    scope.root = args[0]
+                    scope.root = targets.folder(args[0])
                 case "index":
                     scope.index = list(args)
                 case "gzip_static":
@@ -153,6 +156,12 @@ class _Converter:
                 case "gzip" if args[0] == "on":
                     scope.compress = True
                     result.changed(directive.where, f"{directive.text} (files, not what comes from elsewhere)")
+                case "charset":
+                    scope.charset = "" if args[0] == "off" else args[0]
+                case "default_type" if args[0] == media.DEFAULT.content_type:
+                    result.needless(directive.where, f"{directive.text} (is so)")
+                case "types" if directive.block:
+                    self._types(directive, scope)
                 case "autoindex":
                     scope.listing = args[0] == "on"
                 case "error_page":
@@ -189,12 +198,22 @@ class _Converter:
                         scope.upstream["idle_timeout"] = seconds(args[0])
                 case "proxy_next_upstream_tries":
                     scope.upstream["retries"] = min(max(int(args[0]) - 1, 0), 10)
-                case "gzip" | "ssl" | "charset" if args[0] == "off":
+                case "gzip" | "ssl" if args[0] == "off":
                     result.needless(directive.where, f"{directive.text} (is so)")
                 case _:
                     self._other(directive)
         except (FormatError, ValueError, IndexError) as error:
             self._lose(directive, str(error))
+
+    def _types(self, directive: Directive, scope: Scope) -> None:
+        """Those that are not known by themselves: nginx's own mime.types has hundreds, some of them out of date."""
+        if directive.block[0].where.rpartition(":")[0].endswith("mime.types"):
+            self.result.needless(directive.where, f"{directive.text} (Tux has a table of its own)")
+            return
+        said = {suffix: inner.name for inner in directive.block for suffix in inner.args}
+        known = {suffix: media.media_type(f"a.{suffix}".encode()).content_type for suffix in said}
+        scope.types = {f".{suffix}": kind for suffix, kind in said.items() if kind != known[suffix].partition(";")[0]}
+        self.result.changed(directive.where, f"{directive.text} (suffixes that are not named keep their types)")
 
     def _header(self, directive: Directive, scope: Scope) -> None:
         name, value = directive.args[0], directive.args[1]
@@ -371,7 +390,10 @@ class _Converter:
         for directive in sorted(location.block, key=lambda one: one.name in ("proxy_pass", "try_files", "location")):
             match directive.name:
                 case "alias":
-                    scope.root, aliased = directive.args[0], True
+                    try:
+                        scope.root, aliased = targets.folder(directive.args[0]), True
+                    except FormatError as error:
+                        self._lose(directive, str(error))
                 case "proxy_pass":
                     self._proxy(directive, scope, target, path)
                 case "try_files":
@@ -428,6 +450,8 @@ class _Converter:
             "headers": scope.headers or None,
             "listing": scope.listing,
             "compress": scope.compress,
+            "charset": scope.charset,
+            "types": scope.types or None,
             "error_page": scope.error_page or None,
         }
         for key, value in values.items():
@@ -624,7 +648,17 @@ def _is_proxied(location: Directive) -> bool:
     return location.args == ("/",) and "proxy_pass" in names and "try_files" not in names
 
 
-_OF_FILES: Final = ("cache_control", "headers", "index", "precompressed", "listing", "compress", "clean_urls")
+_OF_FILES: Final = (
+    "cache_control",
+    "headers",
+    "index",
+    "precompressed",
+    "listing",
+    "compress",
+    "clean_urls",
+    "charset",
+    "types",
+)
 
 
 def _to_routes(site: dict[str, Any], scope: Scope, routes: list[dict[str, Any]]) -> None:
@@ -635,6 +669,8 @@ def _to_routes(site: dict[str, Any], scope: Scope, routes: list[dict[str, Any]])
         "precompressed": scope.precompressed,
         "listing": scope.listing,
         "compress": scope.compress,
+        "charset": scope.charset,
+        "types": scope.types or None,
         **said,
     }
     for route in routes:

@@ -24,6 +24,16 @@ r"""All below a folder: `^/old/(.*)$`, `^/(.*)$`, `^(.*)$`."""
 _EXACT: Final = re.compile(r"\^(/(?:[\w/-]|\\\.)+)\$")
 
 
+def folder(text: str) -> str:
+    """What nginx's `root` and `alias` name: a folder, or one for each host. FormatError: there is no word for it."""
+    if "{" in text or "}" in text:
+        raise FormatError("braces")
+    named = re.sub(r"\$(?:http_)?host(?!\w)", "{host}", text)
+    if "$" in named:
+        raise FormatError("a folder with variables")
+    return named
+
+
 def redirect_target(text: str) -> str:
     """What nginx's `return` names. FormatError: there is no word for it."""
     target = _QUERY.sub("", text)

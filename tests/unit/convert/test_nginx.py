@@ -340,3 +340,30 @@ def test_no_time_and_no_size(text: str) -> None:
         seconds(text)
     with pytest.raises(FormatError):
         size_bytes(text)
+
+
+def test_a_folder_for_each_host(tmp_path: Path) -> None:
+    assert server(tmp_path, "server_name _; root /srv/$host/public;")["root"] == "/srv/{host}/public"
+    for line in ("root /srv/$user;", "root '/srv/{a}';"):
+        result = converted(tmp_path, f"http {{ server {{ {line} }} server {{ server_name b; root /srv; }} }}")
+        assert [site.get("root") for site in tree(result)["site"]] == ["/srv"]
+        assert any(note.kind == "lost" and note.what.startswith("root") for note in result.notes)
+    (what,) = lost(tmp_path, "location /a/ { alias /srv/$user/; }")
+    assert what == "alias /srv/$user/ (a folder with variables)"
+
+
+def test_charsets_and_types(tmp_path: Path) -> None:
+    (tmp_path / "mime.types").write_text("types { application/javascript js; }")
+    site = server(
+        tmp_path,
+        """include mime.types; default_type application/octet-stream; root /srv; charset utf-16;
+        types { text/plain log; text/html html; application/x-thing thing thg; }
+        location /off/ { root /other; charset off; }""",
+    )
+    assert site["charset"] == "utf-16"
+    assert site["types"] == {".thing": "application/x-thing", ".thg": "application/x-thing"}
+    assert site["route"][0]["charset"] == ""
+    assert lost(tmp_path, "default_type text/plain;") == [
+        'default_type text/plain (name globs: types = { "downloads/*" = "TYPE" })'
+    ]
+    assert lost(tmp_path, "location /d/ { types { } }") == ['types (name globs: types = { "downloads/*" = "TYPE" })']
