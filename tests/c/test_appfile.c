@@ -15,6 +15,8 @@ static struct stage {
     struct client client;
 } s;
 
+enum { EARLY_BYTES = 24 * 1024 * 1024 }; /* more than the sockets of both ends take */
+
 static struct process p;
 static struct answer got;
 
@@ -28,6 +30,7 @@ static void open_stage(uint64_t sweep_ms, uint64_t unused_ms)
     MUST(s.routes != NULL && tux_routes_add_site(s.routes, "", 0) == 0);
     MUST(tux_routes_add_route(s.routes, 0, "/", 1, 0, &alone) == 0);
     s.kit.config.routes = s.routes;
+    s.kit.config.limits.drain_bytes = EARLY_BYTES;
     kit_create(&s.kit);
     CHECK_EQ(tux_engine_app(s.kit.engine, &config), 0);
     if (sweep_ms > 0) {
@@ -180,6 +183,41 @@ static void test_unused_files(void)
     }
 }
 
+/* Answered before the body was read, to a client that takes nothing before it has sent all. */
+static void test_early_answer(void)
+{
+    static char piece[65536];
+    char head[128];
+    int fd = memfd_create("early", MFD_CLOEXEC);
+    MUST(fd >= 0 && ftruncate(fd, EARLY_BYTES) == 0);
+    open_stage(0, 0);
+    struct timeval patience = {.tv_sec = 10};
+    MUST(setsockopt(s.client.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0);
+    snprintf(head, sizeof head, "POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", EARLY_BYTES);
+    client_say(&s.client, head);
+    CHECK(hears(&p, TUX_APP_REQUEST));
+    answer(&p, 200, EARLY_BYTES, "", "", 0);
+    send_file(&p, fd, 0, EARLY_BYTES, true);
+    size_t sent = 0;
+    while (sent < EARLY_BYTES) { /* ends: each round sends something, or is the last */
+        ssize_t n = send(s.client.fd, piece, sizeof piece, MSG_NOSIGNAL);
+        if (n <= 0)
+            break;
+        sent += (size_t)n < sizeof piece ? (size_t)n : sizeof piece;
+    }
+    CHECK_EQ(sent, EARLY_BYTES);
+    client_read(&s.client, &got);
+    CHECK(got.whole && got.received == EARLY_BYTES);
+    client_get(&s.client, "/next");
+    while (hear(&p) && p.record.kind == TUX_APP_BODY) { /* ends: no more than the window came before the answer */
+    }
+    CHECK_EQ(p.record.kind, TUX_APP_REQUEST);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    close(fd);
+    close_stage();
+}
+
 /* The side socket, from both ends. */
 static void test_descriptors(void)
 {
@@ -209,6 +247,7 @@ static void test_descriptors(void)
 int main(void)
 {
     test_descriptors();
+    test_early_answer();
     test_files();
     test_kept_files();
     test_unused_files();

@@ -622,6 +622,39 @@ static enum tux_step done(struct tux_engine *engine, struct tux_conn *conn)
     return TUX_STEP_AGAIN;
 }
 
+/* The answer was given before the body was read: what is left of it is read and dropped while the answer leaves, as a client
+ * that first sends all of its request takes nothing before. CLOSE: no memory. */
+static enum tux_step drop_body(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_exchange *exchange = conn->exchange;
+    struct tux_relay *relay = exchange->relay;
+    for (unsigned i = 0; i < ROUNDS && exchange->body_left > 0; i++) {
+        size_t want = exchange->body_left < TUX_COPY_BYTES ? (size_t)exchange->body_left : TUX_COPY_BYTES;
+        size_t n;
+        if (conn->held_len > 0) {
+            n = conn->held_len < want ? conn->held_len : want;
+            if (!tux_conn_hold(engine, conn, conn->held + n, conn->held_len - n, 0))
+                return TUX_STEP_CLOSE;
+        } else {
+            if (!conn->readable)
+                return TUX_STEP_WAIT;
+            ssize_t got = tux_conn_receive(conn, engine->copy, want, 0);
+            if (got <= 0) { /* if it sends no more, it may still take the answer: whoever reads next finds that out */
+                relay->body_end = got != -1;
+                return TUX_STEP_WAIT;
+            }
+            n = (size_t)got;
+            conn->readable = conn->readable || n == want;
+        }
+        exchange->body_left -= n;
+        relay->progress += n;
+    }
+    relay->body_end = exchange->body_left == 0;
+    if (!relay->body_end)
+        touch(engine, conn); /* there is more, after others had their turn */
+    return TUX_STEP_WAIT;
+}
+
 enum tux_step tux_relay_step(struct tux_engine *engine, struct tux_conn *conn)
 {
     struct tux_relay *relay = relay_of(conn);
@@ -656,6 +689,11 @@ enum tux_step tux_relay_step(struct tux_engine *engine, struct tux_conn *conn)
         }
         if (!relay->body_end && relay->backend != NULL && pump(engine, conn) == TUX_STEP_CLOSE)
             return TUX_STEP_CLOSE;
+        if (!relay->body_end && relay->ended && relay->keep) { /* then it is short, and its length is known */
+            if (drop_body(engine, conn) == TUX_STEP_CLOSE)
+                return TUX_STEP_CLOSE;
+            break;
+        }
         if (relay->body_end && conn->rdhup && !relay->told_half_closed && relay->backend != NULL && !relay->tunnel) {
             relay->told_half_closed = true;
             relay->backend->half_closed(engine, conn);
