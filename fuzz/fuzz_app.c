@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(payload, data, size);
     if (tux_appwire_answer(payload, (uint32_t)size, scratch, &view)) {
-        must(view.record.kind >= TUX_APP_ANSWER && view.record.kind <= TUX_APP_LOOKUP);
+        must(view.record.kind >= TUX_APP_ANSWER && view.record.kind <= TUX_APP_FORGET);
         must(view.fields_len <= size && view.fields_len <= TUX_MAX_APP_FIELDS_BYTES);
         must(view.record.kind != TUX_APP_ANSWER || (view.record.status >= 200 && view.record.status <= 999));
         must(view.length >= -1);

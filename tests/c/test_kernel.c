@@ -496,14 +496,17 @@ static void fill_queue(int fd)
     MUST(errno == EAGAIN);
 }
 
+/* Take what fill_queue put there; what the engine says as soon as there is room stays. */
 static void empty_queue(void)
 {
     static char bytes[16384];
-    ssize_t n;
-    do
-        n = recv(tier.supervisor, bytes, sizeof bytes, MSG_DONTWAIT);
-    while (n == 1 || n == sizeof bytes);
-    MUST(n < 0 && errno == EAGAIN);
+    for (;;) {
+        ssize_t n = recv(tier.supervisor, bytes, sizeof bytes, MSG_DONTWAIT | MSG_PEEK);
+        MUST(n > 0 || errno == EAGAIN);
+        if (n != 1 && n != sizeof bytes)
+            return;
+        MUST(recv(tier.supervisor, bytes, sizeof bytes, MSG_DONTWAIT) == n);
+    }
 }
 
 /* Nothing is published that the supervisor was not told, and no retirement is forgotten. */

@@ -16,7 +16,7 @@
 #endif
 
 #define RESOLVE_TRIES 8u /* EINTR, or EAGAIN when a rename raced with "..": each try is a new walk */
-#define OPEN_TRIES 2u    /* the path was replaced between looking and opening */
+#define OPEN_TRIES 8u    /* the path was replaced between looking and opening; some replace files in a loop */
 #define RESOLVE_ROOTED (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
 
 struct root {
