@@ -84,9 +84,9 @@ def test_sites_and_routes(serve: Serve) -> None:
     assert ask(server, "/x") == b"one\n"
     serve('[[site]]\nroot = "two"\n[[site.route]]\npath = "/below/"\nroot = "one"')
     assert "error" not in reload(server)
+    until(lambda: not set(workers) & set(server.worker_pids()), "the old ones end, with what had come to them")
     assert {ask(server, path) for path in ["/x"] * 20} == {b"two\n"}
     assert ask(server, "/below/x") == b"one\n"
-    until(lambda: not set(workers) & set(server.worker_pids()), "the old ones end")
     stop(server)
 
 

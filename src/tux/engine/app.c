@@ -293,6 +293,13 @@ static bool has_process(const struct tux_app *app)
     return false;
 }
 
+static void half_closed(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_apprequest *request = request_of(conn);
+    if (request->link != NULL)
+        tux_applink_say(engine, request->link, request, TUX_APP_GONE, 0, 0);
+}
+
 /* Those that waited longest first. */
 static void dispatch(struct tux_engine *engine, struct tux_app *app)
 {
@@ -316,6 +323,8 @@ static void dispatch(struct tux_engine *engine, struct tux_app *app)
             return;
         }
         tux_relay_take_body(engine, conn);
+        if (conn->exchange->relay->told_half_closed)
+            half_closed(engine, conn); /* while it waited, there was nobody to be told */
     }
 }
 
@@ -393,13 +402,6 @@ static void body(struct tux_engine *engine, struct tux_conn *conn, const uint8_t
 static void drained(struct tux_engine *engine, struct tux_conn *conn)
 {
     tux_apprequest_credit(engine, request_of(conn));
-}
-
-static void half_closed(struct tux_engine *engine, struct tux_conn *conn)
-{
-    struct tux_apprequest *request = request_of(conn);
-    if (request->link != NULL)
-        tux_applink_say(engine, request->link, request, TUX_APP_GONE, 0, 0);
 }
 
 static void release(struct tux_engine *engine, struct tux_conn *conn, bool complete)
