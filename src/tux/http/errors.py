@@ -7,6 +7,8 @@ from functools import lru_cache
 from tux.http.head import REASONS, render, render_field
 
 PAGE_TYPE = "text/html; charset=utf-8"
+PAGE_FIELDS = ((b"Content-Type", PAGE_TYPE.encode()), (b"X-Content-Type-Options", b"nosniff"))
+"""Of the pages that a process of an application or of scripts answers with by itself."""
 RETRY_AFTER_S = 1
 """Seconds in Retry-After of a 503: what it is sent for (a full ring, no descriptors) passes quickly."""
 

@@ -24,7 +24,7 @@ from tux.apps.cgi.environ import Script
 from tux.apps.cgi.errors import Lines
 from tux.apps.cgi.head import Head, HeadError, Parser
 from tux.apps.port import Request
-from tux.http.errors import PAGE_TYPE, RETRY_AFTER_S, page
+from tux.http.errors import PAGE_FIELDS, RETRY_AFTER_S, page
 
 if TYPE_CHECKING:
     from tux.apps.cgi.server import Server
@@ -44,8 +44,6 @@ HALF_CLOSED_SECONDS: Final = 5.0
 (RFC 9112 section 9.6), but nearly all of them are gone, which shows only when something is sent to them."""
 ERROR_READS: Final = 16
 """Of standard error, when a script has ended: what is left there."""
-
-_ERROR_FIELDS = ((b"Content-Type", PAGE_TYPE.encode()), (b"X-Content-Type-Options", b"nosniff"))
 
 
 class Phase(enum.Enum):
@@ -407,7 +405,7 @@ class Run:
 
     def refuse(self, status: int) -> None:
         """Answer with an error of ours, without a word in the log."""
-        fields = _ERROR_FIELDS if status != 503 else (*_ERROR_FIELDS, (b"Retry-After", b"%d" % RETRY_AFTER_S))
+        fields = PAGE_FIELDS if status != 503 else (*PAGE_FIELDS, (b"Retry-After", b"%d" % RETRY_AFTER_S))
         if self.phase is not Phase.OVER:
             self.server.port.answer(self.key, status, fields, body=page(status), end=True)
             self._over()

@@ -28,7 +28,7 @@ from tux.apps.cgi.head import Head
 from tux.apps.cgi.options import CgiOptions
 from tux.apps.cgi.run import Phase, Run
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Port, Request
-from tux.http.errors import PAGE_TYPE, page
+from tux.http.errors import PAGE_FIELDS, PAGE_TYPE, page
 from tux.planner.rules import CgiRule
 
 TICK_SECONDS: Final = 0.25
@@ -152,8 +152,7 @@ class Server:
         except NotFoundError as error:
             if str(error):
                 self.log.say(label, request.path, str(error))
-            fields = ((b"Content-Type", PAGE_TYPE.encode()), (b"X-Content-Type-Options", b"nosniff"))
-            self.port.answer(request.key, error.status, fields, body=page(error.status), end=True)
+            self.port.answer(request.key, error.status, PAGE_FIELDS, body=page(error.status), end=True)
             return
         run = Run(self, request, script, label, redirects)
         self._by_key[run.key] = run

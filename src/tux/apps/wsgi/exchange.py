@@ -12,7 +12,7 @@ from tux.apps import forked
 from tux.apps.port import Request
 from tux.apps.wsgi import body, files
 from tux.apps.wsgi.status import parse
-from tux.http.errors import PAGE_TYPE, page
+from tux.http.errors import PAGE_FIELDS, page
 
 if TYPE_CHECKING:
     from tux.apps.wsgi.pool import Pool
@@ -23,7 +23,6 @@ SMALL_BYTES = 65536
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-_ERROR_FIELDS = [(b"Content-Type", PAGE_TYPE.encode()), (b"X-Content-Type-Options", b"nosniff")]
 _NO_BODY = frozenset((204, 304))
 
 logger = logging.getLogger("tux.app")
@@ -298,7 +297,7 @@ class Exchange:
             return
         self.status = 500
         self.reason = b""
-        self.fields = _ERROR_FIELDS
+        self.fields = list(PAGE_FIELDS)
         text = page(500)
         self.length = len(text)
         try:
