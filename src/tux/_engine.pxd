@@ -482,6 +482,7 @@ cdef extern from "engine.h" nogil:
     int tux_engine_kernel(tux_engine *engine, const tux_kernel_config *config)
     int tux_engine_run(tux_engine *engine)
     void tux_engine_drain(tux_engine *engine, uint64_t grace_ms)
+    int tux_engine_leaving_fd(const tux_engine *engine)
     void tux_engine_reopen_log(tux_engine *engine, int fd)
     void tux_engine_end_log(tux_engine *engine)
     void tux_engine_read_stats(tux_engine *engine, tux_counter_entry *entries)

@@ -291,6 +291,9 @@ class Engine:
     def drain(self, grace_ms: int) -> None:
         """Stop accepting, close idle connections, finish what is in flight, end run() when nothing is left or the grace
         is over."""
+    def leaving_fd(self) -> int:
+        """The engine's own descriptor, only to be watched: readable from the moment when a drain has begun and no
+        connection is accepted any more."""
     def reopen_log(self, fd: int) -> None: ...
     def end_log(self) -> None:
         """After run() returned: write what is left of the access log, for at most 2 s. `log_lost` and `log_error`

@@ -678,6 +678,10 @@ cdef class Engine:
         self._open()
         tux_engine_drain(self.engine, grace_ms)
 
+    def leaving_fd(self):
+        self._open()
+        return tux_engine_leaving_fd(self.engine)
+
     def reopen_log(self, int fd):
         self._open()
         tux_engine_reopen_log(self.engine, fd)

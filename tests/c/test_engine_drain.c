@@ -169,6 +169,32 @@ static void test_writes_on(void)
     kit_end(&kit);
 }
 
+/* Whoever knows that the engine leaves can rely on it: a connection that is made from then on is somebody else's. */
+static void test_leaving(void)
+{
+    struct kit kit;
+    struct client idle, late;
+    kit_prepare(&kit);
+    kit_start(&kit);
+    struct pollfd leaving = {.fd = tux_engine_leaving_fd(kit.engine), .events = POLLIN};
+    kit_hold(&kit, true);
+    client_connect(&idle, &kit); /* it keeps the loop running */
+    client_get(&idle, "/echo");
+    CHECK(kit_becomes(&kit, "asks", 1));
+    CHECK(poll(&leaving, 1, 0) == 0);
+    tux_engine_drain(kit.engine, LONG_MS);
+    CHECK(poll(&leaving, 1, KIT_LIMIT_MS) == 1);
+    client_connect(&late, &kit);
+    client_get(&late, "/echo/late");
+    kit_hold(&kit, false);
+    check_answer_and_close(&idle, 200, "GET /echo\n");
+    kit_join(&kit);
+    CHECK(kit_stat(&kit, "accepted") == 1);
+    client_close(&idle);
+    client_close(&late);
+    kit_end(&kit);
+}
+
 /* Run that never was: nothing to drain, nothing left. */
 static void test_never_run(void)
 {
@@ -187,6 +213,7 @@ int main(void)
     test_queue();
     test_silent();
     test_writes_on();
+    test_leaving();
     test_never_run();
     return check_report();
 }

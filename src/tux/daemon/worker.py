@@ -93,6 +93,7 @@ class EngineLike(Protocol):
     def own(self, dev: int, ino: int, /) -> None: ...
     def run(self) -> None: ...
     def drain(self, grace_ms: int) -> None: ...
+    def leaving_fd(self) -> int: ...
     def reopen_log(self, fd: int) -> None: ...
     def end_log(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
@@ -281,6 +282,7 @@ class _Watcher(threading.Thread):
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._awake, selectors.EVENT_READ)
         self._selector.register(seat.control, selectors.EVENT_READ)
+        self._selector.register(engine.leaving_fd(), selectors.EVENT_READ)
 
     def run(self) -> None:
         while True:
@@ -291,6 +293,9 @@ class _Watcher(threading.Thread):
             for key, _ in ready:
                 if key.fileobj is self._seat.control:
                     self._on_message()
+                elif key.fileobj is not self._awake:  # only now: who connects after a reload meets the new workers
+                    self._selector.unregister(key.fileobj)
+                    control.send(self._seat.control, control.DRAINING)
                 elif not self._on_signals(self._awake.recv(64)):
                     return
 
@@ -308,7 +313,6 @@ class _Watcher(threading.Thread):
     def _on_signals(self, numbers: bytes) -> bool:
         if signal.SIGTERM in numbers:
             self._engine.drain(self._grace_ms)
-            control.send(self._seat.control, control.DRAINING)
         return _END not in numbers
 
     def _on_message(self) -> None:
@@ -328,7 +332,6 @@ class _Watcher(threading.Thread):
             self._engine.unlink_app(*struct.unpack("<I", message.removeprefix(control.UNLINK)))
         elif message == control.FINISH:
             self._engine.drain(round(FINISH_SECONDS * 1000))
-            control.send(self._seat.control, control.DRAINING)
         elif message == control.LOG and len(fds) == 1:
             fd = fds[0]
             self._own.add(_identity(fd))

@@ -154,6 +154,7 @@ enum { TUX_CANNED_COUNT = 13 };
 struct tux_engine {
     struct tux_source wake_source, replies_source, helper_source;
     int epoll_fd, wake_fd;
+    int leaving_fd; /* see tux_engine_leaving_fd */
     bool accept_paused; /* some listener is */
     bool draining;
     bool proxy_protocol;                /* connections of trusted peers begin with a header of it */

@@ -96,7 +96,8 @@ static int build(struct tux_engine *engine, const struct tux_engine_config *conf
     atomic_store(&engine->drain_deadline_ms, UINT64_MAX);
 
     if ((engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
-        (engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        (engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
+        (engine->leaving_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return -errno;
     int error = tux_ring_create(&engine->asks, TUX_ASK_RING_BYTES);
     if (error == 0)
@@ -137,7 +138,7 @@ int tux_engine_new(const struct tux_engine_config *config, struct tux_engine **o
     struct tux_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL)
         return -ENOMEM;
-    engine->epoll_fd = engine->wake_fd = -1;
+    engine->epoll_fd = engine->wake_fd = engine->leaving_fd = -1;
     engine->asks.memfd = engine->replies.memfd = -1;
     int error = build(engine, config);
     if (error != 0) {
@@ -180,6 +181,8 @@ uint64_t tux_engine_free(struct tux_engine *engine)
         close(engine->epoll_fd);
     if (engine->wake_fd >= 0)
         close(engine->wake_fd);
+    if (engine->leaving_fd >= 0)
+        close(engine->leaving_fd);
     free(engine->listeners);
     free(engine->conns);
     free(engine->free_slots);
@@ -235,6 +238,11 @@ void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms)
     if (write(engine->wake_fd, &one, sizeof one) < 0) {
         /* Only when it is readable already. */
     }
+}
+
+int tux_engine_leaving_fd(const struct tux_engine *engine)
+{
+    return engine->leaving_fd;
 }
 
 void tux_engine_reopen_log(struct tux_engine *engine, int fd)

@@ -100,6 +100,9 @@ int tux_engine_run(struct tux_engine *engine);
 /* From any thread: stop accepting, finish what is in flight for at most grace_ms, then end run. Repeated calls may only
  * shorten the grace. */
 void tux_engine_drain(struct tux_engine *engine, uint64_t grace_ms);
+/* The engine's own eventfd, only to be watched: readable from the moment when a drain has begun in the loop, and no connection is
+ * accepted any more. */
+int tux_engine_leaving_fd(const struct tux_engine *engine);
 void tux_engine_reopen_log(struct tux_engine *engine, int fd);
 /* After run returned, and when nobody reopens the log any more: write what is left of it (bounded, see accesslog.h). The
  * counters log_lost and log_error are final then. */

@@ -244,6 +244,10 @@ static void begin_drain(struct tux_engine *engine)
             more = accept_some(engine, &engine->listeners[i]);
         epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->listeners[i].fd, NULL);
     }
+    uint64_t one = 1;
+    if (write(engine->leaving_fd, &one, sizeof one) < 0) {
+        /* Cannot be: it is written to once. */
+    }
     for (uint32_t i = 0; i < engine->n_slots; i++) {
         struct tux_conn *conn = engine->conns[i];
         if (conn == NULL || conn->state != TUX_CONN_HEAD)

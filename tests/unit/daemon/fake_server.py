@@ -53,6 +53,7 @@ class FakeEngine:
         self._listeners: list[socket.socket] = []
         self._slow: set[socket.socket] = set()
         self._wake, self._woken = socket.socketpair()
+        self._accepting, self._leaving = socket.socketpair()
         self._deadline: float | None = None
         self._tier: socket.socket | None = None
 
@@ -104,6 +105,7 @@ class FakeEngine:
                         for listener in self._listeners:
                             with contextlib.suppress(KeyError):
                                 selector.unregister(listener)
+                        self._accepting.close()
 
     def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
         try:
@@ -140,6 +142,9 @@ class FakeEngine:
             deadline = time.monotonic() + grace_ms / 1000
             self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
             self._wake.send(b"d")
+
+    def leaving_fd(self) -> int:
+        return self._leaving.fileno()
 
     def reopen_log(self, fd: int) -> None:
         self._log_fd = fd
