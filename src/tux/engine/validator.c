@@ -3,11 +3,12 @@
 
 #include <string.h>
 
-#include "blake2b.h"
+#include "xxh64.h"
 
 #define DAY_SECONDS 86400
 #define LATEST INT64_C(253402300799) /* 9999-12-31T23:59:59: years have four digits */
-#define DIGEST_BYTES 12u
+
+static const char hex_digits[] = "0123456789abcdef";
 
 static void put_two(char *out, unsigned number)
 {
@@ -44,14 +45,9 @@ void tux_http_date(int64_t seconds, char out[TUX_HTTP_DATE_BYTES])
 
 void tux_content_tag(const void *body, size_t len, char out[TUX_CONTENT_TAG_BYTES])
 {
-    static const char digits[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint8_t digest[DIGEST_BYTES];
-    tux_blake2b(body, len, digest, sizeof digest);
-    for (unsigned i = 0; i < DIGEST_BYTES; i += 3) {
-        unsigned word = (unsigned)digest[i] << 16 | (unsigned)digest[i + 1] << 8 | digest[i + 2];
-        for (unsigned k = 0; k < 4; k++)
-            *out++ = digits[word >> (18u - 6u * k) & 63u];
-    }
+    uint64_t hash = tux_xxh64(body, len);
+    for (unsigned i = 0; i < TUX_CONTENT_TAG_BYTES; i++)
+        out[i] = hex_digits[hash >> (60u - 4u * i) & 15u];
 }
 
 static char *put_hex(char *out, uint64_t number)
@@ -59,7 +55,7 @@ static char *put_hex(char *out, uint64_t number)
     char digits[16];
     unsigned n = 0;
     do
-        digits[n++] = "0123456789abcdef"[number & 15u];
+        digits[n++] = hex_digits[number & 15u];
     while ((number >>= 4) != 0);
     while (n > 0)
         *out++ = digits[--n];

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define TUX_HTTP_DATE_BYTES 29u    /* "Sun, 06 Nov 1994 08:49:37 GMT" */
-#define TUX_CONTENT_TAG_BYTES 16u  /* 12 bytes of a digest in base64 */
+#define TUX_CONTENT_TAG_BYTES 16u  /* a hash of 64 bits in hexadecimal digits */
 #define TUX_MAX_STATE_TAG_BYTES 34u /* two numbers of 16 digits, a minus before each, and one between them */
 
 /* A date from 1970 to 9999; what lies outside is moved to that bound. No NUL is written, here and below. */

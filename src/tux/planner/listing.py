@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Callable, Sequence
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from html import escape
 from typing import Literal, NamedTuple, cast
 from urllib.parse import parse_qsl
 
-from tux._engine import NO_BODY, Found, Roots
+from tux._engine import NO_BODY, Found, Roots, content_tag
 from tux.http.accept import prefers_json
 from tux.http.conditions import Outcome, evaluate
 from tux.http.dates import LATEST
@@ -151,7 +151,7 @@ class Listings:
             more = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY))
         if wish.page < pages:
             more += (("Link", f'<{query_of(wish._replace(page=wish.page + 1))}>; rel="next"'),)
-        etag = f'"{urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")}"'
+        etag = f'"{content_tag(data)}"'
         return Body(data, etag, more)
 
     def _answer(self, view: View, folder: Found, checks: tuple[Found, ...], made: Body) -> Plan:

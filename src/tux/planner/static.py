@@ -16,7 +16,6 @@ The rules that are Tux's own choice, where the RFCs leave one:
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 
@@ -34,6 +33,8 @@ from tux._engine import (
     RANGE,
     Found,
     Roots,
+    content_tag,
+    state_tag,
 )
 from tux.http import media
 from tux.http.coding import SIDE_SUFFIXES, acceptable
@@ -354,9 +355,9 @@ class StaticPlanner:
         to be done with them."""
         data, size = found.data, found.size
         if data is not None:
-            tag = urlsafe_b64encode(blake2b(data, digest_size=12).digest()).decode("ascii")
+            tag = content_tag(data)
         else:
-            tag = f"{size:x}-{found.mtime_ns:x}"
+            tag = state_tag(size, found.mtime_ns)
         etag = f'"{tag}{tag_suffix}"'
         modified = max(found.mtime_ns // 1_000_000_000, 0)
         if not view.settled(found.mtime_ns):

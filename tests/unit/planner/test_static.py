@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import resource
 import socket
 import tempfile
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.unit.planner.world import NOW_NS, NOW_S, Answer, Ask, World
-from tux._engine import ABSENT, CLOSE, EXACT, FILE, FOLDER, NEXT, NO_BODY, PUBLISH, RANGE, REMEMBER
+from tux._engine import (
+    ABSENT,
+    CLOSE,
+    EXACT,
+    FILE,
+    FOLDER,
+    NEXT,
+    NO_BODY,
+    PUBLISH,
+    RANGE,
+    REMEMBER,
+    content_tag,
+)
 from tux.http.dates import format_date
 from tux.planner.rules import GlobRule, HeaderRule
 
@@ -30,7 +40,7 @@ def checks_of(answer: Answer) -> list[tuple[bytes, int]]:
 
 
 def strong_tag(content: bytes) -> str:
-    return f'"{urlsafe_b64encode(hashlib.blake2b(content, digest_size=12).digest()).decode()}"'
+    return f'"{content_tag(content)}"'
 
 
 # -- plain answers ------------------------------------------------------------------------------------------------
