@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (outcome == TUX_DONE) {
             MUST(piece == TUX_DONE && same_head(&whole, &steps));
         } else if (outcome == TUX_MORE) {
-            MUST(piece == TUX_MORE);
+            MUST(piece == TUX_MORE && (uint64_t)whole.host.off + whole.host.len <= size);
         } else if (piece != TUX_MALFORMED) { /* refused late, but at the latest with the blank line */
             MUST(piece == TUX_MORE);
             memcpy(text, data, size);
@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (outcome == TUX_MALFORMED) {
         MUST(whole.error_reason != NULL && whole.error_status >= 400 && whole.error_status <= 505);
+        MUST((uint64_t)whole.host.off + whole.host.len <= size);
     }
     return 0;
 }

@@ -306,6 +306,7 @@ cdef extern from "route.h" nogil:
         tux_chain_step steps[3]
         uint32_t root
         uint32_t mount_len
+        uint32_t pages
     struct tux_routes:
         pass
     tux_routes *tux_routes_new()
@@ -314,6 +315,8 @@ cdef extern from "route.h" nogil:
     int tux_routes_alias(tux_routes *routes, int site, const char *host, size_t host_len)
     int tux_routes_add_route(tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
                              const tux_chain *chain)
+    int tux_routes_set_pages(tux_routes *routes, int site, uint32_t pages)
+    uint32_t tux_routes_pages(const tux_routes *routes, const uint8_t *host, size_t host_len)
     uint32_t tux_routes_match(const tux_routes *routes, const uint8_t *host, size_t host_len, const uint8_t *path,
                               size_t path_len, const tux_chain **chain)
 
@@ -465,7 +468,7 @@ cdef extern from "engine.h" nogil:
     int tux_engine_new(const tux_engine_config *config, tux_engine **engine)
     uint64_t tux_engine_free(tux_engine *engine)
     int tux_engine_listen(tux_engine *engine, int fd, uint32_t listener, bint shared)
-    int tux_engine_canned(tux_engine *engine, uint16_t status, const void *head, uint32_t head_len,
+    int tux_engine_canned(tux_engine *engine, uint32_t pages, uint16_t status, const void *head, uint32_t head_len,
                           const void *body, uint32_t body_len)
     struct tux_kernel_config:
         int slots_fd

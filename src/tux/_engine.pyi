@@ -86,11 +86,17 @@ class RouteTable:
         *,
         root: int = -1,
         mount_len: int = 0,
+        pages: int = 0,
     ) -> None:
         """`prefix` (decoded, begins with b"/") of that site is decided by Python's route number `route`; or by the
         steps of `chain`, one after the other: ("static", 0), ("app" or "module", its number), ("forward",
         number of the servers).
-        `root` and `mount_len` say where the engine itself can look whether the planner has a file. ValueError."""
+        `root` and `mount_len` say where the engine itself can look whether the planner has a file, `pages` which
+        answers to errors it has (`Engine.canned`). ValueError."""
+    def set_pages(self, site: int, pages: int) -> None:
+        """Which answers to errors the site has where no route is known. ValueError: there is no such site."""
+    def pages(self, host: str) -> int:
+        """Those of the site of a host, 0 when there is none. "": the host is not known."""
     def match(self, host: str, path: bytes) -> int:
         """The route's number, or -1. `path` is decoded and normalised."""
 
@@ -203,9 +209,9 @@ class Engine:
         are a ValueError. log_fd -1: no log."""
     def listen(self, fd: int, *, listener: int, shared: bool = False) -> None:
         """Accept from a listening socket (the caller keeps it open). shared: other processes accept from it, too."""
-    def canned(self, status: int, head: bytes, body: bytes) -> None:
+    def canned(self, status: int, head: bytes, body: bytes, pages: int = 0) -> None:
         """The answer for an error that the engine itself finds (400, 404, 408, 413, 414, 417, 431, 500 to 505): `head`
-        as in Port.reply."""
+        as in Port.reply. pages: see `RouteTable`; what is not said of one number is as in 0."""
     def own(self, dev: int, ino: int) -> None:
         """A file of Tux itself: no recipe sends it. At any time, by one thread after the other."""
     def trust(self, networks: Sequence[str], proxy_protocol: bool = False) -> None:

@@ -278,21 +278,31 @@ cdef class RouteTable:
             raise ValueError("a site needs at least one host")
         return site
 
-    def add_route(self, int site, bytes prefix, uint32_t route, chain=(), *, int64_t root=-1, uint32_t mount_len=0):
+    def add_route(self, int site, bytes prefix, uint32_t route, chain=(), *, int64_t root=-1, uint32_t mount_len=0,
+                  uint32_t pages=0):
         cdef tux_chain steps
         memset(&steps, 0, sizeof(steps))
         steps.root = TUX_NO_ROUTE if root < 0 else <uint32_t> root
         steps.mount_len = mount_len
+        steps.pages = pages
         if len(chain) > TUX_MAX_STEPS:
             raise ValueError(f"a chain has at most {TUX_MAX_STEPS} steps")
-        for origin, number in chain:
+        for origin, number in chain or (("static", 0),):
             steps.steps[steps.n_steps].origin = _ORIGINS[origin]
             steps.steps[steps.n_steps].number = number
             steps.n_steps += 1
         cdef int result = tux_routes_add_route(self.table, site, prefix, len(prefix), route,
-                                               &steps if steps.n_steps else NULL)
+                                               &steps)
         if result < 0:
             raise ValueError(f"route {prefix!r}: {os.strerror(-result)}")
+
+    def set_pages(self, int site, uint32_t pages):
+        if tux_routes_set_pages(self.table, site, pages) < 0:
+            raise ValueError(f"there is no site {site}")
+
+    def pages(self, str host):
+        cdef bytes name = host.encode("latin-1")
+        return tux_routes_pages(self.table, <const uint8_t *> PyBytes_AS_STRING(name), len(name))
 
     def match(self, str host, bytes path):
         cdef bytes name = host.encode("latin-1")
@@ -595,9 +605,9 @@ cdef class Engine:
         self._open()
         _check(tux_engine_listen(self.engine, fd, listener, shared))
 
-    def canned(self, uint16_t status, bytes head not None, bytes body not None):
+    def canned(self, uint16_t status, bytes head not None, bytes body not None, uint32_t pages=0):
         self._open()
-        cdef int error = tux_engine_canned(self.engine, status, PyBytes_AS_STRING(head), len(head),
+        cdef int error = tux_engine_canned(self.engine, pages, status, PyBytes_AS_STRING(head), len(head),
                                            PyBytes_AS_STRING(body), len(body))
         if error == -_errno.ENOENT:
             raise ValueError(f"the engine never answers {status} by itself")

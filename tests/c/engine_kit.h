@@ -336,7 +336,7 @@ static inline void kit_create(struct kit *kit)
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
         char head[64];
         int len = snprintf(head, sizeof head, "HTTP/1.1 %u Canned\r\nContent-Length: 3\r\n", statuses[i]);
-        MUST(tux_engine_canned(kit->engine, statuses[i], head, (uint32_t)len, "no\n", 3) == 0);
+        MUST(tux_engine_canned(kit->engine, 0, statuses[i], head, (uint32_t)len, "no\n", 3) == 0);
     }
     MUST(tux_engine_listen(kit->engine, kit->tcp, 0, false) == 0);
     MUST(tux_engine_listen(kit->engine, kit->unix_, 1, false) == 0);

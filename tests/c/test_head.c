@@ -37,6 +37,7 @@ static enum tux_outcome deliver(const char *text, size_t len, const struct tux_h
         CHECK_ROW(head.length <= len && spans_inside(&head), text);
     if (outcome == TUX_MALFORMED)
         CHECK_ROW(head.error_reason != NULL && strlen(head.error_reason) > 0, text);
+    CHECK_ROW((size_t)head.host.off + head.host.len <= len, text);
     return outcome;
 }
 
@@ -494,6 +495,32 @@ static void test_limits(void)
     CHECK(deliver(GET11 "Host: a\r\nA:\r\nB:\r\nC:\r\n\r\n", 40, &limits) == TUX_MALFORMED && head.error_status == 431);
 }
 
+/* Errors have the pages of their site, as far as the host is known. */
+static void test_host_of_what_is_malformed(void)
+{
+    static const struct {
+        const char *text, *host;
+    } rows[] = {
+        {GET11 "Host: a.org:80\r\nbroken\r\n\r\n", "a.org:80"},
+        {GET11 "broken\r\nHost: a.org\r\n\r\n", ""},
+        {GET11 "Host: a b\r\n\r\n", ""},
+        {"GET http://b.org/ HTTP/1.1\r\nHost: a.org\r\nbroken\r\n\r\n", "b.org"},
+        {"GET / HTTP/2.0\r\nHost: a.org\r\n\r\n", ""},
+        {"G\x01T", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CHECK_ROW(deliver(rows[i].text, strlen(rows[i].text), &default_limits) == TUX_MALFORMED, rows[i].text);
+        CHECK_ROW(span_is(rows[i].text, head.host, rows[i].host), rows[i].text);
+    }
+    const struct tux_head_limits limits = {10, 60, 3};
+    char text[80];
+    snprintf(text, sizeof(text), GET11 "Host: a.org\r\nA: %040d", 0);
+    for (size_t step = 1; step <= 60; step++) {
+        CHECK(scan_in_steps(text, 70, step, &limits, &default_rules, &head) == TUX_MALFORMED && head.error_status == 431);
+        CHECK(span_is(text, head.host, "a.org"));
+    }
+}
+
 /* A request line that never ends is refused when it has outgrown its limits, however it is delivered. */
 static void test_endless_request_line(void)
 {
@@ -578,6 +605,7 @@ int main(void)
     test_pipelined();
     test_incomplete();
     test_limits();
+    test_host_of_what_is_malformed();
     test_endless_request_line();
     test_most_fields();
     test_field_ids();

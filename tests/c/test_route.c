@@ -139,6 +139,35 @@ static void test_aliases_and_separate_sites(void)
     tux_routes_free(routes);
 }
 
+static void expect_pages(const struct tux_routes *routes, const char *host, uint32_t pages)
+{
+    CHECK_ROW(tux_routes_pages(routes, (const uint8_t *)host, strlen(host)) == pages, host);
+}
+
+static void test_pages_of_sites_and_routes(void)
+{
+    struct tux_routes *routes = tux_routes_new();
+    const struct tux_chain *found;
+    struct tux_chain chain = {.n_steps = 1, .root = TUX_NO_ROUTE, .pages = 9};
+    expect_pages(routes, "", 0);
+    int only = add_site(routes, "only");
+    CHECK(tux_routes_set_pages(routes, only, 7) == 0 && tux_routes_set_pages(routes, only + 1, 8) == -EINVAL);
+    CHECK(tux_routes_set_pages(routes, -1, 8) == -EINVAL);
+    expect_pages(routes, "only:80", 7);
+    expect_pages(routes, "other", 0);
+    expect_pages(routes, "", 7); /* there is no other */
+    CHECK(tux_routes_add_route(routes, only, "/", 1, 0, &chain) == 0);
+    CHECK(tux_routes_match(routes, (const uint8_t *)"only", 4, (const uint8_t *)"/x", 2, &found) == 0 && found->pages == 9);
+    int second = add_site(routes, "*.second");
+    expect_pages(routes, "", 0);
+    CHECK(tux_routes_alias(routes, second, "", 0) == 0 && tux_routes_set_pages(routes, second, 3) == 0);
+    expect_pages(routes, "", 3);
+    expect_pages(routes, "other", 3);
+    expect_pages(routes, "a.second", 3);
+    expect_pages(routes, "ONLY", 7);
+    tux_routes_free(routes);
+}
+
 static void test_what_is_refused(void)
 {
     struct tux_routes *routes = tux_routes_new();
@@ -219,6 +248,7 @@ int main(void)
     test_hosts();
     test_prefixes();
     test_aliases_and_separate_sites();
+    test_pages_of_sites_and_routes();
     test_what_is_refused();
     test_many_hosts();
     return check_report();

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import tux
+from tests.corpus.reader import Response
 from tests.e2e.client import FRESH, Client, get, put, stop, until
 
 NOBODY = "http://127.0.0.1:9"
@@ -79,28 +82,122 @@ def test_a_server_behind_that_does_not_answer(site: Path) -> None:
         server.stop()
 
 
-def test_a_site_among_several_has_none_of_the_engine(site: Path, tmp_path: Path) -> None:
-    put(site / "n/404.html", "not here")
-    put(site / "n/400.html", "not so")
-    config = tmp_path / "tux.toml"
+@contextmanager
+def of_two_sites(site: Path, folder: Path, limits: str) -> Iterator[tux.Server]:
+    """Two sites, each with its own pages, of which the second is the default, and a route with one more."""
+    for name in ("400", "404", "413", "414", "431", "502", "route"):
+        put(site / f"a/{name}.html", f"{name} of a")
+        put(site / f"b/{name}.html", f"{name} of b")
+    pages = ", ".join(f'{status} = "{status}.html"' for status in (400, 404, 413, 414, 431, 502))
+    config = folder / "tux.toml"
     config.write_text(
         f"""
         [server]
         listen = ["127.0.0.1:0"]
         workers = 1
         access_log = "off"
+        limits = {{ {limits} }}
         [[site]]
-        hosts = ["a.example"]
-        root = "{site}/n"
-        error_page = {{ 404 = "404.html", 400 = "400.html" }}
+        hosts = ["a.example", "*.a.example"]
+        root = "{site}/a"
+        error_page = {{ {pages}, 503 = "502.html" }}
+        security_headers = true
+        [[site.route]]
+        path = "/api"
+        forward = "{NOBODY}"
+        [[site.route]]
+        path = "/api/special"
+        forward = "{NOBODY}"
+        error_page = {{ 502 = "route.html", 503 = "route.html" }}
+        [[site.route]]
+        path = "/old"
+        redirect = "/new/{{rest}}"
         [[site]]
-        root = "{site}"
+        root = "{site}/b"
+        error_page = {{ {pages}, 408 = "400.html" }}
         """
     )
     with tux.Server(config=config) as server:
-        assert get(server, "/x", host="a.example").body == b"not here"
-        assert b"404 Not Found" in get(server, "/x", host="b.example").body
-        with Client(server) as client:
-            client.sock.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nbroken line\r\n\r\n")
-            assert b"400 Bad Request" in client.reader.response("GET").body
+        yield server
         stop(server)
+
+
+@pytest.fixture(scope="module")
+def several(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tux.Server]:
+    with of_two_sites(site, tmp_path_factory.mktemp("several"), "body_bytes = 1000") as server:
+        yield server
+
+
+def broken(server: tux.Server, *pieces: str) -> Response:
+    """The answer to bytes that are no request, or none that is taken; each piece arrives alone."""
+    with Client(server) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            client.sock.sendall(piece.encode())
+        return client.reader.response("GET")
+
+
+LONG = "x" * 9000
+MANY = "".join(f"X-{number}: 1\r\n" for number in range(120))
+
+
+@pytest.mark.parametrize(
+    ("request_text", "page"),
+    [
+        ("GET / HTTP/1.1\r\nHost: a.example\r\nbroken line\r\n\r\n", "400 of a"),
+        ("GET / HTTP/1.1\r\nHost: www.A.example:80\r\nbroken line\r\n\r\n", "400 of a"),
+        ("GET / HTTP/1.1\r\nHost: b.example\r\nbroken line\r\n\r\n", "400 of b"),
+        ("GET / HTTP/1.1\r\nbroken line\r\nHost: a.example\r\n\r\n", "400 of b"),
+        ("GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\nbroken line\r\n\r\n", "400 of a"),
+        ("GET /%zz HTTP/1.1\r\nHost: a.example\r\n\r\n", "400 of a"),
+        (f"GET / HTTP/1.1\r\nHost: a.example\r\n{MANY}\r\n", "431 of a"),
+        (f"GET / HTTP/1.1\r\n{MANY}Host: a.example\r\n\r\n", "431 of b"),
+        (f"GET / HTTP/1.1\r\nHost: a.example\r\nX: {LONG}{LONG}\r\n\r\n", "431 of a"),
+        (f"GET /{LONG} HTTP/1.1\r\nHost: a.example\r\n\r\n", "414 of b"),
+        ("POST /api HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2000\r\n\r\n", "413 of a"),
+        ("POST /x HTTP/1.1\r\nHost: b.example\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400 of b"),
+        ("POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400 of a"),
+        ("GET /api HTTP/1.1\r\nHost: a.example\r\n\r\n", "502 of a"),
+        ("GET /api/special HTTP/1.1\r\nHost: a.example\r\n\r\n", "route of a"),
+    ],
+    ids=lambda value: value if len(value) < 20 else None,
+)
+def test_each_site_has_its_own_of_the_engine(several: tux.Server, request_text: str, page: str) -> None:
+    answer = broken(several, request_text)
+    assert answer.body.decode() == page
+    assert page.startswith(str(answer.status)) or answer.status in (502, 503)
+
+
+def test_a_site_is_known_by_a_head_in_pieces(several: tux.Server) -> None:
+    start = "GET / HTTP/1.1\r\nHost: a.example\r\n"
+    assert broken(several, start, "X: ", LONG, LONG).body == b"431 of a"
+    assert broken(several, "GET / HTTP/1.1\r\n", "Host: a.example\r\nX: ", LONG, LONG).body == b"431 of a"
+
+
+def test_a_site_is_known_by_a_head_that_does_not_end(site: Path, tmp_path: Path) -> None:
+    with of_two_sites(site, tmp_path, "head_timeout = 0.2") as server:
+        late = broken(server, "GET / HTTP/1.1\r\nHost: b.example\r\nX: ")
+        assert (late.status, late.body) == (408, b"400 of b")
+        late = broken(server, "GET / HTTP/1.1\r\nHost: a.example\r\n")
+        assert (late.status, b"408 Request Timeout" in late.body) == (408, True)
+        assert late["Referrer-Policy"] == "strict-origin-when-cross-origin"
+
+
+def test_fields_for_all_files_are_with_all_that_tux_says(several: tux.Server) -> None:
+    """As nginx has them with "always": on small pages, and redirects too."""
+    asked = {
+        "/old/x": 301,
+        "/%2F": 404,
+        "/none": 404,
+        "/.hidden": 404,
+    }
+    with Client(several) as client:
+        for target, status in asked.items():
+            for _ in range(3):
+                answer = client.ask(target, host="a.example")
+                assert (answer.status, answer["X-Frame-Options"]) == (status, "SAMEORIGIN"), target
+                assert "x-frame-options" not in client.ask(target, host="b.example").fields
+        small = client.ask("/none", method="DELETE", host="a.example")
+        assert (small.status, small["X-Frame-Options"], small["Allow"]) == (405, "SAMEORIGIN", "GET, HEAD, OPTIONS")
+        assert b"405 Method Not Allowed" in small.body
+        client.finish()

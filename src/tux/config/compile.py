@@ -49,8 +49,9 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Rules beside which their route tries something else."""
     significant: tuple[str, ...]
     """Fields that rules look at beyond `tux._engine.SIGNIFICANT_BY_DEFAULT`."""
-    errors: ErrorRules
-    """For what the engine finds by itself, before it is known which site is meant: those of the only site."""
+    pages: tuple[ErrorRules, ...]
+    """How errors are answered that the engine finds by itself, and the planner without a rule: by the numbers that
+    `table` gives for sites, and knows of routes. The first is for where no site is known."""
     limits: dict[str, int]
     """Limits that differ from `tux._engine.LIMITS`, by the names of the engine."""
 
@@ -68,6 +69,12 @@ def compile_config(config: Config) -> Compiled:
     apps: list[tuple[str, App | Module | Cgi]] = []
     upstreams: list[tuple[str, Upstream]] = []
     shared: set[int] = set()
+    pages = [ErrorRules()]
+
+    def pages_index(errors: ErrorRules) -> int:
+        if errors not in pages:
+            pages.append(errors)
+        return pages.index(errors)
 
     def app_index(name: str, table: Mapping[str, App | Module | Cgi]) -> int:
         entry = (name, table[name])
@@ -116,6 +123,7 @@ def compile_config(config: Config) -> Compiled:
 
     for site in config.site:
         number = table.add_site([check.host_key(host) for host in site.hosts] or [""])
+        table.set_pages(number, pages_index(origins.static.errors_of(site, root_index)))
         for route in with_default_route(site).route:
             steps = chain_of(site, route)
             rule = rule_of(site, route)
@@ -128,6 +136,7 @@ def compile_config(config: Config) -> Compiled:
                 # The engine looks for the file of a path, and knows of no other names for it, and of no hosts.
                 root=-1 if files is None or files.clean_urls or files.hosts else files.root,
                 mount_len=0 if files is None else len(files.mount),
+                pages=pages_index(rule.errors),
             )
             if steps:
                 shared.add(len(rules))
@@ -135,7 +144,6 @@ def compile_config(config: Config) -> Compiled:
     for folder in (*(app.sendfile_root for _, app in apps), *(upstream.sendfile_root for _, upstream in upstreams)):
         if folder is not None:
             root_index(folder)
-    errors = origins.static.errors_of(config.site[0], root_index) if len(config.site) == 1 else ErrorRules()
     return Compiled(
         roots=tuple(roots),
         table=table,
@@ -146,7 +154,7 @@ def compile_config(config: Config) -> Compiled:
         proxy_protocol=config.server.proxy_protocol,
         shared=frozenset(shared),
         significant=(),
-        errors=errors,
+        pages=tuple(pages),
         limits=engine_limits(config.server.limits),
     )
 

@@ -192,7 +192,8 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Headers,
         Doc(
             """Fields added to the answers for files: `Name = "value"` for all of them, or a table from globs to such
-            tables. All globs that match a file count."""
+            tables. All globs that match a file count. Fields for all files are on redirects and errors of Tux, too,
+            unless they are about the file or for caches."""
         ),
     ] = field(default_factory=dict)
     types: Annotated[
@@ -239,8 +240,8 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Doc(
             """Pages for errors: status -> file below `root`, as in `{ 404 = "404.html" }`. The status stays what it is,
             and what `cache_control` says of the file does not count. They are for the errors that Tux itself finds, not
-            for those of applications and forwarded servers; those found before a site is known (a malformed request, a
-            server behind that does not answer) have the page of the site only when it is the only one."""
+            for those of applications and forwarded servers. What is wrong before the Host is known has the page of the
+            default site, or of the only one."""
         ),
     ] = field(default_factory=dict)
     tux: Annotated[Policy, Doc("Which files are served, in the words of the original.")] = Policy()

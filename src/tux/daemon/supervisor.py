@@ -28,7 +28,7 @@ from tux.daemon.processes import Supervisor, check_alone
 from tux.daemon.worker import Identity
 from tux.errors import USAGE, StartError
 from tux.http.compress import compressors
-from tux.planner.errors import Errors
+from tux.planner.errors import PLAIN, Errors
 from tux.planner.hidden import Hidden
 from tux.planner.loop import Planner, canned_answers
 from tux.planner.rules import CgiRule, StaticRule
@@ -206,9 +206,11 @@ def _make_engine(
         log_fd=log_fd,
         log_format=log_format,
     )
-    errors = Errors(compiled.errors.pages, compiled.errors.headers, roots=Roots(compiled.roots))
-    for status, (head, body) in canned_answers(errors).items():
-        engine.canned(status, head, body)
+    roots = Roots(compiled.roots)
+    for number, rules in enumerate(compiled.pages):
+        errors = Errors(rules.pages, rules.headers, roots=roots, media=rules.media) if number else PLAIN
+        for status, (head, body) in canned_answers(errors).items():
+            engine.canned(status, head, body, number)
     engine.trust(compiled.trusted, compiled.proxy_protocol)
     upstreams.add_to(engine, groups)
     for _, app in compiled.apps:
@@ -232,6 +234,7 @@ def _make_planner(compiled: Compiled, engine: Engine, own: AbstractSet[Identity]
         compiled.rules,
         significant=frozenset(compiled.significant),
         own=own,
+        pages=compiled.pages,
     )
 
 

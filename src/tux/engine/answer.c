@@ -2,6 +2,7 @@
 /* Answers: finding a remembered plan that still holds, composing what the engine adds to it, and sending. */
 #include "core.h"
 #include "kernel.h"
+#include "origin.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -369,20 +370,48 @@ enum tux_step tux_answer_exchange_as(struct tux_engine *engine, struct tux_conn 
 static const uint16_t canned_status[TUX_CANNED_COUNT] = {400, 404, 408, 413, 414, 417, 431, 500, 501, 502,
                                                        503, 504, 505};
 
-struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status)
+struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint32_t pages, uint16_t status)
 {
+    uint32_t place = 0; /* of 400, should it be none of these */
     for (uint32_t i = 0; i < TUX_CANNED_COUNT; i++)
-        if (canned_status[i] == status && engine->canned[i] != NULL)
-            return engine->canned[i];
-    return engine->canned[0]; /* never NULL: tux_engine_new fills it */
+        if (canned_status[i] == status)
+            place = i;
+    if (pages < engine->n_canned && engine->canned[pages].plans[place] != NULL)
+        return engine->canned[pages].plans[place];
+    return engine->canned->plans[place]; /* never NULL: tux_engine_new fills them */
 }
 
-int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
-                      uint32_t body_len)
+enum tux_step tux_answer_error(struct tux_engine *engine, struct tux_conn *conn, uint16_t status)
+{
+    conn->exchange->tier = 'e';
+    return tux_answer_exchange(engine, conn, tux_answer_canned(engine, tux_origin_pages(engine, conn), status));
+}
+
+/* Room for the pages of this number: what is not said of them is as it is in number 0. */
+static int make_room(struct tux_engine *engine, uint32_t pages)
+{
+    if (pages < engine->n_canned)
+        return 0;
+    if (pages >= TUX_MAX_PAGES)
+        return -ENOSPC;
+    struct tux_canned *canned = realloc(engine->canned, (pages + 1) * sizeof *canned);
+    if (canned == NULL)
+        return -ENOMEM;
+    memset(canned + engine->n_canned, 0, (pages + 1 - engine->n_canned) * sizeof *canned);
+    engine->canned = canned;
+    engine->n_canned = pages + 1;
+    return 0;
+}
+
+int tux_engine_canned(struct tux_engine *engine, uint32_t pages, uint16_t status, const void *head, uint32_t head_len,
+                      const void *body, uint32_t body_len)
 {
     for (uint32_t i = 0; i < TUX_CANNED_COUNT; i++) {
         if (canned_status[i] != status)
             continue;
+        int error = make_room(engine, pages);
+        if (error != 0)
+            return error;
         struct tux_plan_parts parts = {.status = status,
                                        .head = head,
                                        .head_len = head_len,
@@ -393,9 +422,10 @@ int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *he
         struct tux_plan *plan = tux_plan_new(&parts, engine->config.sign.key);
         if (plan == NULL)
             return -ENOMEM;
-        if (engine->canned[i] != NULL)
-            tux_plan_unref(engine->canned[i]);
-        engine->canned[i] = plan;
+        struct tux_plan **place = &engine->canned[pages].plans[i];
+        if (*place != NULL)
+            tux_plan_unref(*place);
+        *place = plan;
         return 0;
     }
     return -ENOENT;

@@ -129,8 +129,7 @@ enum tux_step tux_ask_send(struct tux_engine *engine, struct tux_conn *conn)
         return TUX_STEP_WAIT;
     }
     tux_count(&engine->stats.ring_full, 1);
-    exchange->tier = 'e';
-    return tux_answer_exchange(engine, conn, tux_answer_canned(engine, 503));
+    return tux_answer_error(engine, conn, 503);
 }
 
 bool tux_ask_file(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *bytes, uint32_t root)
@@ -234,8 +233,7 @@ static void take_reply(struct tux_engine *engine, const struct tux_reply_view *v
     }
     enum tux_step step;
     if (plan == NULL || !tux_answer_fits(facts, plan)) {
-        conn->exchange->tier = 'e';
-        step = tux_answer_exchange(engine, conn, tux_answer_canned(engine, sound && plan == NULL ? 503 : 500));
+        step = tux_answer_error(engine, conn, sound && plan == NULL ? 503 : 500);
     } else {
         const struct tux_chain *chain = conn->exchange->chain;
         if (chain == NULL || chain->steps[0].origin == TUX_ORIGIN_PLANNER) /* else others are asked first */

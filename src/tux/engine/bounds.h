@@ -13,6 +13,7 @@
 
 /* -- bodies ----------------------------------------------------------------------------------------------------- */
 #define TUX_MAX_CHUNK_LINE_BYTES 256u   /* chunk-size with extensions; nobody uses more, attackers do */
+#define TUX_MAX_PAGES 65536u            /* sets of answers to errors: one for each route at most, of as many sites as anybody has */
 #define TUX_MAX_TRAILER_BYTES 8192u     /* trailer section of a chunked body, all lines together */
 #define TUX_MAX_BODY_BYTES (1024ull * 1024u * 1024u) /* of a request, to an application or a forwarded server: it streams; over it: 413 */
 #define TUX_MAX_DRAIN_BYTES (256u * 1024u) /* unwanted request body read to keep the connection; over it: close */

@@ -211,10 +211,14 @@ static enum tux_step after_send(struct tux_engine *engine, struct tux_conn *conn
 
 /* -- HEAD ------------------------------------------------------------------------------------------------------- */
 
-static void reject(struct tux_engine *engine, struct tux_conn *conn, uint16_t status)
+/* What is no request gets an error; engine->head is the scan of these bytes, as far as it came: NULL, of others. */
+static void reject(struct tux_engine *engine, struct tux_conn *conn, const uint8_t *head, uint16_t status)
 {
     struct tux_facts facts = {.minor = 1, .keep_alive = false};
-    struct tux_plan *plan = tux_answer_canned(engine, status);
+    const struct tux_routes *routes = engine->config.routes;
+    struct tux_span host = engine->head.host;
+    uint32_t pages = head == NULL || routes == NULL ? 0 : tux_routes_pages(routes, head + host.off, host.len);
+    struct tux_plan *plan = tux_answer_canned(engine, pages, status);
     conn->lingers = true;
     uint64_t bytes = tux_batch_add(engine, conn, plan, &facts);
     tux_count(&engine->stats.rejected, 1);
@@ -227,8 +231,7 @@ static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, ui
 {
     conn->lingers = unread;
     conn->exchange->facts.keep_alive = false;
-    conn->exchange->tier = 'e';
-    return after_send(engine, conn, tux_answer_exchange(engine, conn, tux_answer_canned(engine, status)));
+    return after_send(engine, conn, tux_answer_error(engine, conn, status));
 }
 
 /* A head that no remembered plan answers: an exchange takes it over. `declined`: one says that the planner cannot. */
@@ -282,7 +285,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
             break;
         }
         if (outcome == TUX_MALFORMED) {
-            reject(engine, conn, head->error_status);
+            reject(engine, conn, buf + pos, head->error_status);
             pos = len;
             break;
         }
@@ -360,7 +363,7 @@ static enum tux_step process(struct tux_engine *engine, struct tux_conn *conn, c
     if (!tux_conn_hold(engine, conn, buf + pos, conn->closing ? 0 : len - pos, incomplete ? len - pos : 0)) {
         /* What is in the batch is answered; what came behind it cannot be kept. A file must stay the last. */
         if (conn->file == NULL)
-            reject(engine, conn, 503);
+            reject(engine, conn, NULL, 503);
         conn->closing = conn->lingers = true;
         drop_held(engine, conn);
     }
@@ -558,7 +561,9 @@ void tux_conn_expired(struct tux_engine *engine, struct tux_conn *conn)
     if (conn->state == TUX_CONN_HEAD && conn->held_len > 0 && !conn->unnamed) {
         tux_count(&engine->stats.timeouts, 1);
         tux_batch_begin(&engine->batch);
-        reject(engine, conn, 408);
+        engine->scanned = NULL;
+        tux_head_scan(conn->held, conn->held_len, 0, &engine->head_limits, &engine->config.sign, 0, &engine->head);
+        reject(engine, conn, conn->held, 408);
         step = after_send(engine, conn, tux_batch_flush(engine, conn));
     } else if (conn->state == TUX_CONN_RELAY) {
         step = tux_relay_expired(engine, conn);

@@ -151,6 +151,11 @@ struct tux_batch {
 
 enum { TUX_CANNED_COUNT = 13 };
 
+/* Answers to errors that the engine finds by itself, by their place in canned_status; NULL: as those of number 0. */
+struct tux_canned {
+    struct tux_plan *plans[TUX_CANNED_COUNT];
+};
+
 struct tux_engine {
     struct tux_source wake_source, replies_source, helper_source;
     int epoll_fd, wake_fd;
@@ -186,7 +191,8 @@ struct tux_engine {
     struct tux_wheel wheel;
     struct tux_listener *listeners;
     uint32_t n_listeners;
-    struct tux_plan *canned[TUX_CANNED_COUNT];
+    struct tux_canned *canned; /* n_canned of them, at least one */
+    uint32_t n_canned;
     struct tux_conn **conns; /* by slot */
     uint32_t *free_slots;
     uint32_t n_free, n_slots, n_conns;
@@ -253,7 +259,10 @@ uint64_t tux_batch_add(struct tux_engine *engine, struct tux_conn *conn, struct 
 /* Send what is in: AGAIN when all left (or goes on in state SEND), CLOSE on error. */
 enum tux_step tux_batch_flush(struct tux_engine *engine, struct tux_conn *conn);
 enum tux_step tux_answer_send(struct tux_engine *engine, struct tux_conn *conn); /* state SEND */
-struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint16_t status);  /* always something */
+/* The answer to an error, of those pages; always something. */
+struct tux_plan *tux_answer_canned(struct tux_engine *engine, uint32_t pages, uint16_t status);
+/* Answer the connection's exchange with an error, which has the pages of its route. */
+enum tux_step tux_answer_error(struct tux_engine *engine, struct tux_conn *conn, uint16_t status);
 /* Answer the connection's exchange, which is logged and freed when all is out. The caller runs the connection. */
 enum tux_step tux_answer_exchange(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
 /* ... with another head than the plan's, of the same form. NULL: the plan's. */

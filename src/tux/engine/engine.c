@@ -121,10 +121,13 @@ static int build(struct tux_engine *engine, const struct tux_engine_config *conf
     if (config->log_fd >= 0 && (engine->log = tux_accesslog_new(config->log_fd, config->log_format)) == NULL)
         return -ENOMEM;
     static const char head[] = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n";
+    if ((engine->canned = calloc(1, sizeof *engine->canned)) == NULL)
+        return -ENOMEM;
+    engine->n_canned = 1;
     for (uint32_t i = 0; i < TUX_CANNED_COUNT; i++) {
         struct tux_plan_parts parts = {
             .status = 500, .head = head, .head_len = sizeof head - 1, .fd = -1, .expires_ms = UINT64_MAX};
-        if ((engine->canned[i] = tux_plan_new(&parts, config->sign.key)) == NULL)
+        if ((engine->canned->plans[i] = tux_plan_new(&parts, config->sign.key)) == NULL)
             return -ENOMEM;
     }
     return 0;
@@ -157,9 +160,11 @@ uint64_t tux_engine_free(struct tux_engine *engine)
     tux_kernel_free(engine);
     if (engine->memo != NULL)
         tux_memo_free(engine->memo);
-    for (uint32_t i = 0; i < TUX_CANNED_COUNT; i++)
-        if (engine->canned[i] != NULL)
-            tux_plan_unref(engine->canned[i]);
+    for (uint32_t i = 0; i < engine->n_canned; i++)
+        for (uint32_t j = 0; j < TUX_CANNED_COUNT; j++)
+            if (engine->canned[i].plans[j] != NULL)
+                tux_plan_unref(engine->canned[i].plans[j]);
+    free(engine->canned);
     uint64_t leaked = atomic_load(&engine->stats.connections) + atomic_load(&engine->stats.exchanges) +
                       atomic_load(&engine->stats.held) + tux_upstream_free(engine);
     tux_apps_free(engine);

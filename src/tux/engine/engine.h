@@ -74,9 +74,11 @@ int tux_engine_trust(struct tux_engine *engine, const char *const *networks, uin
 /* At any time, by one thread after the other: a file of the server itself, by device and inode, which no recipe may send. 0 or
  * -ENOMEM. */
 int tux_engine_own(struct tux_engine *engine, uint64_t dev, uint64_t ino);
-/* Before run: the answer to an error that the engine finds by itself. Returns -ENOENT for a status it never sends. */
-int tux_engine_canned(struct tux_engine *engine, uint16_t status, const void *head, uint32_t head_len, const void *body,
-                      uint32_t body_len);
+/* Before run: the answer to an error that the engine finds by itself. pages: 0 for where nothing else is said, or a number that
+ * sites and routes have (tux_chain, tux_routes_set_pages); what those do not say is as in 0. Returns 0, -ENOMEM, -ENOSPC
+ * (too many pages), or -ENOENT for a status it never sends. */
+int tux_engine_canned(struct tux_engine *engine, uint32_t pages, uint16_t status, const void *head, uint32_t head_len,
+                      const void *body, uint32_t body_len);
 
 /* What the supervisor gives to a worker for the kernel tier. Sizes of the two maps are those of kernel/bpf/layout.h. */
 struct tux_kernel_config {

@@ -152,7 +152,6 @@ static enum tux_outcome split_target(struct scanner *s, const uint8_t *target, c
     size_t len = (size_t)(end - target);
 
     head->target = span_of(s, target, end);
-    head->host = (struct tux_span){0, 0};
     head->has_query = query != NULL;
     head->query = query != NULL ? span_of(s, query + 1, end) : span_of(s, end, end);
     if (head->method == TUX_METHOD_CONNECT) {
@@ -441,13 +440,17 @@ enum tux_outcome tux_head_scan(const uint8_t *buf, size_t len, size_t seen_len, 
     size_t visible = len < limits->head_bytes ? len : limits->head_bytes; /* nothing after it can belong to this head */
     enum tux_outcome outcome = TUX_DONE;
 
+    head->host = (struct tux_span){0, 0};
     if (seen_len > visible)
         seen_len = visible;
     if (seen_len > 0)
         outcome = look_for_end(buf, visible, seen_len, limits, head);
     if (outcome == TUX_DONE)
         outcome = scan_whole(buf, visible, limits, rules, context, head);
-    if (outcome == TUX_MORE && len >= limits->head_bytes)
+    if (outcome == TUX_MORE && len >= limits->head_bytes) {
+        if (seen_len > 0) /* for its host, once */
+            scan_whole(buf, visible, limits, rules, context, head);
         return malformed(head, 431, "head is too long");
+    }
     return outcome;
 }

@@ -114,7 +114,8 @@ struct tux_head {
 
 /* Scan `len` bytes at `buf`. `seen_len` of them were scanned before (MORE was returned then); 0 at the first call.
  * `context` identifies listener, scheme, peer class and generation of the configuration; it seeds the signature.
- * DONE: *head is filled. MORE: nothing of it is. MALFORMED: error_status and error_reason are.
+ * DONE: *head is filled. MORE: only host is. MALFORMED: error_status, error_reason and host are. Then host is empty when it
+ * is not known; after MORE it surely is known, if it can be, only when seen_len was 0.
  * Never reads beyond buf+len; never allocates; O(new bytes) while incomplete. */
 enum tux_outcome tux_head_scan(const uint8_t *buf, size_t len, size_t seen_len, const struct tux_head_limits *limits,
                                const struct tux_sign_rules *rules, uint64_t context, struct tux_head *head);

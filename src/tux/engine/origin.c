@@ -68,6 +68,24 @@ void tux_origin_choose(struct tux_engine *engine, struct tux_exchange *exchange,
         exchange->step = 1;
 }
 
+uint32_t tux_origin_pages(struct tux_engine *engine, struct tux_conn *conn)
+{
+    const struct tux_exchange *exchange = conn->exchange;
+    const struct tux_chain *chain = exchange->chain;
+    const struct tux_routes *routes = engine->config.routes;
+    if (chain != NULL)
+        return chain->pages;
+    if (routes == NULL || !tux_exchange_scan(engine, conn))
+        return 0;
+    const struct tux_head *head = &engine->head;
+    const uint8_t *bytes = exchange->head;
+    uint8_t path[TUX_MAX_HEAD_BYTES];
+    size_t len = 0;
+    if (tux_path_decode(bytes + head->path.off, head->path.len, path, &len, NULL) == 0)
+        tux_routes_match(routes, bytes + head->host.off, head->host.len, path, len, &chain);
+    return chain != NULL ? chain->pages : tux_routes_pages(routes, bytes + head->host.off, head->host.len);
+}
+
 enum tux_step tux_origin_begin(struct tux_engine *engine, struct tux_conn *conn)
 {
     return tux_origin_is_planner(conn->exchange) ? tux_ask_send(engine, conn) : tux_relay_begin(engine, conn);

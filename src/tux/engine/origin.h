@@ -25,6 +25,8 @@ bool tux_origin_skip(struct tux_exchange *exchange, enum tux_origin origin);
 enum tux_step tux_origin_begin(struct tux_engine *engine, struct tux_conn *conn);
 /* On to the next step; false: there is none. */
 bool tux_origin_next(struct tux_exchange *exchange);
+/* Which answers to errors the exchange has: those of its route, as far as that can be told, else of its site. */
+uint32_t tux_origin_pages(struct tux_engine *engine, struct tux_conn *conn);
 /* A plan for the exchange is there: answer with it, or go on to the next step when it declines. */
 enum tux_step tux_origin_answer(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan);
 

@@ -509,9 +509,8 @@ static enum tux_step refuse(struct tux_engine *engine, struct tux_conn *conn, ui
         conn->lingers = true;
     }
     tux_relay_free(engine, conn);
-    exchange->tier = 'e';
     conn->state = TUX_CONN_WAIT;
-    return tux_answer_exchange(engine, conn, tux_answer_canned(engine, status));
+    return tux_answer_error(engine, conn, status);
 }
 
 /* Answer with the plan that was given, behind what has to go out before it. */

@@ -25,6 +25,7 @@ struct route {
 struct site {
     struct route *routes; /* longest prefix first */
     uint32_t count, capacity;
+    uint32_t pages;
 };
 
 struct host {
@@ -243,6 +244,22 @@ static uint32_t site_of(const struct tux_routes *routes, const uint8_t *host, si
             return wildcard->site;
     }
     return routes->default_site;
+}
+
+int tux_routes_set_pages(struct tux_routes *routes, int site, uint32_t pages)
+{
+    if (site < 0 || (uint32_t)site >= routes->n_sites)
+        return -EINVAL;
+    routes->sites[site].pages = pages;
+    return 0;
+}
+
+uint32_t tux_routes_pages(const struct tux_routes *routes, const uint8_t *host, size_t host_len)
+{
+    uint32_t found = site_of(routes, host, host_len);
+    if (found == TUX_NO_ROUTE && host_len == 0 && routes->n_sites == 1)
+        found = 0;
+    return found == TUX_NO_ROUTE ? 0 : routes->sites[found].pages;
 }
 
 /* -- routes ----------------------------------------------------------------------------------------------------- */

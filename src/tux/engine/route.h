@@ -29,6 +29,7 @@ struct tux_chain {
     struct tux_chain_step steps[TUX_MAX_STEPS];
     uint32_t root;      /* where the planner's files are: index of a root; TUX_NO_ROUTE: not said */
     uint32_t mount_len; /* bytes of the path that are taken off before they are looked for */
+    uint32_t pages;     /* which answers to errors, see tux_engine_canned */
 };
 
 struct tux_routes; /* immutable once filled */
@@ -44,6 +45,11 @@ int tux_routes_alias(struct tux_routes *routes, int site, const char *host, size
  * for the planner alone. Returns 0 or -errno. */
 int tux_routes_add_route(struct tux_routes *routes, int site, const char *prefix, size_t prefix_len, uint32_t route,
                          const struct tux_chain *chain);
+/* Which answers to errors a site has where no route is known; 0 unless said. Returns 0 or -EINVAL: no such site. */
+int tux_routes_set_pages(struct tux_routes *routes, int site, uint32_t pages);
+/* Those of the site of a host, 0 when no site has it. No host (it is not known): those of the default site, or of the only
+ * one. */
+uint32_t tux_routes_pages(const struct tux_routes *routes, const uint8_t *host, size_t host_len);
 /* Whether some route tries more than the planner: only then need the engine look at paths. */
 bool tux_routes_mixed(const struct tux_routes *routes);
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from tux._engine import ABSENT, CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
-from tux.http.errors import error_head, page, usual_fields
+from tux.http.errors import PAGE_TYPE, error_head, page, usual_fields
 from tux.http.head import render, render_field, render_status
 from tux.planner.hosts import Hosts
 from tux.planner.looks import Looks
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import AS_KNOWN, ErrorPage, HeaderRule, MediaRules
+from tux.planner.rules import AS_KNOWN, NO_FILE, ErrorPage, HeaderRule, MediaRules, is_general
 from tux.planner.shape import Shapes
 from tux.planner.view import View
 
@@ -28,7 +28,7 @@ KNOWN_METHODS = frozenset(_REGISTERED_METHODS.split())
 
 
 class Errors:
-    """The errors of one route. Used by one thread."""
+    """The answers of one route that are no files. Used by one thread."""
 
     def __init__(
         self,
@@ -41,11 +41,14 @@ class Errors:
         media: MediaRules = AS_KNOWN,
         limit: int = LIMITS["small_body_bytes"],
     ) -> None:
-        """Of several pages for one status the first counts. headers, media: rules for the files of pages, too.
-        own: (device, inode) of files that are never served. limit: bytes of the largest page; it is held in memory once
-        for each answer that is remembered. ValueError: a rule cannot be compiled."""
+        """Of several pages for one status the first counts. headers, media: rules for the files of pages, too; rules
+        for all files are for other answers, too. own: (device, inode) of files that are never served. limit: bytes of
+        the largest page; it is held in memory once for each answer that is remembered. ValueError: a rule cannot be
+        compiled."""
         self._pages = {page.status: page for page in reversed(pages)}
-        self._shapes = Shapes(headers=headers, media=media) if pages else None
+        self._shapes = Shapes(headers=headers, media=media)
+        general = [rule for rule in headers if is_general(rule)]
+        self._general = Shapes(headers=general) if general else None
         self._roots = roots
         self._own = own
         self._notices = notices if notices is not None else Notices()
@@ -73,19 +76,27 @@ class Errors:
         """Head, body, and what was looked at. No entity tag and no Cache-Control: what is said of the page as a file
         is not said of the resource that is missing (RFC 9110 section 15.5). host: of the request, when there is one."""
         wanted = self._pages.get(status)
-        if wanted is None or self._roots is None or self._shapes is None:
-            return error_head(status, *more), page(status), []
+        if wanted is None or self._roots is None:
+            return self._small(status, *more), page(status), []
         looks = Looks(self._roots, wanted.root, self._limit)
         if wanted.hosts is not None and not Hosts(wanted.hosts).enter(looks, host):
-            return error_head(status, *more), page(status), looks.found
+            return self._small(status, *more), page(status), looks.found
         found = looks.load(wanted.path)
         if found.kind != FILE or found.hidden or found.data is None or (found.dev, found.ino) in self._own:
             if wanted.hosts is None or found.kind != ABSENT:  # not every host has one
                 self._report(found)
-            return error_head(status, *more), page(status), looks.found
+            return self._small(status, *more), page(status), looks.found
         own = (("Content-Type", self._shapes.of(wanted.path).content_type), *usual_fields(status), *more)
         head = render_status(status) + self._shapes.fields(wanted.path, own)
         return head + render_field("Content-Length", str(found.size)), found.data, looks.found
+
+    def _small(self, status: int, *more: tuple[str, str]) -> bytes:
+        """The head that goes with the small page."""
+        if self._general is None:
+            return error_head(status, *more)
+        length = ("Content-Length", str(len(page(status))))
+        own = (("Content-Type", PAGE_TYPE), length, *usual_fields(status), *more)
+        return render_status(status) + self._general.fields(NO_FILE, own)
 
     def _report(self, found: Found) -> None:
         if not self._notices.due(("page", found.root, found.path), QUIET_S):

@@ -65,6 +65,7 @@ class Routes(Protocol):
     """The compiled routes (`tux._engine.RouteTable`)."""
 
     def match(self, host: str, path: bytes, /) -> int: ...
+    def pages(self, host: str, /) -> int: ...
 
 
 Route: TypeAlias = StaticPlanner | Redirect | Rewrite | tuple[int, Errors]
@@ -83,12 +84,13 @@ class Planner:
         *,
         significant: AbstractSet[str] = frozenset(),
         own: AbstractSet[tuple[int, int]] = frozenset(),
+        pages: Sequence[ErrorRules] = (),
         small_body_bytes: int | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`rules`: by the numbers that `table` gives. `significant`: field names in the signature beyond the default
-        ones. `own`: (device, inode) of files of Tux itself. `small_body_bytes`: None for the default of the engine.
-        ValueError: a rule cannot be compiled."""
+        """`rules`: by the numbers that `table` gives; so are `pages`, for where no rule is known. `significant`: field
+        names in the signature beyond the default ones. `own`: (device, inode) of files of Tux itself.
+        `small_body_bytes`: None for the default of the engine. ValueError: a rule cannot be compiled."""
         self._port = port
         self._table = table
         self._covered = SIGNIFICANT_BY_DEFAULT | significant
@@ -97,17 +99,12 @@ class Planner:
         small = LIMITS["small_body_bytes"] if small_body_bytes is None else small_body_bytes
         known: dict[ErrorRules, Errors] = {}
 
-        def errors_of(rule: Rule) -> Errors:
-            if rule.errors not in known:
-                known[rule.errors] = Errors(
-                    rule.errors.pages,
-                    rule.errors.headers,
-                    roots=roots,
-                    own=own,
-                    notices=self._notices,
-                    media=rule.errors.media,
+        def errors_of(rules: ErrorRules) -> Errors:
+            if rules not in known:
+                known[rules] = Errors(
+                    rules.pages, rules.headers, roots=roots, own=own, notices=self._notices, media=rules.media
                 )
-            return known[rule.errors]
+            return known[rules]
 
         compresses = any(isinstance(rule, StaticRule) and rule.compress for rule in rules)
         # One for all: what they keep and take is bounded for the process.
@@ -115,7 +112,7 @@ class Planner:
         allowance = Allowance(BURST_NS)
 
         def route_of(rule: Rule) -> Route:
-            errors = errors_of(rule)
+            errors = errors_of(rule.errors)
             if isinstance(rule, StaticRule):
                 return StaticPlanner(
                     rule,
@@ -134,6 +131,7 @@ class Planner:
             return 403 if isinstance(rule, DenyRule) else 404, errors
 
         self._routes = [route_of(rule) for rule in rules]
+        self._pages = [errors_of(rules) for rules in pages]
         self._sendfile: dict[int, StaticPlanner] = {}
         """By root: for files that backends name by their paths in the file system."""
 
@@ -180,17 +178,17 @@ class Planner:
         except Exception as error:  # noqa: BLE001 (the planner outlives every request)
             self._report(error)
             view.forget()
-            return PLAIN.plan(view, 500)
+            return PLAIN.plan(view, 500)  # what failed may be a page of the site
 
     def _plan(self, view: View, root: int | None) -> Plan:
         if view.path == "*":
-            return method_plan(view) if view.method == "OPTIONS" else PLAIN.plan(view, 400)
+            return method_plan(view) if view.method == "OPTIONS" else self._of_site(view).plan(view, 400)
         if view.method == "CONNECT":  # its target is no path
-            return method_plan(view)
+            return method_plan(view, errors=self._of_site(view))
         try:
             path = decode_path(view.path)
         except TargetError as error:
-            return PLAIN.plan(view, error.status)
+            return self._of_site(view).plan(view, error.status)
         if root is not None and root >= 0:
             if root not in self._sendfile:
                 self._sendfile[root] = self._make_sendfile(root)
@@ -211,11 +209,15 @@ class Planner:
         status, errors = route
         return errors.plan(view, status)
 
+    def _of_site(self, view: View) -> Errors:
+        """The errors of the request's site, where no route is known."""
+        return self._pages[self._table.pages(view.host)] if self._pages else PLAIN
+
     def _match(self, view: View, path: bytes) -> tuple[int, Route, Pieces]:
         """The number that the table gives for a path; its route, and what that captures: one that does not match leaves
         the path to what is there otherwise."""
         number = self._table.match(view.host, path)
-        route: Route = self._routes[number] if number >= 0 else (404, PLAIN)
+        route: Route = self._routes[number] if number >= 0 else (404, self._of_site(view))
         while isinstance(route, Redirect | Rewrite):  # ends: what is there otherwise has a shorter path
             pieces = route.pieces(path)
             if pieces is not None:
@@ -254,5 +256,9 @@ class Planner:
 
 
 def canned_answers(errors: Errors = PLAIN) -> dict[int, tuple[bytes, bytes]]:
-    """Head and body of the answers to errors that the engine itself finds, by status."""
-    return {status: errors.render(status)[:2] for status in ENGINE_ERRORS}
+    """Head and body of the answers to errors that the engine itself finds, by status; all of them with PLAIN, else
+    those that differ from these."""
+    answers = {status: errors.render(status)[:2] for status in ENGINE_ERRORS}
+    if errors is PLAIN:
+        return answers
+    return {status: answer for status, answer in answers.items() if answer != PLAIN.render(status)[:2]}

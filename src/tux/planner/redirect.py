@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from tux.http.target import TargetError, decode_path, encode_query, encode_segment
-from tux.planner.errors import PLAIN, Errors
+from tux.planner.errors import Errors
 from tux.planner.plan import Plan
 from tux.planner.rules import RedirectRule, RewriteRule
 from tux.planner.template import compile_match, fill
@@ -58,7 +58,7 @@ class Redirect(_Template):
         if not self._has_query and view.query is not None:
             before, mark, fragment = location.partition("#")
             location = before + "?" + encode_query(view.query) + mark + fragment
-        return PLAIN.plan(view, self._status, ("Location", location))
+        return self.errors.plan(view, self._status, ("Location", location))
 
 
 class Rewrite(_Template):

@@ -31,6 +31,23 @@ RESERVED_FIELDS = frozenset(
 """Fields that a header rule may not set: they follow from the answer itself, or have a rule of their own."""
 
 
+FIELDS_OF_FILES = frozenset(
+    (
+        "content-digest",
+        "content-disposition",
+        "content-language",
+        "content-location",
+        "content-md5",
+        "digest",
+        "expires",
+        "repr-digest",
+        "surrogate-control",
+        "surrogate-key",
+    )
+)
+"""Fields that are not sent without the file that they are about."""
+
+
 class GlobRule(msgspec.Struct, frozen=True):
     """A value for the files that match `glob`. Of several rules about one thing the first that matches counts."""
 
@@ -234,6 +251,21 @@ def check_field(name: str, value: str) -> None:
 def is_extension(glob: str) -> bool:
     """Whether a glob for media types is about an extension, in whatever case: ".log"."""
     return glob.startswith(".") and len(glob) > 1 and not set(glob[1:]) & set("*/.")
+
+
+NO_FILE = b"\0"
+"""In place of the path of a file, for answers without one: no file has this name."""
+
+
+def is_general(rule: HeaderRule) -> bool:
+    """Whether a header rule is about answers without a file, too: small pages of errors, redirects. Those for all files
+    are, unless they say something of the file, or to caches, which are not to keep a mistake."""
+    name = rule.name.lower()
+    return (
+        name not in FIELDS_OF_FILES
+        and not name.endswith("cache-control")
+        and compile_glob(rule.glob).fullmatch(NO_FILE) is not None
+    )
 
 
 def compile_type_glob(glob: str) -> re.Pattern[bytes]:

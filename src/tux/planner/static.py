@@ -200,7 +200,7 @@ class StaticPlanner:
                 has_index = self._has_index(relative[1:] + b"/", looks)
             if not has_index:
                 return None
-        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
+        return self._redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
 
     def _find_below(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
         """As `_find`, for a path that ends in a slash: a folder, or what would be there without that."""
@@ -209,15 +209,24 @@ class StaticPlanner:
         if below and self._trailing_slash != "folders":
             has_index = self._has_index(relative[1:], looks)
             if has_index and self._trailing_slash == "never":
-                return _redirect(view, _up(view), name, b"", looks.found)
+                return self._redirect(view, _up(view), name, b"", looks.found)
             if not has_index and self._trailing_slash == "always" and self._clean_urls:
                 plan = self._only_file(view, relative[1:-1] + PAGE_SUFFIX, looks)
                 if plan is not None:
                     return plan
         plan = self._folder(view, path, relative[1:], looks)
         if plan is None and below and self._clean_urls and self._has_page(relative[1:-1], looks):
-            return _redirect(view, _up(view), name, b"", looks.found)
+            return self._redirect(view, _up(view), name, b"", looks.found)
         return plan
+
+    def _redirect(self, view: View, before: bytes, segment: bytes, after: bytes, checks: list[Found]) -> Plan:
+        """301 to a segment, with these around it, by a relative reference: it depends on neither scheme nor host, and
+        cannot lead to another host, as "//host/" would (its first segment is not empty)."""
+        location = before.decode("ascii") + encode_segment(segment) + after.decode("ascii")
+        query = view.query
+        if query is not None:
+            location += "?" + encode_query(query)
+        return self._errors.plan(view, 301, ("Location", location), checks=checks)
 
     def _page(self, view: View, path: bytes, relative: bytes, looks: Looks) -> Plan | None:
         """What is said at a clean URL without a slash: the page, or that it is at the one with a slash."""
@@ -227,7 +236,7 @@ class StaticPlanner:
             return self._only_file(view, relative[1:] + PAGE_SUFFIX, looks)
         if not self._has_page(relative[1:], looks):
             return None
-        return _redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
+        return self._redirect(view, b"", path.rpartition(b"/")[2], b"/", looks.found)
 
     def _only_file(self, view: View, name: bytes, looks: Looks) -> Plan | None:
         """The answer for the file of this name, which stands for what was asked for."""
@@ -486,16 +495,6 @@ def is_hidden(path: bytes) -> bool:
     if path.startswith(b"/.well-known/") or path == b"/.well-known":
         path = path[len(b"/.well-known") :]
     return b"/." in path
-
-
-def _redirect(view: View, before: bytes, segment: bytes, after: bytes, checks: list[Found]) -> Plan:
-    """301 to a segment, with these around it, by a relative reference: it depends on neither scheme nor host, and
-    cannot lead to another host, as "//host/" would (its first segment is not empty)."""
-    location = before.decode("ascii") + encode_segment(segment) + after.decode("ascii")
-    query = view.query
-    if query is not None:
-        location += "?" + encode_query(query)
-    return PLAIN.plan(view, 301, ("Location", location), checks=checks)
 
 
 def _up(view: View) -> bytes:

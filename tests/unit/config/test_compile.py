@@ -11,7 +11,7 @@ from tests.unit.config.conftest import limits_of_header
 from tux.config import load
 from tux.config.compile import Compiled, compile_config, engine_limits
 from tux.config.schema import Limits
-from tux.planner.rules import DenyRule, GlobRule, HeaderRule, RedirectRule, RewriteRule, Rule, StaticRule
+from tux.planner.rules import DenyRule, ErrorRules, GlobRule, HeaderRule, RedirectRule, RewriteRule, Rule, StaticRule
 
 pytestmark = pytest.mark.usefixtures("limits")
 
@@ -113,6 +113,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
             HeaderRule("*", "X-Own", "site"),
             HeaderRule("*.x", "X-Glob", "site"),
         ),
+        errors=ErrorRules(headers=(HeaderRule("*", "X-All", "site"), HeaderRule("*", "X-Own", "site"))),
     )
     assert rule(done, "", "/") == same
     assert rule(done, "", "/own") == StaticRule(
@@ -127,6 +128,7 @@ def test_a_route_takes_over_what_it_does_not_set() -> None:
             HeaderRule("*", "X-All", "site"),
             HeaderRule("*.x", "X-Glob", "site"),
         ),
+        errors=ErrorRules(headers=(HeaderRule("*", "X-All", "site"),)),
     )
 
 

@@ -163,8 +163,51 @@ def test_the_engine_gets_them(world: World, write: Write) -> None:
     write("502.html", b"down")
     write("503.html", b"busy")
     pages = [ErrorPage(502, 0, b"502.html"), ErrorPage(503, 0, b"503.html"), ErrorPage(400, 0, b"none.html")]
+    assert set(canned_answers()) == set(ENGINE_ERRORS) <= STATUSES
     canned = canned_answers(Errors(pages, roots=world.roots))
-    assert set(canned) == set(ENGINE_ERRORS) <= STATUSES
+    assert set(canned) == {502, 503}  # the others are as they are everywhere
     assert canned[502][1] == b"down"
     assert b"Retry-After: 1\r\n" in canned[503][0]
-    assert canned[400] == canned_answers()[400]
+
+
+def test_small_pages_have_the_fields_that_all_files_have() -> None:
+    rules = (
+        HeaderRule("*", "X-All", "1"),
+        HeaderRule("/**", "X-Below", "2"),
+        HeaderRule("*.html", "X-Page", "3"),
+        HeaderRule("*", "Expires", "Thu, 31 Dec 2037 23:55:55 GMT"),
+        HeaderRule("*", "CDN-Cache-Control", "max-age=3600"),
+        HeaderRule("*", "Content-Disposition", "attachment"),
+    )
+    canned = canned_answers(Errors(headers=rules))
+    assert set(canned) == set(ENGINE_ERRORS)
+    for status, (head, body) in canned.items():
+        plain, small = canned_answers()[status]
+        assert body == small
+        assert set(head.split(b"\r\n")) == {*plain.split(b"\r\n"), b"X-All: 1", b"X-Below: 2"}
+
+
+def test_a_field_that_is_sent_anyway_is_replaced_once() -> None:
+    rules = (HeaderRule("*", "server", "mine"), HeaderRule("*", "Content-Type", "text/plain"))
+    head = canned_answers(Errors(headers=rules))[404][0].lower()
+    assert head.count(b"server: ") == 1
+    assert b"server: mine\r\n" in head
+    assert b"content-type: text/html; charset=utf-8\r\n" in head  # it is what the page is
+
+
+def test_errors_without_a_route_are_those_of_the_site(world: World, write: Write) -> None:
+    write("400.html", b"ours")
+    write("404.html", b"nothing")
+    rules = ErrorRules((ErrorPage(400, 0, b"400.html"), ErrorPage(404, 0, b"404.html")))
+    table = RouteTable()
+    site = table.add_site(["example.org"])
+    table.set_pages(site, 1)
+    table.add_route(site, b"/a", 0)
+    table.add_site([""])
+    pages = (ErrorRules(), rules)
+    planner = Planner(Unused(), world.roots, table, (NotFoundRule(),), clock=lambda: NOW_NS, pages=pages)  # type: ignore[arg-type]
+    for target, body in (("/%zz", b"ours"), ("/none", b"nothing"), ("/x%2Fy", b"nothing"), ("/a", page(404))):
+        assert planner.decide(Ask(target=target)).body == body
+    assert planner.decide(Ask(target="/%zz", host="else.example")).body == page(400)
+    with pytest.raises(ValueError, match="no site 7"):
+        table.set_pages(7, 1)

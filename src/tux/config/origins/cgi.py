@@ -9,6 +9,7 @@ from tux.config import hosts
 from tux.config import site as sites
 from tux.config.doc import Doc
 from tux.config.origins.base import Origin, Place
+from tux.config.origins.static import errors_of
 from tux.config.site import Site
 from tux.errors import Problem
 from tux.planner.rules import CgiRule, Rule
@@ -36,7 +37,9 @@ def _check(_site: Site, _route: sites.Route, _place: Place) -> Iterator[Problem]
 
 def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
+    errors = errors_of(site, root_index)
     return CgiRule(
+        errors=errors,
         root=root_index(route.cgi),
         mount=route.path.encode().rstrip(b"/"),
         document_root=b""

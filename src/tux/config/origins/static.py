@@ -16,7 +16,18 @@ from tux.config.site import Site
 from tux.errors import Problem
 from tux.http.head import is_value
 from tux.planner import presets
-from tux.planner.rules import ErrorRules, GlobRule, HeaderRule, NotFoundRule, Rule, StaticRule, check_field
+from tux.planner.rules import (
+    ErrorPage,
+    ErrorRules,
+    GlobRule,
+    HeaderRule,
+    MediaRules,
+    NotFoundRule,
+    Rule,
+    StaticRule,
+    check_field,
+    is_general,
+)
 
 
 class Route(sites.Route, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,7 +185,7 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
     error_pages = pages.compiled(route.error_page, route.root or site.root, site, root_index)
     error_pages += pages.of_site(site, root_index)
     media_rules = media.compiled(route, site)
-    errors = ErrorRules(error_pages, headers, media_rules) if error_pages else ErrorRules()
+    errors = _errors(error_pages, headers, media_rules)
     if "static" not in steps or source.root is None:
         return NotFoundRule(errors=errors)
     root = hosts.compiled(source.root, site, root_index)
@@ -214,7 +225,14 @@ def errors_of(site: Site, root_index: Callable[[str], int]) -> ErrorRules:
     """The errors of what has no pages but the site's."""
     found = pages.of_site(site, root_index)
     headers = _with_presets(header_rules(site.headers), cors=site.cors, secure=site.security_headers)
-    return ErrorRules(found, headers, media.compiled(site)) if found else ErrorRules()
+    return _errors(found, headers, media.compiled(site))
+
+
+def _errors(pages: tuple[ErrorPage, ...], headers: tuple[HeaderRule, ...], media: MediaRules) -> ErrorRules:
+    """The rules, without those that say nothing where there are no pages: equal ones are kept once."""
+    if pages:
+        return ErrorRules(pages, headers, media)
+    return ErrorRules(headers=tuple(rule for rule in headers if is_general(rule)))
 
 
 def _with_presets(headers: tuple[HeaderRule, ...], *, cors: bool, secure: bool) -> tuple[HeaderRule, ...]:
