@@ -7,8 +7,7 @@ from functools import lru_cache
 from tux.http.head import REASONS, render, render_field
 
 PAGE_TYPE = "text/html; charset=utf-8"
-PAGE_FIELDS = ((b"Content-Type", PAGE_TYPE.encode()), (b"X-Content-Type-Options", b"nosniff"))
-"""Of the pages that a process of an application or of scripts answers with by itself."""
+_PAGE_FIELDS = (("Content-Type", PAGE_TYPE), ("X-Content-Type-Options", "nosniff"))
 RETRY_AFTER_S = 1
 """Seconds in Retry-After of a 503: what it is sent for (a full ring, no descriptors) passes quickly."""
 
@@ -30,9 +29,15 @@ def error_head(status: int, *more: tuple[str, str]) -> bytes:
 
 @lru_cache(maxsize=64)
 def _head(status: int) -> bytes:
-    fields = [("Server", "tux"), ("Content-Type", PAGE_TYPE), ("Content-Length", str(len(page(status))))]
-    fields.append(("X-Content-Type-Options", "nosniff"))
-    return render(status, (*fields, *usual_fields(status)))
+    kind, *others = _PAGE_FIELDS
+    length = ("Content-Length", str(len(page(status))))
+    return render(status, (("Server", "tux"), kind, length, *others, *usual_fields(status)))
+
+
+@lru_cache(maxsize=64)
+def page_fields(status: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields that go with `page(status)` where something else says Server and Content-Length."""
+    return tuple((name.encode(), value.encode()) for name, value in (*_PAGE_FIELDS, *usual_fields(status)))
 
 
 def usual_fields(status: int) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, Fields
+from tux.http.errors import page
 
 WINDOW_BYTES = 128 * 1024
 PATIENCE_S = 20.0
@@ -87,6 +88,15 @@ class Answer:
         values = [value.decode("latin-1") for key, value in self.fields if key.decode().lower() == name.lower()]
         assert len(values) < 2
         return values[0] if values else None
+
+    def refusal(self) -> int:
+        """Wait until it is complete: the status of a page of the server's own, with all fields that go with one."""
+        self.done()
+        names = ("content-type", "x-content-type-options", "retry-after")
+        expected = ["text/html; charset=utf-8", "nosniff", "1" if self.status == 503 else None]
+        assert [self.value(name) for name in names] == expected, self.fields
+        assert self.body == page(self.status)
+        return self.status
 
     def done(self) -> Answer:
         """Wait until it is complete, or cut, and the engine was told."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tux.apps import forked
 from tux.apps.asgi.scope import ClientGoneError, Message
+from tux.apps.refusal import refuse
 
 if TYPE_CHECKING:
     from tux.apps.asgi.server import Server
@@ -21,9 +22,6 @@ SMALL_BODY_BYTES: Final = 65536
 
 _BODILESS: Final = frozenset((204, 304))
 """Answers that have no body, whatever the application sends (RFC 9110 section 6.4.1)."""
-_ERROR_FIELDS: Final = [(b"content-type", b"text/plain; charset=utf-8")]
-_ERROR_BODY: Final = b"Internal Server Error"
-_BUSY_BODY: Final = b"Service Unavailable"
 _NOBODY: Final[list[Future[None]]] = []
 """Waits: of requests of which nothing has ever waited. Nobody is added to it."""
 
@@ -333,22 +331,19 @@ class HttpExchange:
         if not is_ending and not (self._gone and is_about_client(error)):
             self._server.report(self._request, error)
         if self._phase is not _COMPLETE and not self._gone:
-            if is_ending:
-                self._refuse(503, _BUSY_BODY)
-            else:
-                self._refuse(500, _ERROR_BODY)
+            self._refuse(503 if is_ending else 500)
 
     def _abandon(self) -> None:
         what = "completing the answer" if self._phase else "an answer"
         self._server.complain(self._request, f"returned without {what}")
-        self._refuse(500, _ERROR_BODY)
+        self._refuse(500)
 
-    def _refuse(self, status: int, body: bytes) -> None:
+    def _refuse(self, status: int) -> None:
         """This answer if none has begun to leave, else cut the connection: the client must not believe it whole."""
         if self._phase is _SENT:
             self._port.abort(self.key)
         else:
-            self._port.answer(self.key, status, _ERROR_FIELDS, body=body, end=True)
+            refuse(self._port, self.key, status)
         self._complete()
 
     # The server's side

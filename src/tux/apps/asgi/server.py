@@ -121,8 +121,8 @@ class Server(LoopServer):
 
     def _refuse(self, request: Request, error: HandshakeError) -> None:
         body = error.reason.encode()
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), *error.fields]
-        self.port.answer(request.key, error.status, fields, body=body, end=True)
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+        self.port.answer(request.key, error.status, [*fields, *error.fields], body=body, end=True)
 
     def ended(self, exchange: Exchange) -> None:
         """The application has returned."""

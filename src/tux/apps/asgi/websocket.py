@@ -14,6 +14,7 @@ from tux.apps.asgi.frames import Closed, Frames, WebSocketError
 from tux.apps.asgi.handshake import Offer, agree_on_deflate
 from tux.apps.asgi.http import is_about_client, wait, wake
 from tux.apps.asgi.scope import ClientGoneError, Message
+from tux.apps.refusal import refuse
 
 if TYPE_CHECKING:
     from tux.apps.asgi.server import Server
@@ -170,7 +171,7 @@ class WebSocketExchange:
             self._accept(message)
         elif kind == "websocket.close":
             self._is_closed_by_application = True
-            self._refuse(403, b"Forbidden")
+            self._refuse(403)
         elif kind == "websocket.http.response.start":
             self._denial = message
             self._state = _State.DENYING
@@ -237,11 +238,10 @@ class WebSocketExchange:
         elif self._port.window(self.key) <= 0:
             await self._writable()
 
-    def _refuse(self, status: int, body: bytes) -> None:
+    def _refuse(self, status: int) -> None:
         """An HTTP answer instead of a WebSocket."""
-        fields = [(b"content-type", b"text/plain; charset=utf-8")]
         self._finish(ws_frames.ABNORMAL, "")
-        self._port.answer(self.key, status, fields, body=body, end=True)
+        refuse(self._port, self.key, status)
 
     # The end
 
@@ -286,9 +286,9 @@ class WebSocketExchange:
         if self._state is _State.OPEN:
             self._close(ws_frames.SERVICE_RESTART if is_ending else ws_frames.INTERNAL_ERROR, "")
         elif is_ending:
-            self._abort_or_refuse(503, b"Service Unavailable")
+            self._abort_or_refuse(503)
         else:
-            self._abort_or_refuse(500, b"Internal Server Error")
+            self._abort_or_refuse(500)
 
     def _abandon(self) -> None:
         """The application has returned."""
@@ -298,11 +298,11 @@ class WebSocketExchange:
             self._close(ws_frames.NORMAL, "")
         elif self._state is _State.CONNECTING or self._state is _State.DENYING:
             self._server.complain(self._request, "returned without an answer to the handshake")
-            self._abort_or_refuse(500, b"Internal Server Error")
+            self._abort_or_refuse(500)
 
-    def _abort_or_refuse(self, status: int, body: bytes) -> None:
+    def _abort_or_refuse(self, status: int) -> None:
         if self._state is _State.CONNECTING or (self._state is _State.DENYING and not self._denial_left):
-            self._refuse(status, body)
+            self._refuse(status)
         elif self._state is _State.DENYING:
             self._finish(ws_frames.ABNORMAL, "")
             self._port.abort(self.key)

@@ -24,7 +24,7 @@ from tux.apps.cgi.environ import Script
 from tux.apps.cgi.errors import Lines
 from tux.apps.cgi.head import Head, HeadError, Parser
 from tux.apps.port import Request
-from tux.http.errors import PAGE_FIELDS, RETRY_AFTER_S, page
+from tux.apps.refusal import refuse
 
 if TYPE_CHECKING:
     from tux.apps.cgi.server import Server
@@ -405,9 +405,8 @@ class Run:
 
     def refuse(self, status: int) -> None:
         """Answer with an error of ours, without a word in the log."""
-        fields = PAGE_FIELDS if status != 503 else (*PAGE_FIELDS, (b"Retry-After", b"%d" % RETRY_AFTER_S))
         if self.phase is not Phase.OVER:
-            self.server.port.answer(self.key, status, fields, body=page(status), end=True)
+            refuse(self.server.port, self.key, status)
             self._over()
 
     def fail(self, status: int, reason: str) -> None:

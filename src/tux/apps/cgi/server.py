@@ -28,7 +28,7 @@ from tux.apps.cgi.head import Head
 from tux.apps.cgi.options import CgiOptions
 from tux.apps.cgi.run import Phase, Run
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, REQUEST, Port, Request
-from tux.http.errors import PAGE_FIELDS, PAGE_TYPE, page
+from tux.apps.refusal import refuse
 from tux.planner.rules import CgiRule
 
 TICK_SECONDS: Final = 0.25
@@ -152,7 +152,7 @@ class Server:
         except NotFoundError as error:
             if str(error):
                 self.log.say(label, request.path, str(error))
-            self.port.answer(request.key, error.status, PAGE_FIELDS, body=page(error.status), end=True)
+            refuse(self.port, request.key, error.status)
             return
         run = Run(self, request, script, label, redirects)
         self._by_key[run.key] = run
@@ -218,14 +218,14 @@ class Server:
         self.forget(run)
         if run.redirects >= MAX_REDIRECTS:
             run.complain(f"led through more than {MAX_REDIRECTS} local redirects")
-            self._fail(run.key, 502)
+            refuse(self.port, run.key, 502)
             return
         request = Redirected(run.request, target)
         try:
             number, rule, path = self.finder.route(request)
         except NotFoundError as error:
             run.complain(f"redirected to {target.decode('latin-1')!a}, which is no path")
-            self._fail(run.key, error.status)
+            refuse(self.port, run.key, error.status)
             return
         if isinstance(rule, CgiRule):
             self._begin(request, run.redirects + 1)
@@ -233,9 +233,6 @@ class Server:
             self.port.object(run.key, path)
         else:
             self.port.answer(run.key, 302, ((b"Location", target),), body=b"", end=True)
-
-    def _fail(self, key: int, status: int) -> None:
-        self.port.answer(key, status, ((b"Content-Type", PAGE_TYPE.encode()),), body=page(status), end=True)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from tux.apps.module.box import Box
 from tux.apps.module.watchdog import Watchdog
 from tux.apps.options import ModuleOptions
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, Port
+from tux.apps.refusal import refuse
+from tux.http.errors import page, page_fields
 from tux.http.target import TargetError, decode_path
 from tux.modules.errors import ClientGoneError, TooLargeError
 from tux.modules.registry import Handler, Kind, Registry
@@ -31,7 +33,6 @@ MAX_PATHS: Final = 4096
 """Paths whose handlers are remembered: clients choose them, so there has to be an end ..."""
 MAX_PATH_BYTES: Final = 256
 """... as to the memory, 4 MB in all. Most are shorter."""
-_TEXT: Final = [(b"content-type", b"text/plain; charset=utf-8")]
 COVERED: Final = SIGNIFICANT_BY_DEFAULT - {"range", "host"}
 """Fields that a handler may look at, and the answer is remembered all the same. Of Range the numbers are not covered;
 of Host the case is not (`Request.host` has it in lower case)."""
@@ -93,7 +94,7 @@ class ModuleServer(LoopServer):
             if request.task is not None and not request.task.done():
                 request.task.cancel()
             else:
-                self._refuse(request, 503, b"Service Unavailable")
+                self._refuse(request, 503)
         return len(left)
 
     def _is_idle(self) -> bool:
@@ -162,7 +163,7 @@ class ModuleServer(LoopServer):
         handler = request.handler
         if handler.methods and request.raw.method not in handler.methods:
             allow = ", ".join(handler.methods).encode()
-            request.answer(405, [*_TEXT, (b"allow", allow)], b"Method Not Allowed")
+            request.answer(405, [*page_fields(405), (b"Allow", allow)], page(405))
             return
         call, kind = handler.call, handler.kind
         if handler.verbs is not None:
@@ -352,21 +353,21 @@ class ModuleServer(LoopServer):
             forked.leave(error)
         self._close_pump(request)
         if isinstance(error, TooLargeError):
-            self._refuse(request, 413, b"Content Too Large")
+            self._refuse(request, 413)
             return
         if isinstance(error, asyncio.CancelledError) and self.is_ending:
-            self._refuse(request, 503, b"Service Unavailable")
+            self._refuse(request, 503)
             return
         if not (isinstance(error, ClientGoneError) and request.gone):
             self._report(request, error)
-        self._refuse(request, 500, b"Internal Server Error")
+        self._refuse(request, 500)
 
-    def _refuse(self, request: Request, status: int, body: bytes) -> None:
+    def _refuse(self, request: Request, status: int) -> None:
         """This answer if none has begun, else cut the connection: the client must not believe it whole."""
         if request.gone:
             self.finished(request)
         elif request.phase == NEW:
-            self.port.answer(request.raw.key, status, _TEXT, body=body, end=True)
+            refuse(self.port, request.raw.key, status)
             request.phase = FINISHED
             self.finished(request)
         else:

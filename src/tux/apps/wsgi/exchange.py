@@ -12,7 +12,7 @@ from tux.apps import forked
 from tux.apps.port import Request
 from tux.apps.wsgi import body, files
 from tux.apps.wsgi.status import parse
-from tux.http.errors import PAGE_FIELDS, page
+from tux.http.errors import page, page_fields
 
 if TYPE_CHECKING:
     from tux.apps.wsgi.pool import Pool
@@ -297,7 +297,7 @@ class Exchange:
             return
         self.status = 500
         self.reason = b""
-        self.fields = list(PAGE_FIELDS)
+        self.fields = list(page_fields(500))
         text = page(500)
         self.length = len(text)
         try:

@@ -136,6 +136,7 @@ def test_handshakes_that_are_none(serve: Serve, missing: bytes, extra: list[tupl
     answer = server.request(headers=headers, upgrade=True).done()
     assert answer.status == status
     assert answer.value("sec-websocket-version") == ("13" if status == 426 else None)
+    assert answer.value("x-content-type-options") == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_requests_that_ask_for_something_else(serve: Serve, attributes: dict[str
 def test_reject(serve: Serve) -> None:
     app = App(accept={"type": "websocket.close"})
     answer = connect(serve(app, lifespan="off")).done()
-    assert (answer.status, answer.upgraded) == (403, False)
+    assert (answer.refusal(), answer.upgraded) == (403, False)
     assert app.until(2)[1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
 
@@ -188,7 +189,7 @@ def test_wrong_answers_to_the_handshake(
 ) -> None:
     app = App(accept=message)
     server = serve(app, lifespan="off")
-    assert connect(server).done().status == 500
+    assert connect(server).refusal() == 500
     assert isinstance(app.error, RuntimeError)
     assert text in str(app.error)
     server.end()
@@ -202,7 +203,7 @@ def test_no_answer_to_the_handshake(serve: Serve, error: Exception | None, caplo
             raise error
 
     server = serve(app, lifespan="off")
-    assert connect(server).done().status == 500
+    assert connect(server).refusal() == 500
     server.end()
     assert ("ValueError" if error else "returned without an answer to the handshake") in caplog.text
 

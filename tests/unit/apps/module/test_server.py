@@ -97,8 +97,7 @@ def test_an_error_is_500_and_a_traceback_of_the_handler_alone(serve: Serve, capl
         return 1 / len(req.query)
 
     server = serve({"/a": divide, "/b": lambda req: "well"})
-    answer = server.get("/a")
-    assert (answer.status, answer.body) == (500, b"Internal Server Error")
+    assert server.get("/a").refusal() == 500
     assert "module shop: GET /a: the handler" in caplog.text
     assert "ZeroDivisionError" in caplog.text
     assert "tux/apps/module" not in caplog.text
@@ -136,7 +135,8 @@ def test_paths(serve: Serve) -> None:
 def test_methods(serve: Serve) -> None:
     server = serve({"/": (lambda req: req.method, {"methods": ["GET", "put"]})})
     assert [server.request(method).done().status for method in ("GET", "HEAD", "PUT", "POST")] == [200, 200, 200, 405]
-    assert server.request("POST").done().value("allow") == "GET, PUT, HEAD"
+    refused = server.request("POST")
+    assert (refused.refusal(), refused.value("allow")) == (405, "GET, PUT, HEAD")
 
 
 def test_a_class_is_made_once_and_has_state(serve: Serve) -> None:
@@ -251,7 +251,7 @@ def test_a_body_over_the_limit_is_413(serve: Serve, body: str) -> None:
         return await req.read()
 
     server = serve((lambda req: req.body) if body == "plain" else read, max_body=8)
-    assert server.request("POST", body=b"123456789").done().status == 413
+    assert server.request("POST", body=b"123456789").refusal() == 413
     assert server.request("POST", complete=False, length=9).done().status == 413
     chunked = server.request("POST", body=b"12345678", complete=False)
     server.port.send_body(chunked, b"9")
@@ -751,7 +751,7 @@ def test_the_grace_ends_what_does_not(serve: Serve) -> None:
     server = serve({"/a": never, "/b": lambda req: req.postpone()}, grace=0.05)
     answers = [server.request(target=path) for path in ("/a", "/b")]
     server.end()
-    assert [answer.done().status for answer in answers] == [503, 503]
+    assert [answer.refusal() for answer in answers] == [503, 503]
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -296,7 +296,7 @@ def test_error_before_the_first_byte_is_a_500(
     if method == "HEAD" and "gave nothing" in reason:
         assert answer.status == 200  # that is how HEAD is answered
         return
-    assert (answer.status, answer.aborted) == (500, False)
+    assert (answer.status, answer.value("x-content-type-options"), answer.aborted) == (500, "nosniff", False)
     assert answer.value("content-type") == "text/html; charset=utf-8"
     assert answer.length > 50
     assert len(answer.body) == (answer.length if method == "GET" else 0)
