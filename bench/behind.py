@@ -99,11 +99,12 @@ def _h2o_forward(where: Where) -> Line:
     return (str(found.path), "-m", "worker", "-c", _write(where, "h2o.conf", config)), found.env
 
 
-def _lighttpd_forward(where: Where) -> Line:
+def _lighttpd(where: Where, module: str, root: Path, lines: str) -> Line:
+    """With one of its modules, and what is said to it."""
     found = peer("lighttpd")
     config = f"""
-        server.modules = ( "mod_proxy" )
-        server.document-root = "{where.www}"
+        server.modules = ( "{module}" )
+        server.document-root = "{root}"
         server.bind = "{where.address}"
         server.port = {where.port}
         server.max-worker = {PROCESSES}
@@ -111,12 +112,16 @@ def _lighttpd_forward(where: Where) -> Line:
         server.listen-backlog = 4096
         server.max-keep-alive-requests = 65535
         server.max-keep-alive-idle = 300
-        server.stream-response-body = 1
         server.errorlog = "{where.scratch}/error.log"
-        proxy.server = ( "" => (( "host" => "{where.address}", "port" => {FLOOR_PORT} )) )
+        {lines}
     """
     modules = found.root / "usr/lib/lighttpd"
     return (str(found.path), "-D", "-m", str(modules), "-f", _write(where, "lighttpd.conf", config)), found.env
+
+
+def _lighttpd_forward(where: Where) -> Line:
+    to = f'(( "host" => "{where.address}", "port" => {FLOOR_PORT} ))'
+    return _lighttpd(where, "mod_proxy", where.www, f'server.stream-response-body = 1\nproxy.server = ( "" => {to} )')
 
 
 # ---- applications ----------------------------------------------------------------------------------------------------
@@ -235,22 +240,7 @@ def _tux_cgi(where: Where) -> Line:
 
 
 def _lighttpd_cgi(where: Where) -> Line:
-    found = peer("lighttpd")
-    config = f"""
-        server.modules = ( "mod_cgi" )
-        server.document-root = "{_scripts(where)}"
-        server.bind = "{where.address}"
-        server.port = {where.port}
-        server.max-worker = {PROCESSES}
-        server.max-fds = 16384
-        server.listen-backlog = 4096
-        server.max-keep-alive-requests = 65535
-        server.max-keep-alive-idle = 300
-        server.errorlog = "{where.scratch}/error.log"
-        cgi.assign = ( "" => "" )
-    """
-    modules = found.root / "usr/lib/lighttpd"
-    return (str(found.path), "-D", "-m", str(modules), "-f", _write(where, "lighttpd.conf", config)), found.env
+    return _lighttpd(where, "mod_cgi", _scripts(where), 'cgi.assign = ( "" => "" )')
 
 
 def _apache_cgi(where: Where) -> Line:
