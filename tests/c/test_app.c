@@ -365,6 +365,36 @@ static void test_clients_that_go(void)
     end_process(&p);
 }
 
+/* A client that ended its side while nobody could be told: whoever gets its request hears of it right after. */
+static void test_half_closed_while_waiting(void)
+{
+    open_stage(&s, 10, 10000);
+    MUST(client_say(&s.client, "POST /waits HTTP/1.1\r\nHost: kit\r\nContent-Length: 4\r\n\r\nbody"));
+    MUST(shutdown(s.client.fd, SHUT_WR) == 0);
+    CHECK(kit_becomes(&s.kit, "relayed", 1) && kit_rests(&s.kit));
+    link_process(&s.kit, &p, 0);
+    CHECK(hears(&p, TUX_APP_REQUEST) && path_is(&p, "/waits") && p.record.n == 4 && p.record.flags == TUX_APP_END);
+    CHECK(hears(&p, TUX_APP_GONE) && p.record.flags == 0);
+    hello(&p);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    client_close(&s.client);
+    /* One process was told, and has read neither when it dies. */
+    client_connect(&s.client, &s.kit);
+    client_get(&s.client, "/unseen");
+    MUST(shutdown(s.client.fd, SHUT_WR) == 0);
+    CHECK(kit_becomes(&s.kit, "relayed", 2) && kit_rests(&s.kit));
+    kill_process(&p);
+    CHECK(kit_becomes(&s.kit, "app_links", 0));
+    link_process(&s.kit, &q, 0);
+    CHECK(hears(&q, TUX_APP_REQUEST) && path_is(&q, "/unseen"));
+    CHECK(hears(&q, TUX_APP_GONE) && q.record.flags == 0);
+    hello(&q);
+    CHECK_ANSWER(&s.client, 200, "hello\n");
+    close_stage(&s);
+    end_process(&p);
+    end_process(&q);
+}
+
 static void test_upgrade(void)
 {
     open_stage(&s, 10, 10000);
@@ -694,24 +724,29 @@ static void test_informational_flood(void)
     end_process(&p);
 }
 
-static void test_what_is_no_link(void)
+/* A link of descriptors that are none; `fds` has them. */
+static struct tux_app_link_config no_link(uint32_t app, int *fds)
 {
-    open_stage(&s, 10, 10000);
-    int fds[5];
     for (int i = 0; i < 5; i++)
         MUST((fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0);
-    struct tux_app_link_config config = {.app = 9,
-                                         .requests_fd = fds[0],
-                                         .answers_fd = fds[1],
-                                         .process_wake_fd = fds[2],
-                                         .wake_fd = fds[3],
-                                         .side_fd = fds[4]};
+    return (struct tux_app_link_config){.app = app,
+                                        .requests_fd = fds[0],
+                                        .answers_fd = fds[1],
+                                        .process_wake_fd = fds[2],
+                                        .wake_fd = fds[3],
+                                        .side_fd = fds[4]};
+}
+
+static void test_what_is_no_link(void)
+{
+    int fds[5];
+    open_stage(&s, 10, 10000);
+    CHECK(kit_becomes(&s.kit, "connections", 1)); /* from here on, nobody else opens a descriptor */
+    struct tux_app_link_config config = no_link(9, fds);
     CHECK_EQ(tux_engine_link_app(s.kit.engine, &config), -ENOENT);
     for (int i = 0; i < 5; i++)
         CHECK(fcntl(fds[i], F_GETFD) < 0);
-    for (int i = 0; i < 5; i++)
-        MUST((fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0);
-    config.app = 0;
+    config = no_link(0, fds);
     CHECK_EQ(tux_engine_link_app(s.kit.engine, &config), 0);
     client_get(&s.client, "/m/x");
     CHECK_ANSWER(&s.client, 404, "absent\n");
@@ -730,6 +765,7 @@ int main(void)
     test_choice();
     test_bodies();
     test_clients_that_go();
+    test_half_closed_while_waiting();
     test_upgrade();
     test_death();
     test_order_after_death();

@@ -322,9 +322,7 @@ static void dispatch(struct tux_engine *engine, struct tux_app *app)
             enqueue(engine, request, true);
             return;
         }
-        tux_relay_take_body(engine, conn);
-        if (conn->exchange->relay->told_half_closed)
-            half_closed(engine, conn); /* while it waited, there was nobody to be told */
+        tux_relay_given(engine, conn);
     }
 }
 

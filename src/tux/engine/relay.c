@@ -338,6 +338,14 @@ void tux_relay_take_body(struct tux_engine *engine, struct tux_conn *conn)
         touch(engine, conn);
 }
 
+void tux_relay_given(struct tux_engine *engine, struct tux_conn *conn)
+{
+    struct tux_relay *relay = relay_of(conn);
+    relay->told_half_closed = false; /* there was nobody to be told, or somebody who has died */
+    if (!relay->body_end || conn->rdhup)
+        touch(engine, conn);
+}
+
 /* How much one relay may hold: less, when all connections together come near their bound, so that clients which take
  * nothing slow down each other and never make answers fail. */
 static size_t share(const struct tux_engine *engine)

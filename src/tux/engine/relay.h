@@ -113,6 +113,10 @@ bool tux_relay_next(struct tux_engine *engine, struct tux_conn *conn, bool forwa
 void tux_relay_replace(struct tux_engine *engine, struct tux_conn *conn, const struct tux_backend *backend, void *peer);
 /* There is room for the request's body (again). */
 void tux_relay_take_body(struct tux_engine *engine, struct tux_conn *conn);
+
+/* The backend has let the request wait, and now somebody has it: what there is to be told about its client, and the rest of
+ * its body, follow. */
+void tux_relay_given(struct tux_engine *engine, struct tux_conn *conn);
 /* Bytes of the answer that may be given now. After 0, drained() says when there is room. */
 size_t tux_relay_room(struct tux_engine *engine, struct tux_conn *conn);
 /* In begin(): body bytes that came with the head, at most `max` of them, for a backend that sends them along. They are
