@@ -13,6 +13,7 @@ import pytest
 import tux
 from tests.e2e.backend import Backend, Peer
 from tests.e2e.client import FRESH, Client, get, put, stop, until
+from tests.e2e.dynamic import asking
 
 MANY = 10_000
 """Distinct hosts."""
@@ -227,6 +228,37 @@ def test_with_something_behind(site: Path) -> None:
             put(site / "behind/b.org/index.html", "b")
             until(lambda: get(server, "/", host="b.org").body == b"b", "the new folder", FRESH)
             stop(server)
+
+
+WHERE = """#!/bin/sh
+printf 'Content-Type: text/plain\\n\\n%s %s' "$DOCUMENT_ROOT" "$PATH_TRANSLATED"
+"""
+
+
+def test_scripts_are_told_the_folder_of_the_host(site: Path) -> None:
+    put(site / "told/a.org/index.html", "a")
+    put(site / "told/none/index.html", "none")
+    put(site / "bin/where", WHERE).chmod(0o755)
+    config = f"""
+        [server]
+        workers = 1
+        listen = ["127.0.0.1:0"]
+        access_log = "off"
+        [[site]]
+        root = "{site}/told/{{host}}"
+        host_default = "none"
+        [[site.route]]
+        path = "/bin/"
+        cgi = "{site}/bin"
+        """
+    with tux.Server(config=put(site / "told.toml", config)) as server:
+        ask = asking(server)
+        for host, folder in (("A.org:80", "a.org"), ("b.org", "none"), ("127.0.0.1", "none")):
+            told = ask("GET", "/bin/where/x", Host=host).body.decode()
+            assert told == f"{site}/told/{folder} {site}/told/{folder}/x", host
+        (site / "told/b.org").mkdir()
+        assert ask("GET", "/bin/where", Host="b.org").body.decode() == f"{site}/told/b.org "
+        stop(server)
 
 
 def test_only_what_all_hosts_have_in_common_must_be_there(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from tux._engine import ABSENT
+from tux._engine import ABSENT, Found
 from tux.planner.looks import MARK, Looks
 from tux.planner.rules import HostRule
 
@@ -49,18 +49,21 @@ class Hosts:
     def __init__(self, rule: HostRule) -> None:
         self._template = rule.template
         self._strip = rule.strip
-        self._default = folder_of(rule.template, rule.default) + MARK if rule.default else b""
+        self._default = folder_of(rule.template, rule.default) if rule.default else b""
         self.longest = len(folder_of(rule.template, "x" * MAX_HOST_BYTES)) + len(MARK)
         """Bytes of the longest path of a folder."""
 
-    def enter(self, looks: Looks, host: str) -> bool:
-        """Look below the folder of this Host from now on. False: there is none."""
+    def folder(self, host: str, look: Callable[[bytes], Found]) -> bytes:
+        """The folder of this Host, which need not be there unless there is another one to take; b"": there is none."""
         name = name_of(host, self._strip)
         if name:
             folder = folder_of(self._template, name)
-            # Without another one to take, what is looked up in it says whether it is there.
-            if not self._default or looks.look(folder).kind != ABSENT:
-                looks.below = folder + MARK
-                return True
-        looks.below = self._default
-        return bool(self._default)
+            if not self._default or look(folder).kind != ABSENT:
+                return folder
+        return self._default
+
+    def enter(self, looks: Looks, host: str) -> bool:
+        """Look below the folder of this Host from now on. False: there is none."""
+        folder = self.folder(host, looks.look)
+        looks.below = folder + MARK if folder else b""
+        return bool(folder)

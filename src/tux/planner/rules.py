@@ -181,8 +181,10 @@ class CgiRule(msgspec.Struct, frozen=True, kw_only=True):
     """Index of the root in `tux._engine.Roots`. Files in it are never sent, by whatever route."""
     mount: bytes
     """Decoded path that is taken off before the lookup below the root; no slash at the end."""
-    document_root: bytes
-    """The folder of the site, which PATH_INFO is translated by; b"": it has none."""
+    document_root: int
+    """Index of the root of the site, which PATH_INFO is translated by; -1: it has none."""
+    hosts: HostRule | None = None
+    """The site's files are in a folder of the host, below that root."""
     errors: ErrorRules = ErrorRules()
 
 

@@ -14,7 +14,7 @@ from tux._engine import ABSENT, FOLDER, NEXT, REMEMBER
 from tux.config.compile import Compiled, compile_config
 from tux.config.load import parse
 from tux.planner.hosts import folder_of, name_of
-from tux.planner.rules import ErrorPage, ErrorRules, GlobRule, HostRule, StaticRule
+from tux.planner.rules import CgiRule, ErrorPage, ErrorRules, GlobRule, HostRule, StaticRule
 
 Write = Callable[..., Path]
 
@@ -266,4 +266,5 @@ def test_compiled() -> None:
     assert files.errors.pages == (ErrorPage(404, files.root, b"404.html", rule),)
     assert plain.hosts is None
     assert [(page.root, page.hosts) for page in plain.errors.pages] == [(files.root, rule)]
-    assert cgi.document_root == b""  # type: ignore[union-attr]
+    assert isinstance(cgi, CgiRule)
+    assert (cgi.document_root, cgi.hosts) == (files.root, rule)

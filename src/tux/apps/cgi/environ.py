@@ -126,7 +126,15 @@ class Environments:
         """What is the same for most requests of a script."""
         if proxied is not None:
             host = _named_by_proxies(proxied) or host
-        key = (script.path, script.name, host, request.scheme, request.server, proxied is not None)
+        key = (
+            script.path,
+            script.name,
+            script.document_root,
+            host,
+            request.scheme,
+            request.server,
+            proxied is not None,
+        )
         base = self._bases.get(key)
         if base is None:
             address, local_port = request.server

@@ -8,6 +8,7 @@ from tux._engine import DENIED, ERROR, FILE, FOLDER, Found
 from tux.apps.cgi.environ import Script
 from tux.apps.port import Request
 from tux.http.target import TargetError, decode_path
+from tux.planner.hosts import Hosts
 from tux.planner.rules import CgiRule, Routes, Rule, StaticRule
 
 _EXECUTABLE = 0o111
@@ -40,9 +41,7 @@ class Finder:
             path = decode_path(request.path.decode("latin-1"))
         except TargetError as error:
             raise NotFoundError(error.status) from None
-        # The first is that of the target, if the target has one.
-        host = next((value for name, value in request.headers if name == b"host"), b"")
-        number = self._routes.table.match(host.decode("latin-1"), path)
+        number = self._routes.table.match(_host_of(request), path)
         return number, None if number < 0 else self._routes.rules[number], path
 
     def has_only_files(self, number: int, rule: Rule | None) -> bool:
@@ -54,9 +53,9 @@ class Finder:
         _, rule, path = self.route(request)
         if not isinstance(rule, CgiRule):
             raise NotFoundError(404)
-        return self.walk(rule, path)
+        return self.walk(rule, path, _host_of(request))
 
-    def walk(self, rule: CgiRule, path: bytes) -> Script:
+    def walk(self, rule: CgiRule, path: bytes, host: str) -> Script:
         """The program that a decoded path names: its first segments that lead to a file. NotFoundError."""
         relative = path[len(rule.mount) :]
         if not path.startswith(rule.mount) or relative[:1] != b"/":
@@ -85,5 +84,22 @@ class Finder:
             folder=full.rpartition(b"/")[0],
             name=rule.mount + relative[:end],
             info=relative[end:],
-            document_root=rule.document_root.rstrip(b"/"),
+            document_root=self._document_root(rule, host),
         )
+
+    def _document_root(self, rule: CgiRule, host: str) -> bytes:
+        """The folder of the site, or of this host in it; b"": there is none."""
+        number = rule.document_root
+        if number < 0:
+            return b""
+        root = self._routes.roots[number].rstrip(b"/")
+        if rule.hosts is None:
+            return root
+        folder = Hosts(rule.hosts).folder(host, lambda path: self._roots.look(number, path))
+        is_there = folder and self._roots.look(number, folder).kind == FOLDER
+        return root + b"/" + folder if is_there else b""
+
+
+def _host_of(request: Request) -> str:
+    """The Host of a request, in lower case. The first is that of the target, if the target has one."""
+    return next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1").lower()

@@ -38,13 +38,13 @@ def _check(_site: Site, _route: sites.Route, _place: Place) -> Iterator[Problem]
 def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -> Rule:
     route = cast(Route, route)
     errors = errors_of(site, root_index)
+    documents = hosts.Root(-1, None) if site.root is None else hosts.compiled(site.root, site, root_index)
     return CgiRule(
         errors=errors,
         root=root_index(route.cgi),
         mount=route.path.encode().rstrip(b"/"),
-        document_root=b""
-        if site.root is None or hosts.has_place(site.root)
-        else site.root.encode("utf-8", "surrogateescape"),
+        document_root=documents.number,
+        hosts=documents.hosts,
     )
 
 

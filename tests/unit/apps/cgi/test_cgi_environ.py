@@ -107,6 +107,17 @@ def test_unix_sockets() -> None:
     assert (env["REMOTE_ADDR"], env["SERVER_NAME"], env["SERVER_PORT"]) == ("", "localhost", "80")
 
 
+def test_the_folder_of_the_site_may_change() -> None:
+    """A host gets one of its own: it is the same script, and the same host."""
+    environments = Environments(options())
+    request = FakeRequest(1, "GET", b"/cgi-bin/run/x", [(b"host", b"a.example")])
+    for root in (b"/srv/none", b"/srv/a.example", b""):
+        block = environments.make(request, SCRIPT._replace(document_root=root), -1, "1")
+        assert [pair for pair in block.split(b"\0") if pair.startswith(b"DOCUMENT_ROOT=")] == (
+            [b"DOCUMENT_ROOT=" + root] if root else []
+        )
+
+
 def test_what_is_remembered_is_bounded() -> None:
     environments = Environments(options())
     for number in range(MAX_NAMES + MAX_BASES):

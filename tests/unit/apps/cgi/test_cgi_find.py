@@ -10,7 +10,7 @@ import pytest
 from tests.unit.apps.fakes import FakeRequest
 from tux._engine import Roots, RouteTable
 from tux.apps.cgi.find import Finder, NotFoundError
-from tux.planner.rules import CgiRule, DenyRule, Routes, StaticRule
+from tux.planner.rules import CgiRule, DenyRule, HostRule, Routes, Rule, StaticRule
 
 
 @pytest.fixture
@@ -25,15 +25,28 @@ def finder(tmp_path: Path) -> Finder:
     (tmp_path / "inward").symlink_to("sub/run")
     table = RouteTable()
     site = table.add_site([""])
-    rules = (CgiRule(root=0, mount=b"/bin", document_root=b"/www/"), StaticRule(root=0), StaticRule(root=0), DenyRule())
-    for number, prefix in enumerate((b"/bin/", b"/files", b"/both", b"/no")):
+    for host in ("a.example", "none"):
+        (tmp_path / "www" / host / "public").mkdir(parents=True)
+    hosts = [HostRule("{host}/public", ("www.",), default) for default in ("", "none")]
+    rules: tuple[Rule, ...] = (
+        CgiRule(root=0, mount=b"/bin", document_root=1),
+        StaticRule(root=0),
+        StaticRule(root=0),
+        DenyRule(),
+        *(
+            CgiRule(root=0, mount=mount, document_root=1, hosts=rule)
+            for mount, rule in zip((b"/h", b"/d"), hosts, strict=True)
+        ),
+        CgiRule(root=0, mount=b"/w", document_root=-1),
+    )
+    for number, prefix in enumerate((b"/bin/", b"/files", b"/both", b"/no", b"/h/", b"/d/", b"/w/")):
         table.add_route(site, prefix, number)
-    root = str(tmp_path).encode()
-    return Finder(Routes(table, rules, (root,), frozenset({2})), Roots([root]))
+    roots = (str(tmp_path).encode(), str(tmp_path / "www").encode())
+    return Finder(Routes(table, rules, roots, frozenset({2})), Roots(list(roots)))
 
 
-def request(target: bytes) -> FakeRequest:
-    return FakeRequest(1, "GET", target, [(b"host", b"a.example")])
+def request(target: bytes, host: bytes = b"a.example") -> FakeRequest:
+    return FakeRequest(1, "GET", target, [(b"host", host)])
 
 
 @pytest.mark.parametrize(
@@ -49,10 +62,29 @@ def request(target: bytes) -> FakeRequest:
 )
 def test_programs(finder: Finder, tmp_path: Path, target: bytes, name: bytes, info: bytes) -> None:
     script = finder.find(request(target))
-    assert (script.name, script.info, script.document_root) == (name, info, b"/www")
+    assert (script.name, script.info) == (name, info)
+    assert script.document_root == str(tmp_path / "www").encode()
     assert script.path == str(tmp_path).encode() + name.removeprefix(b"/bin")
     assert script.folder == script.path.rpartition(b"/")[0]
     assert not script.nph
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "folder"),
+    [
+        (b"/h/run", b"WWW.A.example:80", "www/a.example/public"),
+        (b"/h/run", b"b.example", None),
+        (b"/h/run", b"127.0.0.1", None),
+        (b"/h/run", b"../a.example", None),
+        (b"/d/run", b"a.example", "www/a.example/public"),
+        (b"/d/run", b"b.example", "www/none/public"),
+        (b"/d/run", b"127.0.0.1", "www/none/public"),
+        (b"/w/run", b"a.example", None),
+    ],
+)
+def test_the_folder_of_the_host(finder: Finder, tmp_path: Path, target: bytes, host: bytes, folder: str | None) -> None:
+    expected = b"" if folder is None else str(tmp_path / folder).encode()
+    assert finder.find(request(target, host)).document_root == expected
 
 
 @pytest.mark.parametrize(
