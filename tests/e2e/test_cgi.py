@@ -269,6 +269,7 @@ def test_the_environment_is_complete_and_clean(start: Start, folder: Path) -> No
         "DOCUMENT_ROOT": str(folder),
         "QUERY_STRING": "a=b+c&d",
         "REMOTE_ADDR": "127.0.0.1",
+        "REMOTE_HOST": "127.0.0.1",
         "HTTP_USER_AGENT": "probe",
         "HTTP_X_UNDERSCORE": "good",
         "HTTP_COOKIE": "a=1",

@@ -112,7 +112,8 @@ class Environments:
         if client is None:
             add(b"REMOTE_ADDR=\0")  # of a unix socket; the variable must be there
         else:
-            add(f"REMOTE_ADDR={client[0]}\0REMOTE_PORT={client[1]}\0".encode("latin-1"))
+            address = client[0].encode("latin-1")  # REMOTE_HOST: section 4.1.9 has it in place of a name
+            add(b"REMOTE_ADDR=%b\0REMOTE_HOST=%b\0REMOTE_PORT=%d\0" % (address, address, client[1]))
         if length >= 0:
             add(b"CONTENT_LENGTH=%d\0" % length)
         if content_type is not None:

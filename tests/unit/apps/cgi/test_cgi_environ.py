@@ -43,6 +43,7 @@ def test_what_every_script_gets() -> None:
         "PATH_TRANSLATED": "/srv/www/x y",
         "QUERY_STRING": "a=b",
         "REMOTE_ADDR": "1.2.3.4",
+        "REMOTE_HOST": "1.2.3.4",
         "REMOTE_PORT": "5",
         "REQUEST_METHOD": "GET",
         "REQUEST_SCHEME": "http",
