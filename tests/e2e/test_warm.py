@@ -54,3 +54,26 @@ def test_by_a_unix_socket_and_a_folder(site: Path, tmp_path: Path) -> None:
         said = warm(server.url, "--folder", str(site / "warm-unix"), "--connections", "2")
         assert said == "2 answers over 2 connections: 2 x 200; 1 of over 1048576 bytes asked for once\n"
         stop(server)
+
+
+def test_the_folders_of_hosts(site: Path, tmp_path: Path) -> None:
+    put(site / "warm-hosts/shop/index.html", "of the shop")
+    put(site / "warm-hosts/blog/index.html", "of the blog")
+    listen = f"unix:{tmp_path}/s"
+    config = put(
+        tmp_path / "tux.toml",
+        f"""
+        [server]
+        listen = ["{listen}"]
+        workers = 1
+        access_log = "off"
+        [[site]]
+        hosts = ["*.a.example"]
+        root = "{site}/warm-hosts/{{host}}"
+        host_strip = [".a.example"]
+        """,
+    )
+    with tux.Server(config=config) as server:
+        assert warm("--config", str(config), "--connections", "2") == "2 answers over 2 connections: 2 x 200\n"
+        assert get(server, "/", host="shop.a.example").body == b"of the shop"
+        stop(server)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import unquote
 
+from tux._engine import RouteTable
 from tux.ahead.sources import Wanted, from_folder
 from tux.ahead.warm import Address
-from tux.config import hosts, listen, origins
+from tux.config import check, hosts, listen, origins
 from tux.config.schema import Config
 from tux.config.site import Route, Site
+from tux.planner.hosts import name_of
+
+MAX_HOSTS = 10_000
+"""Folders of hosts that are looked through, for each root with `{host}`: some seconds of work."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is asked there, not bound
 """Addresses to listen at -> those that reach this machine."""
@@ -36,40 +43,82 @@ def address_of(config: Config) -> Address:
     raise ValueError("none of its addresses is known before the start; give the URL, too")
 
 
-def files_of(config: Config) -> Iterator[Wanted]:
-    """The addresses of all files of all sites. A site or a route with `{host}` in its root, and one for wildcards only,
-    is left out: it has no list of names. OSError: a folder cannot be read."""
-    for site in config.site:
-        names = [host for host in site.hosts if not host.startswith("*")] if site.hosts else [""]
-        for name in names:
-            yield from _files(site, name)
+def files_of(config: Config, skip: Callable[[str], None]) -> Iterator[Wanted]:
+    """The addresses of all files of all sites. skip: is told what is left out. OSError: a folder cannot be read."""
+    table = RouteTable()
+    for number, site in enumerate(config.site):
+        table.add_site([check.host_key(host) for host in site.hosts] or [""])
+        table.add_route(number, b"/", number)
+    for number, site in enumerate(config.site):
+        said: set[str] = set()
+        leads = partial(_leads, table, number)
+        for place in _places(site):
+            for host, folder in _folders(place, site, leads, said.add):
+                for wanted in from_folder(
+                    folder, prefix=place.prefix, host=host, index=place.index, clean_urls=place.clean_urls
+                ):
+                    if _place_of(site, wanted) is place.route:
+                        yield wanted
+        for text in sorted(said):
+            skip(f"site {', '.join(site.hosts) or 'without hosts'}: {text}")
 
 
-def _files(site: Site, host: str) -> Iterator[Wanted]:
-    if site.root is not None and not hosts.has_place(site.root):
-        for wanted in from_folder(site.root, host=host, index=site.index, clean_urls=site.clean_urls):
-            route = _route_of(site, wanted)
-            if route is None or (_has_files(route) and getattr(route, "root", None) is None):
-                yield wanted
+def _leads(table: RouteTable, site: int, host: str) -> bool:
+    return table.match(host, b"/") == site
+
+
+class _Place(NamedTuple):
+    """Where files are, and which addresses they have."""
+
+    route: Route | None
+    """None: of the site, where no route has files of its own."""
+    root: str
+    prefix: str
+    index: Sequence[str]
+    clean_urls: bool
+
+
+def _places(site: Site) -> Iterator[_Place]:
+    if site.root is not None:
+        yield _Place(None, site.root, "/", site.index, site.clean_urls)
     for route in site.route:
-        if not isinstance(route, origins.static.Route) or not _has_files(route) or route.root is None:
-            continue
-        index = site.index if route.index is None else route.index
-        clean = site.clean_urls if route.clean_urls is None else route.clean_urls
-        for wanted in from_folder(route.root, prefix=route.path, host=host, index=index, clean_urls=clean):
-            if _route_of(site, wanted) is route:
-                yield wanted
+        if isinstance(route, origins.static.Route) and route.root is not None and not route.internal:
+            index = site.index if route.index is None else route.index
+            clean_urls = site.clean_urls if route.clean_urls is None else route.clean_urls
+            yield _Place(route, route.root, route.path, index, clean_urls)
 
 
-def _has_files(route: Route) -> bool:
-    return isinstance(route, origins.static.Route) and not route.internal and not hosts.has_place(route.root)
+def _folders(
+    place: _Place, site: Site, leads: Callable[[str], bool], skip: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
+    """The hosts of a place, and the folder of each. leads: whether requests with a Host come to the site."""
+    if not hosts.has_place(place.root):
+        names = [host for host in site.hosts if not host.startswith("*")]
+        if site.hosts and not names:
+            skip("it has only wildcards, so which names clients use is not known")
+        yield from ((name, place.root) for name in (names if site.hosts else [""]))
+        return
+    for number, (name, folder) in enumerate(hosts.folders(place.root)):
+        if number == MAX_HOSTS:
+            skip(f"only the first {MAX_HOSTS:,} folders of hosts in {place.root} are asked for")
+            return
+        ends = (end.removeprefix("*") for end in (*site.host_strip, *site.hosts))
+        tried = (name, *(name + end for end in ends if end.startswith(".") and "*" not in end))
+        host = next((one for one in tried if leads(one) and name_of(one, site.host_strip) == name), None)
+        if host is None:
+            skip(f"no Host is known that leads to {folder}")
+        else:
+            yield host, folder
 
 
-def _route_of(site: Site, wanted: Wanted) -> Route | None:
-    """The route that an address belongs to."""
+def _place_of(site: Site, wanted: Wanted) -> Route | None:
+    """The route that an address belongs to, if that has files of its own, or is none of the site's files."""
     path = unquote(wanted.target, errors="surrogateescape")
     matching = [r for r in site.route if path == r.path or path.startswith(r.path.rstrip("/") + "/")]
-    return max(matching, key=lambda route: len(route.path), default=None)
+    found = max(matching, key=lambda route: len(route.path), default=None)
+    if isinstance(found, origins.static.Route) and found.root is None and not found.internal:
+        return None
+    return found
 
 
 def _address(found: listen.Listen) -> Address:

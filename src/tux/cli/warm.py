@@ -137,11 +137,13 @@ def warm(
             raise StartError(f"{option}: not a valid field value", USAGE)
     talk = Talk(address, host or _host_of(address), [_field(text) for text in headers], timeout, max_size)
     if loaded is not None and not (sitemap or folder or log):
-        found: Iterator[Wanted] = sites.files_of(loaded)
+        found: Iterator[Wanted] = sites.files_of(loaded, _warn)
     else:
         found = _sources(talk, sitemap if sitemap or folder or log else ("/sitemap.xml",), folder, log)
     try:
         wanted = list(dict.fromkeys(itertools.islice(found, MAX_URLS)))
+        if next(found, None) is not None:
+            _warn(f"only the first {MAX_URLS:,} addresses are asked for")
     except OSError as error:
         raise StartError(f"{error.filename}: {error.strerror}") from None
     asks = [Ask(one, coding) for one in wanted for coding in dict.fromkeys(codings or (BROWSERS,))]
@@ -211,6 +213,10 @@ def _field(text: str) -> str:
         return render_field(name, value.strip()).decode("latin-1").removesuffix("\r\n")
     except ValueError as error:
         raise StartError(f"--header: {error}", USAGE) from None
+
+
+def _warn(text: str) -> None:
+    click.echo(f"tux: warning: {text}", err=True)
 
 
 def _host_of(address: Address) -> str:

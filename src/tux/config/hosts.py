@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tux.config.site import Site
 from tux.errors import Problem, shown
-from tux.planner.hosts import MAX_HOST_BYTES, PLACE, name_of
+from tux.planner.hosts import MAX_HOST_BYTES, PLACE, folder_of, name_of
 from tux.planner.rules import HostRule
 
 Place = tuple[str | int, ...]
@@ -38,6 +39,43 @@ def compiled(root: str, site: Site, root_index: Callable[[str], int]) -> Root:
         return Root(root_index(root), None)
     fixed, template = _split(root)
     return Root(root_index(fixed or "/"), HostRule(template, tuple(map(str.lower, site.host_strip)), site.host_default))
+
+
+def folders(root: str) -> Iterator[tuple[str, str]]:
+    """The folders that there are: the name that `{host}` stands for, and the path. OSError: one cannot be read."""
+    fixed, template = _split(root)
+    for path, name in _below(fixed or "/", template.split("/")):
+        at = os.path.join(fixed or "/", path)
+        if name_of(name) == name and os.fsdecode(folder_of(template, name)) == path and os.path.isdir(at):
+            yield name, at
+
+
+def _below(at: str, segments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Paths below a folder that are as the segments of a template; what {host} is in them, "" when it is not."""
+    first, rest = segments[0], segments[1:]
+    names = [first]
+    if has_place(first):
+        with os.scandir(at) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    pattern = _pattern(first)
+    for entry in names:
+        found = pattern.fullmatch(entry)
+        if found is None or not os.path.isdir(os.path.join(at, entry)):
+            continue
+        name = found.groupdict().get("host", "")
+        for path, further in _below(os.path.join(at, entry), rest) if rest else [("", "")]:
+            yield os.path.join(entry, path) if path else entry, name or further
+
+
+def _pattern(segment: str) -> re.Pattern[str]:
+    """What matches a segment of a template, with the first whole name as a group."""
+    out, end, whole = "", 0, False
+    for place in PLACE.finditer(segment):
+        out += re.escape(segment[end : place.start()])
+        out += "(?P<host>.+)" if not place[1] and not whole else ".+"
+        whole = whole or not place[1]
+        end = place.end()
+    return re.compile(out + re.escape(segment[end:]), re.DOTALL)
 
 
 def problems(root: str | None, place: Place) -> Iterator[Problem]:

@@ -44,6 +44,9 @@ ITSELF = 512
 MAX_QUERY_FIELDS = 16
 """A query with more is ignored: none of ours has more than three."""
 
+INCOMPLETE = "Tux-Listing-Incomplete"
+"""The field that tells programs that a folder has more entries than are listed, and how many are looked at."""
+
 _COLUMNS: tuple[tuple[Sort, str], ...] = (("name", "Name"), ("size", "Size"), ("date", "Modified"))
 _STYLE = (
     ":root{color-scheme:light dark}"
@@ -149,6 +152,8 @@ class Listings:
         else:
             data = as_html(path, len(self._mount), part, wish, pages, complete=complete)
             more = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY))
+        if not complete:
+            more += ((INCOMPLETE, f"limit={MAX_ENTRIES}"),)
         if wish.page < pages:
             more += (("Link", f'<{query_of(wish._replace(page=wish.page + 1))}>; rel="next"'),)
         etag = f'"{content_tag(data)}"'
@@ -254,7 +259,7 @@ def as_html(path: bytes, mount_len: int, entries: Sequence[Entry], wish: Wish, p
     if pages > 1:
         out.append(_pages(wish, pages))
     if not complete:
-        out.append("<p>There is more in this folder than is listed.</p>\n")
+        out.append(f"<p>There is more in this folder: only {MAX_ENTRIES:,} entries were looked at.</p>\n")
     out.append("</body>\n</html>\n")
     return "".join(out).encode()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tux.ahead import sites
 from tux.ahead.sites import address_of, files_of, parse_address
 from tux.ahead.warm import Address
 from tux.config.load import parse
@@ -74,12 +75,67 @@ def test_the_files_of_all_sites(tmp_path: Path) -> None:
         root = "{tmp_path}/b"
         [[site]]
         hosts = ["e.example"]
-        root = "{tmp_path}/{{host}}"
+        root = "{tmp_path}/none/{{host}}"
         """
-    assert [tuple(wanted) for wanted in files_of(parse(text.encode(), "/t.toml"))] == [
+    (tmp_path / "none").mkdir()
+    left: list[str] = []
+    assert [tuple(wanted) for wanted in files_of(parse(text.encode(), "/t.toml"), left.append)] == [
         ("/", ""),
         ("/x/1.txt", ""),
         ("/docs/4.txt", ""),
         ("/6", "b.example"),
         ("/6", "www.b.example"),
     ]
+    assert left == ["site *.d.example: it has only wildcards, so which names clients use is not known"]
+
+
+def wanted_of(folder: Path, text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """What would be asked for, as (Host, target), and what is left out."""
+    left: list[str] = []
+    found = files_of(parse(text.replace("FOLDER", str(folder)).encode(), "/t.toml"), left.append)
+    return [(wanted.host, wanted.target) for wanted in found], left
+
+
+def test_the_folders_of_hosts(tmp_path: Path) -> None:
+    for name in ("a.example/public", "b.example/public", "b.example/private", ".hidden/public", "UP.example/public"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "index.html").write_text("x")
+    (tmp_path / "c.example").write_text("no folder")
+    asked = wanted_of(tmp_path, '[[site]]\nroot = "FOLDER/{host}/public"')
+    assert asked == ([("a.example", "/"), ("b.example", "/")], [])
+
+
+def test_the_folders_of_hosts_with_a_beginning_before_them(tmp_path: Path) -> None:
+    for name in ("a/al/alpha.example", "b/be/beta.example", "a/al/beta.example", "a/x/gamma.example"):
+        (tmp_path / "sites" / name / "htdocs").mkdir(parents=True)
+        (tmp_path / "sites" / name / "htdocs/x.txt").write_text("x")
+    text = '[[site]]\nroot = "FOLDER/sites/{host:1}/{host:2}/{host}/htdocs"\nhost_default = "beta.example"'
+    assert wanted_of(tmp_path, text) == ([("alpha.example", "/x.txt"), ("beta.example", "/x.txt")], [])
+
+
+def test_the_host_that_leads_to_a_folder(tmp_path: Path) -> None:
+    for name in ("shop", "other.example"):
+        (tmp_path / "sites" / name).mkdir(parents=True)
+        (tmp_path / "sites" / name / "x.txt").write_text("x")
+    site = '[[site]]\nroot = "FOLDER/sites/{host}"\nhost_strip = ["www.", ".example.org"]\n'
+    of_wildcard = wanted_of(tmp_path, site + 'hosts = ["*.example.org"]')
+    assert of_wildcard == (
+        [("other.example.example.org", "/x.txt"), ("shop.example.org", "/x.txt")],
+        [],
+    )
+    asked, left = wanted_of(tmp_path, site + 'hosts = ["*.example.com"]')
+    assert (asked, len(left)) == ([], 2)
+    assert left[1] == f"site *.example.com: no Host is known that leads to {tmp_path}/sites/shop"
+    taken = '[[site]]\nhosts = ["other.example"]\nroot = "FOLDER/none"'
+    (tmp_path / "none").mkdir()
+    assert wanted_of(tmp_path, site + taken)[0] == [("other.example.example.org", "/x.txt"), ("shop", "/x.txt")]
+
+
+def test_folders_of_hosts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sites, "MAX_HOSTS", 2)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("x")
+    asked, left = wanted_of(tmp_path, '[[site]]\nroot = "FOLDER/{host}"')
+    assert asked == [("a", "/x"), ("b", "/x")]
+    assert left == [f"site without hosts: only the first 2 folders of hosts in {tmp_path}/{{host}} are asked for"]

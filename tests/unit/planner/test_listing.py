@@ -275,11 +275,16 @@ def test_a_bound_on_entries_is_told(world: World, write: Write, monkeypatch: pyt
     for name in "abc":
         write(name)
     assert "There is more" not in world.ask("/").body.decode()
+    assert "tux-listing-incomplete" not in world.ask("/", accept=JSON).fields
     monkeypatch.setattr(entries, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(listing, "MAX_ENTRIES", 2)
     world.serve(listing=True)
     answer = world.ask("/")
-    assert "There is more" in answer.body.decode()
+    assert "There is more in this folder: only 2 entries" in answer.body.decode()
     assert len(names(world)) == 2
+    for accept in (JSON, "text/html"):  # programs are told, too
+        for method in ("GET", "HEAD"):
+            assert world.ask("/", method=method, accept=accept).fields["tux-listing-incomplete"] == "limit=2"
 
 
 def test_an_empty_folder(world: World) -> None:
