@@ -55,7 +55,7 @@ def files_of(config: Config, skip: Callable[[str], None]) -> Iterator[Wanted]:
         for place in _places(site):
             for host, folder in _folders(place, site, leads, said.add):
                 for wanted in from_folder(
-                    folder, prefix=place.prefix, host=host, index=place.index, clean_urls=place.clean_urls
+                    folder, prefix=place.prefix, host=host, index=place.indexes, clean_urls=place.clean_urls
                 ):
                     if _place_of(site, wanted) is place.route:
                         yield wanted
@@ -74,7 +74,7 @@ class _Place(NamedTuple):
     """None: of the site, where no route has files of its own."""
     root: str
     prefix: str
-    index: Sequence[str]
+    indexes: Sequence[str]
     clean_urls: bool
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from tux.config.site import Charset
 from tux.errors import Problem, shown
-from tux.planner.rules import GlobRule, MediaRules, is_extension
+from tux.planner.globs import is_extension
+from tux.planner.rules import GlobRule, MediaRules
 
 Place = tuple[str | int, ...]
 

@@ -9,11 +9,12 @@ from collections.abc import Set as AbstractSet
 from tux._engine import ABSENT, CLOSE, ERROR, FILE, LIMITS, NO_BODY, Found, Roots
 from tux.http.errors import PAGE_TYPE, error_head, page, usual_fields
 from tux.http.head import render, render_field, render_status
+from tux.planner.globs import NO_FILE
 from tux.planner.hosts import Hosts
 from tux.planner.looks import Looks
 from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
-from tux.planner.rules import AS_KNOWN, NO_FILE, ErrorPage, HeaderRule, MediaRules, is_general
+from tux.planner.rules import AS_KNOWN, ErrorPage, HeaderRule, MediaRules, is_general
 from tux.planner.shape import Shapes
 from tux.planner.view import View
 

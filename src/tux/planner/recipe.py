@@ -78,7 +78,7 @@ def exact_extension(path: bytes) -> bytes:
 
 
 def decides(pattern: str, extension: bytes) -> bool:
-    """Whether a glob (`tux.planner.rules.compile_glob`) surely matches either all or none of the paths whose last
+    """Whether a glob (`tux.planner.globs.compile_glob`) surely matches either all or none of the paths whose last
     segment has this extension. False when that cannot be told."""
     whole = pattern if "/" not in pattern else pattern.removeprefix("/").rpartition("/")[2] or "**"
     pieces = [piece.encode("utf-8", "surrogateescape") for piece in re.split(r"\*+", whole)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from tux.http.head import is_token, is_value
+from tux.planner.globs import NO_FILE, compile_glob, is_extension
 
 RESERVED_FIELDS = frozenset(
     (
@@ -250,15 +250,6 @@ def check_field(name: str, value: str) -> None:
         raise ValueError(f"the value of {name} has a character that fields cannot carry")
 
 
-def is_extension(glob: str) -> bool:
-    """Whether a glob for media types is about an extension, in whatever case: ".log"."""
-    return glob.startswith(".") and len(glob) > 1 and not set(glob[1:]) & set("*/.")
-
-
-NO_FILE = b"\0"
-"""In place of the path of a file, for answers without one: no file has this name."""
-
-
 def is_general(rule: HeaderRule) -> bool:
     """Whether a header rule is about answers without a file, too: small pages of errors, redirects. Those for all files
     are, unless they say something of the file, or to caches, which are not to keep a mistake."""
@@ -268,38 +259,3 @@ def is_general(rule: HeaderRule) -> bool:
         and not name.endswith("cache-control")
         and compile_glob(rule.glob).fullmatch(NO_FILE) is not None
     )
-
-
-def compile_type_glob(glob: str) -> re.Pattern[bytes]:
-    """As `compile_glob`, for the rules of media types."""
-    if not is_extension(glob):
-        return compile_glob(glob)
-    return re.compile(rb"(?:.*/)?[^/]*" + re.escape(glob.encode("utf-8", "surrogateescape")), re.DOTALL | re.IGNORECASE)
-
-
-def compile_glob(pattern: str) -> re.Pattern[bytes]:
-    """The pattern as an expression to `fullmatch` a file's path below its root (without a leading slash).
-
-    A pattern without "/" is about the file's name, in whatever folder; one with "/" is about the whole path. "*" stands
-    for any run of bytes within a segment, a segment "**" for any number of segments (at the end: for one or more).
-    All else is literal. ValueError: the pattern is empty.
-    """
-    if not pattern.strip("/"):
-        raise ValueError("a pattern must not be empty")
-    if "/" not in pattern:
-        return re.compile(rb"(?:.*/)?" + _segment(pattern), re.DOTALL)
-    segments = pattern.removeprefix("/").split("/")
-    if segments[-1] == "":  # "assets/": all that is in that folder
-        segments[-1] = "**"
-    out = [rb"(?:[^/]+/)*" if segment == "**" else _segment(segment) + b"/" for segment in segments[:-1]]
-    out.append(rb".+" if segments[-1] == "**" else _segment(segments[-1]))
-    return re.compile(b"".join(out), re.DOTALL)
-
-
-def _segment(segment: str) -> bytes:
-    pieces = [re.escape(piece.encode("utf-8", "surrogateescape")) for piece in re.split(r"\*+", segment)]
-    if len(pieces) == 1:
-        return pieces[0]
-    # The leftmost place is the right one for every piece but the last: atomic groups keep the time linear per segment.
-    middle = b"".join(rb"(?>[^/]*?" + piece + b")" for piece in pieces[1:-1])
-    return pieces[0] + middle + rb"[^/]*" + pieces[-1]

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from tux.http import media
 from tux.http.head import render_field, render_status
+from tux.planner.globs import compile_glob, compile_type_glob
 from tux.planner.looks import below_host
 from tux.planner.presets import HASHED, IMMUTABLE
 from tux.planner.rules import (
@@ -16,8 +17,6 @@ from tux.planner.rules import (
     HeaderRule,
     MediaRules,
     check_field,
-    compile_glob,
-    compile_type_glob,
 )
 
 T = TypeVar("T")

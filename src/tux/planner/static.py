@@ -47,6 +47,7 @@ from tux.planner.allowance import Allowance
 from tux.planner.coder import Coded, Coder
 from tux.planner.entries import Entry
 from tux.planner.errors import PLAIN, Errors, method_plan
+from tux.planner.globs import is_extension
 from tux.planner.hosts import Hosts
 from tux.planner.listing import Listings
 from tux.planner.looks import Looks
@@ -54,7 +55,7 @@ from tux.planner.notices import QUIET_S, Notices, logger
 from tux.planner.plan import Plan
 from tux.planner.presets import CORS_PREFLIGHT
 from tux.planner.recipe import Recipes
-from tux.planner.rules import StaticRule, is_extension
+from tux.planner.rules import StaticRule
 from tux.planner.shape import Shape, Shapes
 from tux.planner.usual import FAVICON, ROBOTS, ROBOTS_TEXTS, favicon_plan, robots_plan
 from tux.planner.view import View

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tux.planner.globs import segment_of
+
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _NAMES = frozenset(("path", "rest", "host"))
 _LITERAL = re.compile(r"[!#-;=?-\[\]_a-z~%]*", re.ASCII)
@@ -32,21 +34,14 @@ def compile_match(pattern: str) -> re.Pattern[bytes]:
         raise ValueError("expected a glob without empty segments")
     if segments.count("**") > 1:  # two of them would have to try every division of a path between them
         raise ValueError('expected "**" at most once')
-    out = [rb"((?:[^/]+/)*)" if segment == "**" else _segment(segment) + b"/" for segment in segments[:-1]]
-    out.append(rb"(.*)" if segments[-1] == "**" else _segment(segments[-1]))
+    out = [
+        rb"((?:[^/]+/)*)" if segment == "**" else segment_of(segment, capture=True) + b"/" for segment in segments[:-1]
+    ]
+    out.append(rb"(.*)" if segments[-1] == "**" else segment_of(segments[-1], capture=True))
     found = re.compile(b"".join(out), re.DOTALL)
     if found.groups > MAX_CAPTURES:
         raise ValueError(f"expected at most {MAX_CAPTURES} wildcards, got {found.groups}")
     return found
-
-
-def _segment(segment: str) -> bytes:
-    pieces = [re.escape(piece.encode("utf-8", "surrogateescape")) for piece in re.split(r"\*+", segment)]
-    if len(pieces) == 1:
-        return pieces[0]
-    # The leftmost place is the right one for every piece but the last: atomic groups keep the time linear.
-    middle = b"".join(rb"(?>([^/]*?)" + piece + b")" for piece in pieces[1:-1])
-    return pieces[0] + middle + rb"([^/]*)" + pieces[-1]
 
 
 def check_target(target: str, captures: int, *, absolute: bool) -> None:

@@ -15,6 +15,7 @@ from tests.unit.planner.world import NOW_NS, Ask, World
 from tux._engine import Recipe, Roots, RouteTable, content_tag, http_date, state_tag
 from tux.http.coding import SIDE_SUFFIXES
 from tux.http.dates import format_date
+from tux.planner.globs import compile_glob
 from tux.planner.loop import AskPort, Planner
 from tux.planner.plan import Plan
 from tux.planner.recipe import READS, decides, exact_extension
@@ -26,7 +27,6 @@ from tux.planner.rules import (
     RedirectRule,
     RewriteRule,
     StaticRule,
-    compile_glob,
 )
 from tux.planner.static import StaticPlanner
 

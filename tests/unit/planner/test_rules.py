@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tux.planner.rules import RESERVED_FIELDS, GlobRule, HeaderRule, check_field, compile_glob
+from tux.planner.globs import compile_glob
+from tux.planner.rules import RESERVED_FIELDS, GlobRule, HeaderRule, check_field
 from tux.planner.shape import Shapes
 
 
