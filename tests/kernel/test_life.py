@@ -47,7 +47,9 @@ class Load:
         self.refused = 0
         self.wrong: list[str] = []
         self.may_end = False
-        """Connections may be closed, reset or refused: nobody serves them any more."""
+        """Connections may be closed between two answers, reset or refused: nobody serves them any more."""
+        self.may_break = False
+        """... or within an answer: who was sending it was killed."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,17 +88,20 @@ class Load:
             request = HIT if rng.random() < 0.8 else MISS
             asker.send(request)
             response = asker.reader.response()
+            wanted = self._world.reference.answer(request)
             if not (self.may_end and response.closes):  # of a worker that drains
-                check(response, self._world.reference.answer(request), request)
+                check(response, wanted, request)
                 self.answers += 1
                 return asker
+            assert b"%d" % response.status == wanted.text[9:12]
+            assert response.body == wanted.text.partition(b"\r\n\r\n")[2]
             asker.reader.expect_end()
             self.closed += 1
         except ConnectionRefusedError:
             self.refused += 1
         except (ClosedError, ConnectionResetError, BrokenPipeError) as error:
             held = error.received if isinstance(error, ClosedError) else b""
-            if held and not self.may_end:
+            if held and not self.may_break:
                 self.wrong.append(f"closed within an answer: {held[:100]!r}")
             self.closed += 1
         if not self.may_end:
@@ -153,14 +158,109 @@ class TestDeath:
         with open_world(Net()) as world, Load(world) as load:
             load.more()
             (worker,) = world.server.worker_pids()
-            load.may_end = True
+            load.may_end = load.may_break = True
             os.kill(worker, signal.SIGKILL)
             until(lambda: world.server.worker_pids() not in ([worker], []), "another worker")
             load.more()
-            load.may_end = False
+            load.may_end = load.may_break = False
             before = world.counters()
             until(lambda: world.answered() > before["answered"] + 200, "it is answered from the kernel again")
             load.more()
+
+
+class TestHang:
+    """What hangs needs no help to fall silent, and all goes on where it was when it is back."""
+
+    def test_of_the_supervisor(self) -> None:
+        """Within a second nothing is answered from the kernel any more; the workers answer all."""
+        with open_world(Net()) as world, Load(world) as load:
+            load.more()
+            before = world.answered()
+            with stopped(world.server.pid) as since:
+                until(lambda: time.monotonic() - since > QUIET_SECONDS, "a second has passed", 2 * QUIET_SECONDS)
+                silent = world.counters()
+                load.more()
+                now = world.counters() - silent
+                assert now["answered"] == 0, now
+                assert now["pass_quiet"] > 0, now
+                assert world.lab.status(world.server.pid).state == "silent"
+            until(lambda: world.answered() > before + 200, "it is answered from the kernel again")
+            load.more()
+            assert load.closed == load.refused == 0
+
+    def test_of_a_worker(self) -> None:
+        """Nobody looks after its files, so within a second its answers are given no more. Its connections wait."""
+        with open_world(Net()) as world, Asker(world) as asker:
+
+            def is_answered() -> bool:
+                """By the tier; else it has been passed on, and its answer is to come."""
+                before = world.counters()
+                asker.send(HIT)
+                until(lambda: any(has_gone(name) for name in world.counters() - before), "it has arrived")
+                return world.answered() > before["answered"]
+
+            def ask() -> bool:
+                by_tier = is_answered()
+                asker.receive(HIT)
+                return by_tier
+
+            until(ask, "the tier answers")
+            (worker,) = world.server.worker_pids()
+            with stopped(worker) as last:
+                began = last
+                while True:
+                    sent = time.monotonic()
+                    if not is_answered():
+                        break
+                    asker.receive(HIT)
+                    last = sent
+                assert last - began < QUIET_SECONDS
+            asker.receive(HIT)
+            asker.ask(MISS)
+            until(ask, "it is answered from the kernel again")
+
+
+def has_gone(counter: str) -> bool:
+    """It counts requests that were answered, or passed on."""
+    return counter == "answered" or counter.startswith("pass_")
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[float]:
+    """A process that hangs: since when (time.monotonic())."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: state_of(pid) == "T", "it has stopped")
+        yield time.monotonic()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    """proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class TestReload:
+    def test_under_load(self) -> None:
+        """Connections of the old workers end between two answers; the new ones have a part in the tier."""
+        with open_world(Net(), workers=2) as world, Load(world) as load:
+            load.more()
+            load.may_end = True
+            for count in range(1, 4):
+                old = world.server.worker_pids()
+                world.server.kill(signal.SIGHUP)
+                until(
+                    lambda count=count: world.server.stderr_text().count("reloaded the configuration") == count,
+                    f"reload {count}",
+                )
+                load.more()
+                until(lambda old=old: not any(os.path.exists(f"/proc/{worker}") for worker in old), "the old have ended")
+            load.may_end = False
+            before = world.answered()
+            until(lambda: world.answered() > before + 200, "it is answered from the kernel again")
+            load.more()
+            assert load.refused == 0
 
 
 class TestDetach:
