@@ -38,8 +38,10 @@ from tests import features
 from tests.corpus.reader import PATIENCE
 from tests.kernel.wire import Wire
 from tests.unit.kernel.programs.space import Space
+from tux.kernel import attach, sys_bpf
 from tux.kernel.btf import Layouts
 from tux.kernel.load import read_object
+from tux.kernel.netlink import NetlinkError
 from tux.kernel.pins import list_sets
 from tux.kernel.status import Status, read_all
 
@@ -198,11 +200,12 @@ class Lab:
         mode: str = "on",
         listen: Sequence[str] = (),
         stops: bool = True,
+        altered: str = "",
         **options: Any,
     ) -> Iterator[tux.Server]:
         """A server of `site` in the server's namespace; one worker and no access log unless told. config: TOML that is
         put behind [server]; kernel: lines for its table [kernel]; mode: of it; stops: it must end
-        well afterwards (False: the test kills it)."""
+        well afterwards (False: the test kills it); altered: Python that its processes run first."""
         address = f"[{self.address}]:0" if self.net.family == 6 else f"{self.address}:0"
         settings: dict[str, Any] = {"workers": 1, "access_log": "off", "listen": list(listen) or [address], **options}
         args: list[str] = []
@@ -213,7 +216,8 @@ class Lab:
             args = ["--kernel", "off"]
         file = self.folder / f"tux-{len(list(self.folder.iterdir()))}.toml"
         file.write_text(f"[server]\n{config}\n{kernel if tier else ''}\n[[site]]\nroot = {json.dumps(str(site))}\n")
-        server = tux.Server(args=args, command=[*self._enter(), *TUX], config=str(file), **settings)
+        program = [sys.executable, "-c", f"{altered}\nfrom tux.cli import main\nmain()"] if altered else TUX
+        server = tux.Server(args=args, command=[*self._enter(), *program], config=str(file), **settings)
         with self.server:
             server.start()
         try:
@@ -252,6 +256,21 @@ class Lab:
         with contextlib.closing(found.map("control")) as control, contextlib.closing(control.mmap()) as area:
             Layouts(read_object().btf)["tux_kernel_control"].write(memoryview(area), name, value)
 
+    def remove_pins(self) -> None:
+        """As somebody would by hand: `rm -r BPFFS/tux`."""
+        shutil.rmtree(f"/proc/self/fd/{self._pins}/tux")
+
+    def attached(self) -> dict[str, int]:
+        """How many programs are at the server's interface, by the way in which they are."""
+        found = dict.fromkeys(("tcx", "clsact"), 0)
+        with self.server:
+            index = socket.if_nametoindex(self.interface)
+            if attach.has_tcx(index):
+                found["tcx"] = sum(len(sys_bpf.tcx_programs(index, direction)) for direction in attach.DIRECTIONS)
+            with contextlib.suppress(NetlinkError):  # there is no clsact
+                found["clsact"] = sum(one.ours for one in attach.filters(index))
+        return found
+
     @property
     def bpffs(self) -> Path:
         """The folder of the bpffs, in the mount namespace of the server."""
@@ -281,6 +300,9 @@ def tcp_counters(space: Namespace) -> dict[str, int]:
 
 
 TUX: Final = [sys.executable, "-m", "tux"]
+
+CLSACT: Final = "from tux.kernel import attach\nattach.has_tcx = lambda _: False"
+"""For `Lab.serve(altered=)`: as on kernels before 6.6."""
 
 
 @contextlib.contextmanager

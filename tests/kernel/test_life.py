@@ -206,8 +206,8 @@ class TestHang:
 
             until(ask, "the tier answers")
             (worker,) = world.server.worker_pids()
-            with stopped(worker) as last:
-                began = last
+            with stopped(worker) as began:
+                last = began
                 while True:
                     sent = time.monotonic()
                     if not is_answered():
@@ -247,20 +247,22 @@ class TestReload:
         with open_world(Net(), workers=2) as world, Load(world) as load:
             load.more()
             load.may_end = True
-            for count in range(1, 4):
-                old = world.server.worker_pids()
-                world.server.kill(signal.SIGHUP)
-                until(
-                    lambda count=count: world.server.stderr_text().count("reloaded the configuration") == count,
-                    f"reload {count}",
-                )
+            for _ in range(3):
+                reload(world)
                 load.more()
-                until(lambda old=old: not any(os.path.exists(f"/proc/{worker}") for worker in old), "the old have ended")
             load.may_end = False
             before = world.answered()
             until(lambda: world.answered() > before + 200, "it is answered from the kernel again")
             load.more()
             assert load.refused == 0
+
+
+def reload(world: World) -> None:
+    """Wait until it is done, and the old workers have ended."""
+    old, said = world.server.worker_pids(), len(world.server.stderr_text())
+    world.server.kill(signal.SIGHUP)
+    until(lambda: "reloaded the configuration" in world.server.stderr_text()[said:], "the new workers serve")
+    until(lambda: not any(os.path.exists(f"/proc/{worker}") for worker in old), "the old ones have ended")
 
 
 class TestDetach:
@@ -308,7 +310,10 @@ def world() -> Iterator[World]:
         yield world
 
 
-STATUS_AFTER: Final = {"write": 200, "replace": 200, "rename": 404, "chmod": 403, "delete": 404, "folder": 404}
+STATUS_AFTER: Final = {
+    "write": 200, "replace": 200, "truncate": 200, "rename": 404, "chmod": 403, "delete": 404, "folder": 404,
+    "link": 404, "fifo": 404, "becomes-a-folder": 301,
+}  # fmt: skip
 """Changes of a file, and the status of its path afterwards."""
 
 
@@ -339,10 +344,16 @@ class TestFiles:
             self.make_hot(world, path)
         files["write"].write_bytes(b"b" * 1000)
         replace(files["replace"], b"b" * 1000)
+        os.truncate(files["truncate"], 10)
         files["rename"].rename(folders["rename"] / "b.bin")
         files["chmod"].chmod(0)
         files["delete"].unlink()
         folders["folder"].rename(world.site / "elsewhere")
+        for name in ("link", "fifo", "becomes-a-folder"):
+            files[name].unlink()
+        files["link"].symlink_to("/etc/passwd")
+        os.mkfifo(files["fifo"])
+        files["becomes-a-folder"].mkdir()
         changed = time.monotonic()
         last_old = dict.fromkeys(paths, changed)
         while time.monotonic() < changed + FRESH:
@@ -353,6 +364,7 @@ class TestFiles:
         assert {name: last - changed for name, last in last_old.items() if last - changed > FRESH / 2} == {}
         after = {name: self.ask(world, path) for name, path in paths.items()}
         assert {name: response.status for name, response in after.items()} == STATUS_AFTER
+        assert after["truncate"].body == b"a" * 10
         for name in ("write", "replace"):
             assert after[name].body == b"b" * 1000
             self.make_hot(world, paths[name])

@@ -18,7 +18,7 @@ import pytest
 import tux
 from tests.corpus.reader import Reader
 from tests.e2e.client import until
-from tests.kernel.lab import TUX, Lab, Net, Shape, open_lab, require_tier
+from tests.kernel.lab import CLSACT, TUX, Lab, Net, Shape, open_lab, require_tier
 from tests.kernel.traffic import Request, head
 from tests.kernel.world import Asker, World, open_world, tcp_address
 from tux.kernel.worth import PAUSED, TAKING
@@ -27,6 +27,14 @@ HIT: Final = Request(head("/1000.bin"), "hot")
 LARGE: Final = Request(head("/10000.bin"), "hot")
 """Too large for a packet."""
 MISS: Final = Request(head("/100.bin?n=1"), "miss")
+
+HASTY: Final = """
+from tux.kernel import tier, worth
+worth.GLANCE_SECONDS = 0.5
+worth.MIN_REQUESTS = 300
+tier.SWEEP_SECONDS = 0.5
+"""
+"""`auto` judges ten times as soon; when it does is tested apart (tests/unit/kernel/test_worth.py)."""
 
 QUIET_SECONDS: Final = 1.0
 """Answering ends so long after the supervisor's death."""
@@ -141,11 +149,10 @@ class TestPause:
                 answered(world, fresh)
         assert world.server.stop() == 0
 
-    @pytest.mark.slow
     def test_auto_rests_where_nothing_is_answered(self) -> None:
         """It notices soon; connections that were answered go on; those that were not, and new ones, are left alone.
         When the pause is over, all is as before."""
-        with open_world(Net(), warm=False, mode="auto") as world, contextlib.ExitStack() as conns:
+        with open_world(Net(), warm=False, mode="auto", altered=HASTY) as world, contextlib.ExitStack() as conns:
             if not world.has_tier:
                 pytest.skip("without the tier there is nothing to be tested")
             pid = world.server.pid
@@ -285,6 +292,19 @@ class TestDetach:
         with Asker(world) as asker:
             asker.ask(HIT)
         assert world.server.stop() == 0
+
+    @pytest.mark.parametrize("altered", ["", CLSACT], ids=["tcx", "clsact"])
+    def test_pins_that_are_removed_by_hand(self, altered: str) -> None:
+        """The server notices, and takes away what that has not ended: filters of clsact."""
+        with open_world(Net(), stops=False, altered=altered) as world:
+            if not world.has_tier:
+                pytest.skip("without the tier there is nothing to be tested")
+            assert sum(world.lab.attached().values()) == 2
+            world.lab.remove_pins()
+            until(lambda: "detached from outside" in world.server.stderr_text(), "a line says so")
+            world.ask_each([HIT, MISS] * 10)
+            assert world.server.stop() == 0
+            assert world.lab.attached() == {"tcx": 0, "clsact": 0}
 
     def test_what_a_crash_left(self, world: World) -> None:
         with Asker(world) as asker:

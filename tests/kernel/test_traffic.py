@@ -20,7 +20,7 @@ from typing import Final
 import pytest
 
 from tests.e2e.client import until
-from tests.kernel.lab import Net, Shape, sysctl, tcp_counters
+from tests.kernel.lab import CLSACT, Net, Shape, sysctl, tcp_counters
 from tests.kernel.traffic import LOSSLESS, Request, Script, head, scripts
 from tests.kernel.wire import Faults
 from tests.kernel.world import WIRE, Asker, World, open_world
@@ -109,6 +109,20 @@ def test_every_fault(net: Net, faults: str) -> None:
         before = world.answered()
         tally = world.traffic(SEED, requests=600)
         expect_share(world, before, tally.due, 0.5)
+
+
+def test_a_kernel_without_tcx() -> None:
+    """The programs are filters of traffic control there. The same traffic, and nothing of them stays behind."""
+    with open_world(Net(Shape.WIRE), stops=False, altered=CLSACT) as world:
+        assert world.lab.wire is not None
+        world.lab.wire.both(SEED, FAULTS["all"])
+        before = world.answered()
+        tally = world.traffic(SEED, requests=600)
+        expect_share(world, before, tally.due, 0.5)
+        assert world.lab.attached() == {"tcx": 0, "clsact": 2 if world.has_tier else 0}
+        assert world.server.stop() == 0
+        world.lab.tux("kernel", "detach", "--bpffs", str(world.lab.bpffs))  # connections may be left that were reset
+        assert world.lab.attached() == {"tcx": 0, "clsact": 0}
 
 
 def test_small_windows() -> None:

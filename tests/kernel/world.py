@@ -42,6 +42,10 @@ OPENING: Final = Request(head("/10000.bin?opening"), "miss")
 
 WARM_SECONDS: Final = 10.0
 
+HASTY_END: Final = "from tux.kernel import sweep\nsweep.ENDED_NS = 0"
+"""A server that is stopped does not wait a second for late packets of connections that have just ended. The tests of
+ends have servers that do (stops=False)."""
+
 LARGEST: Final = 15_872
 """TUX_KERNEL_MAX_ANSWER_BYTES: more is not answered, whatever the MTU."""
 
@@ -220,6 +224,8 @@ def open_world(
         options.setdefault("config", "limits = { head_timeout = 60 }")
         if log:
             options |= {"access_log": str(lab.folder / "access.log"), "log_format": "json"}
+        if stops:
+            options.setdefault("altered", HASTY_END)
         hits = "" if "hits" in kernel else f"hits = {HITS}\n"
         server = stack.enter_context(lab.serve(site, tier=tier, kernel=hits + kernel, stops=stops, **options))
         world = World(lab, site, server, tcp_address(server), reference, catalogue, tier)

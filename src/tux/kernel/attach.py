@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self, get_args
 
@@ -201,13 +202,13 @@ def reopen(path: str | Path, ifindex: int, direction: str) -> Attachment | None:
     return attachment
 
 
-def detach_strays(keep: frozenset[int] = frozenset()) -> int:
-    """Remove our clsact filters at all interfaces, but for those of the programs with these ids: how many. They are
-    what a server leaves that was killed and whose pins were lost. OSError."""
+def detach_filters(programs: AbstractSet[int]) -> int:
+    """Remove our clsact filters of the programs with these ids, at all interfaces: how many. Unlike a tcx link, a
+    filter stays when its pin is removed by hand. OSError."""
     removed = 0
     for interface in interfaces():
         for found in _ours(interface.index):
-            if found.program_id not in keep:
+            if found.program_id in programs:
                 _remove(interface.index, found.direction, found.handle)
                 removed += 1
     return removed

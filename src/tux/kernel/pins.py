@@ -192,14 +192,18 @@ def new_sweep(conns: Map, reap_fd: int, layouts: Structs, *, paused: bool = Fals
     return Sweep(portions, lambda packet: sys_bpf.prog_test_run(reap_fd, packet), layouts, boot_ns(), paused=paused)
 
 
+def count_surely(sweep: Callable[[], Count]) -> Count:
+    """What a sweep reads may change while it reads, and a program that had begun before may answer one request more: so
+    none is believed to need the programs before two sweeps in a row have found none."""
+    count = sweep()
+    return count if count.translated else sweep()
+
+
 def wait_for_end(sweep: Callable[[], Count], timeout: float, pause: float = 0.1) -> Count:
-    """Sweep until no connection needs the programs, or so many seconds are over; what is left then. What a sweep reads
-    may change while it reads, so none is believed to be left before two in a row have found none."""
+    """Sweep until no connection needs the programs, or so many seconds are over; what is left then."""
     end = time.monotonic() + timeout
     while True:
-        count = sweep()
-        if not count.translated:
-            count = sweep()
+        count = count_surely(sweep)
         if not count.translated or time.monotonic() >= end:
             return count
         time.sleep(min(pause, max(0.0, end - time.monotonic())))

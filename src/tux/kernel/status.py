@@ -226,7 +226,7 @@ def detach_all(
 
 def _translated(found: PinnedSet, caretaker: Caretaker) -> int:
     try:
-        return caretaker.new_sweep().run().translated
+        return pins.count_surely(lambda: caretaker.new_sweep().run()).translated
     except OSError as error:
         raise StartError(f"cannot look through the connections of {found.path}: {reason(error)}") from None
 

@@ -22,7 +22,7 @@ from tux.config.schema import Config
 from tux.daemon.worker import KernelSeat
 from tux.errors import StartError
 from tux.kernel import load, pins, sys_bpf
-from tux.kernel.attach import DIRECTIONS, attach
+from tux.kernel.attach import DIRECTIONS, attach, detach_filters
 from tux.kernel.choice import Choice
 from tux.kernel.load import Loaded, Map
 from tux.kernel.pins import Caretaker, PinnedSet, reason
@@ -361,6 +361,7 @@ class KernelTier:
                 )
             else:
                 self._pinned.remove()
+                detach_filters({sys_bpf.prog_info(fd).id for fd in self._loaded.programs.values()})
         except OSError as error:
             logger.error("cannot remove the kernel tier: %s; `tux kernel detach` does", reason(error))
         self._open.close()

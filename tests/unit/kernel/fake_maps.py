@@ -7,7 +7,9 @@ import contextlib
 import mmap
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import pytest
@@ -166,6 +168,12 @@ class FakeKernel:
         self.attached = [one for one in self.attached if one[1:] != (ifindex, direction)]
         os.unlink(path)
 
+    def detach_filters(self, programs: AbstractSet[int]) -> int:
+        """Those whose pins were removed by hand."""
+        before = len(self.attached)
+        self.attached = [one for one in self.attached if one[0] not in programs]
+        return before - len(self.attached)
+
     def portions(self, *_: object) -> Iterator[list[tuple[bytes, bytes]]]:
         self.check("sweep")
         yield from self.conns
@@ -212,6 +220,8 @@ def fake_kernel(bpffs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKe
         patch.setattr(load, "read_object", lambda: None)
         patch.setattr(load, "load", kernel.load)
         patch.setattr(tier, "attach", kernel.attach)
+        patch.setattr(tier, "detach_filters", kernel.detach_filters)
+        patch.setattr(sys_bpf, "prog_info", lambda fd: SimpleNamespace(id=fd))
         patch.setattr(tier, "Map", FakeMap)
         patch.setattr(pins, "remove_pinned", kernel.remove_pinned)
         patch.setattr(sys_bpf, "map_lookup_batch", kernel.portions)

@@ -267,15 +267,16 @@ class TestNeighbours:
             attach.attach(program, LO, "egress", "clsact")
         assert "ingress" in tc("qdisc", "show", "dev", "lo")
 
-    def test_strays(self, program: int, counter: tuple[int, int]) -> None:
-        """Filters whose pins were lost are known by their handles."""
+    def test_filters_of_a_program(self, program: int, counter: tuple[int, int]) -> None:
+        """Those whose pins were lost are known by their handles, and by the program."""
+        own, other = sys_bpf.prog_info(program).id, sys_bpf.prog_info(counter[0]).id
         for fd in (program, counter[0]):
             attach.attach(fd, LO, "ingress", "clsact").close()
         foreign(program, "ingress")
-        assert attach.detach_strays(frozenset({sys_bpf.prog_info(program).id})) == 1
-        assert [found.program_id for found in attach.filters(LO) if found.ours] == [sys_bpf.prog_info(program).id]
-        assert attach.detach_strays() == 1
-        assert attach.detach_strays() == 0
+        assert attach.detach_filters({other}) == 1
+        assert [found.program_id for found in attach.filters(LO) if found.ours] == [own]
+        assert attach.detach_filters({own}) == 1
+        assert attach.detach_filters({own, other}) == 0
         assert "pref 7 bpf" in traffic_control()
 
 

@@ -167,6 +167,21 @@ class TestDetach:
         assert detach(kernel, timeout=60) == (0, [f"process {NOBODY}: removed, no connection needs it"])
         assert caretaker.left[NOBODY] == 0
 
+    def test_one_look_is_not_believed(
+        self, kernel: FakeKernel, caretaker: type[FakeCaretaker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A program that had begun before may have answered meanwhile."""
+        pins.create(str(kernel.bpffs), NOBODY, 1)
+        caretaker.left[NOBODY] = 0
+        looks = iter([0, 1, 0, 0])
+
+        def new_sweep(_: FakeCaretaker) -> Sweep:
+            return Sweep([[translated() for _ in range(next(looks))]], lambda packet: None, LAYOUTS, boot_ns())
+
+        monkeypatch.setattr(caretaker, "new_sweep", new_sweep)
+        assert detach(kernel, timeout=60) == (0, [f"process {NOBODY}: removed, no connection needs it"])
+        assert next(looks, None) is None
+
     def test_what_is_needed_stays(self, kernel: FakeKernel, caretaker: type[FakeCaretaker]) -> None:
         for pid, left in ((NOBODY, 2), (NOBODY + 1, 0)):
             pins.create(str(kernel.bpffs), pid, pid)

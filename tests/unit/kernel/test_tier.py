@@ -657,6 +657,12 @@ class TestEnd:
         rig.tier.finish()
         assert rig.kernel.sets == []
 
+    def test_pins_that_were_removed_by_hand(self, rig: Rig) -> None:
+        """Filters of clsact stay then."""
+        shutil.rmtree(rig.kernel.bpffs / "tux")
+        rig.tier.finish()
+        assert rig.kernel.attached == []
+
 
 class FakeCaretaker:
     """Of a set that somebody left behind."""
