@@ -310,7 +310,8 @@ def _cold(bench: Bench, scenario: Scenario, row: Row) -> None:
     row.notes.append(f"{count:,} files; the server is started anew for each measurement.")
     for number in range(row.rounds):
         for name in _wanted(bench, scenario):
-            with _started(bench, scenario, name, FIRST_PORT) as server:
+            bench.content.warm(scenario)
+            with _started(bench, scenario, peers.process_of(name), FIRST_PORT) as server:
                 etag = _checked(bench, scenario, server)
                 load = replace(_load_of(bench, scenario, server, etag), count=count, seconds=120.0)
                 _note(row, name, number, bench.meter.run(load, server.pid))

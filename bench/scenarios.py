@@ -11,7 +11,7 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 FLOOR: Final = "floor"
-FLOOR_AGAIN: Final = "floor-again"  # the same process, measured a second time in every round: the A/A spread
+FLOOR_AGAIN: Final = "floor-again"  # the floor, measured a second time in every round: the A/A spread
 TIER: Final = "tux-kernel"  # with the kernel tier and an access log; "tux-log" is the same without the tier
 AUTO: Final = "tux-auto"  # the same in the default mode, measured when that has judged
 NGINX: Final = ("nginx", "nginx-nosendfile", "nginx-log", "nginx-nosendfile-log")
@@ -230,7 +230,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Scenario(
         "cold", "100,000 files of 2 KiB, each once after a start", "cold", (_BEST,), kind="cold", size=COLD_SIZE,
-        servers=(FLOOR, "tux", *PEERS),
     ),
     Scenario(
         "flood", "hits beside 100,000 distinct missing paths and random queries", "set",
