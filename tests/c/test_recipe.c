@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +28,23 @@ static struct tux_wire_recipe usual = {.head_len = sizeof HEAD - 1,
                                        .sides = 1,
                                        .mode_allowed = UINT32_MAX,
                                        .small_bytes = 1000};
+
+/* The engine reads files by this one: counted, and something may happen right after a call. */
+static unsigned reads;
+static void (*after_read)(void);
+
+ssize_t preadv2(int fd, const struct iovec *pieces, int count, off_t offset, int flags)
+{
+    ssize_t n = syscall(SYS_preadv2, fd, pieces, (long)count, (long)offset, 0L, (long)flags);
+    void (*then)(void) = after_read;
+    int error = errno;
+    reads++;
+    after_read = NULL;
+    if (then != NULL)
+        then();
+    errno = error;
+    return n;
+}
 
 static void must(int result)
 {
@@ -57,7 +76,8 @@ static struct tux_recipes *recipes_with(const struct tux_wire_recipe *say)
     return recipes;
 }
 
-static uint64_t plain_until_ms; /* what the maker is told of folders */
+static uint64_t plain_until_ms, plain_dev; /* what the maker is told of folders */
+static int64_t later_ms;                   /* ... and by how much the clock has gone on since */
 
 static enum tux_recipe_result make_as(const struct tux_wire_recipe *say, const char *path, bool is_head, bool cached_only,
                                       struct tux_plan **plan)
@@ -73,8 +93,9 @@ static enum tux_recipe_result make_as(const struct tux_wire_recipe *say, const c
                                        .is_head = is_head,
                                        .cached_only = cached_only,
                                        .plain_until_ms = plain_until_ms,
+                                       .plain_dev = plain_dev,
                                        .now_ms = 10,
-                                       .wall_ms = (int64_t)now.tv_sec * 1000};
+                                       .wall_ms = (int64_t)now.tv_sec * 1000 + later_ms};
     enum tux_recipe_result result = tux_recipe_make(&use, &tools, plan);
     CHECK((result == TUX_RECIPE_MADE) == (*plan != NULL));
     tux_recipes_free(recipes);
@@ -210,6 +231,74 @@ static void test_in_a_plain_folder(void)
     plain_until_ms = 0;
 }
 
+static void check_read(const struct tux_wire_recipe *say, const char *path, const char *body, size_t len, unsigned expected)
+{
+    struct tux_plan *plan;
+    reads = 0;
+    if (!CHECK_ROW(make_as(say, path, false, false, &plan) == TUX_RECIPE_MADE, path))
+        return;
+    CHECK(plan->body_len == len && memcmp(plan->body, body, len) == 0);
+    CHECK_EQ(reads, expected);
+    tux_plan_unref(plan);
+}
+
+/* Neither the size nor the mtime shows it. */
+static void rewrite(void)
+{
+    put("changing.html", "two");
+}
+
+static void rewrite_and_add(void)
+{
+    put("changing.html", "three");
+}
+
+static void rewrite_twice(void)
+{
+    rewrite();
+    after_read = rewrite_and_add;
+}
+
+static void cut(void)
+{
+    must(truncate("changing.html", 1));
+}
+
+/* What was read before the only look is believed when nothing can have changed in between. */
+static void test_one_look(void)
+{
+    struct tux_wire_recipe larger = usual;
+    static char bytes[TUX_FIRST_READ_BYTES + 1000];
+    struct tux_plan *plan;
+    struct stat st;
+    larger.small_bytes = sizeof bytes;
+    memset(bytes, 'x', sizeof bytes);
+    put("changing.html", "one");
+    put_at("larger.html", bytes, sizeof bytes, MTIME_S);
+    must(stat("changing.html", &st));
+    plain_until_ms = 11;
+    plain_dev = st.st_dev;
+    later_ms = 3600 * 1000;
+    check_read(&usual, "changing.html", "one", 3, 1);
+    check_read(&larger, "larger.html", bytes, sizeof bytes, 2); /* and its rest */
+    plain_dev++; /* a file from elsewhere was mounted there: its clock may be another one */
+    check_read(&usual, "changing.html", "one", 3, 2);
+    plain_dev--;
+
+    later_ms = 0; /* its ctime is too young */
+    check_read(&usual, "changing.html", "one", 3, 2);
+    check_read(&larger, "larger.html", bytes, sizeof bytes, 2);
+    after_read = rewrite;
+    check_read(&usual, "changing.html", "two", 3, 2);
+    after_read = cut;
+    unfit(&usual, "changing.html"); /* its mtime, too */
+    put("changing.html", "one");
+    after_read = rewrite_twice;
+    CHECK(make_as(&usual, "changing.html", false, false, &plan) == TUX_RECIPE_UNFIT);
+    CHECK(after_read == NULL);
+    plain_until_ms = plain_dev = 0;
+}
+
 static void test_table(void)
 {
     struct tux_recipes *recipes = tux_recipes_new();
@@ -305,6 +394,7 @@ int main(void)
     test_what_is_left();
     test_without_blocking();
     test_in_a_plain_folder();
+    test_one_look();
     test_table();
     test_extensions();
     test_validators();

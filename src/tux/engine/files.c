@@ -126,7 +126,7 @@ static void identity_from_stat(struct tux_identity *identity, const struct stat 
         stamp_from_stat(identity, st);
 }
 
-static void found_set_stat(struct tux_found *found, int fd)
+void tux_files_found(int fd, struct tux_found *found)
 {
     struct stat st;
     if (fstat(fd, &st) < 0) {
@@ -241,7 +241,7 @@ static bool look(struct tux_roots *roots, uint32_t root, const char *path, uint6
         found_set_error(found, -fd);
         return true;
     }
-    found_set_stat(found, fd);
+    tux_files_found(fd, found);
     close(fd);
     return true;
 }
@@ -257,50 +257,67 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
     return look(roots, root, terminated, now_ms, cached_only, found);
 }
 
-int tux_files_open_as(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                      unsigned how, struct tux_found *found)
+/* Open a file for reading: a descriptor, or -errno. */
+static int open_below(struct tux_roots *roots, uint32_t root, const char *path, uint64_t now_ms, bool cached_only)
+{
+    int folder = root < roots->count ? root_open(&roots->table[root], now_ms, cached_only) : -EBADF;
+    return folder < 0 ? folder : resolve(folder, path, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                                         cached_only ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
+}
+
+int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          bool cached_only, struct tux_found *found)
 {
     char terminated[TUX_MAX_PATH_BYTES + 1];
-    bool cached = (how & TUX_OPEN_CACHED) != 0;
-    if (cached && !cached_walks_work())
+    if (cached_only && !cached_walks_work())
         return TUX_FILES_MUST_BLOCK;
     if (!path_terminate(terminated, path, path_len, found))
         return -1;
     for (unsigned i = 0; i < OPEN_TRIES; i++) {
         /* Looked at first, because opening a device or a FIFO can have effects. */
-        struct tux_found looked = {.kind = TUX_FOUND_FILE};
-        if (!(how & TUX_OPEN_UNSEEN) && !look(roots, root, terminated, now_ms, cached, &looked))
+        struct tux_found looked;
+        if (!look(roots, root, terminated, now_ms, cached_only, &looked))
             return TUX_FILES_MUST_BLOCK;
         if (looked.kind != TUX_FOUND_FILE) {
             *found = looked;
             return -1;
         }
-        int folder = root < roots->count ? root_open(&roots->table[root], now_ms, cached) : -EBADF;
-        int fd = folder < 0 ? folder : resolve(folder, terminated, O_RDONLY | O_NONBLOCK | O_NOCTTY,
-                                               cached ? RESOLVE_ROOTED | RESOLVE_CACHED : RESOLVE_ROOTED);
-        if (fd == -EAGAIN && cached)
+        int fd = open_below(roots, root, terminated, now_ms, cached_only);
+        if (fd == -EAGAIN && cached_only)
             return TUX_FILES_MUST_BLOCK;
         if (fd < 0) {
             found_set_error(found, -fd);
             return -1;
         }
-        found_set_stat(found, fd);
-        if (found->kind == TUX_FOUND_FILE &&
-            ((how & TUX_OPEN_UNSEEN) ||
-             (found->identity.dev == looked.identity.dev && found->identity.ino == looked.identity.ino)))
+        tux_files_found(fd, found);
+        if (found->kind == TUX_FOUND_FILE && found->identity.dev == looked.identity.dev &&
+            found->identity.ino == looked.identity.ino)
             return fd;
         close(fd);
-        if (how & TUX_OPEN_UNSEEN)
-            return -1;
     }
     found_set_error(found, EAGAIN);
     return -1;
 }
 
+int tux_files_open_unseen(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          bool cached_only)
+{
+    char terminated[TUX_MAX_PATH_BYTES + 1];
+    struct tux_found found;
+    if (cached_only && !cached_walks_work())
+        return TUX_FILES_MUST_BLOCK;
+    if (!path_terminate(terminated, path, path_len, &found))
+        return -1;
+    int fd = open_below(roots, root, terminated, now_ms, cached_only);
+    if (fd == -EAGAIN && cached_only)
+        return TUX_FILES_MUST_BLOCK;
+    return fd < 0 ? -1 : fd;
+}
+
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found)
 {
-    return tux_files_open_as(roots, root, path, path_len, now_ms, 0, found);
+    return tux_files_open_cached(roots, root, path, path_len, now_ms, false, found);
 }
 
 bool tux_files_look_folder(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
@@ -332,7 +349,7 @@ int tux_files_open_folder(struct tux_roots *roots, uint32_t root, const char *pa
         found_set_error(found, -fd);
         return -1;
     }
-    found_set_stat(found, fd);
+    tux_files_found(fd, found);
     if (found->kind == TUX_FOUND_FOLDER)
         return fd;
     close(fd);

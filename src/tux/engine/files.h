@@ -52,13 +52,14 @@ bool tux_files_look(struct tux_roots *roots, uint32_t root, const char *path, si
  * Returns the descriptor, or -1 when found->kind is not FILE (unreadable: DENIED). found describes the descriptor. */
 int tux_files_open(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
                    struct tux_found *found);
-/* ... in another way. CACHED: without blocking; TUX_FILES_MUST_BLOCK when that is not possible, and *found says nothing.
- * UNSEEN: without a look first; the caller knows that nothing is there whose opening has effects. */
-#define TUX_OPEN_CACHED 1u
-#define TUX_OPEN_UNSEEN 2u
+/* The same, with `cached_only` as above; TUX_FILES_MUST_BLOCK when that is not possible, and *found says nothing. */
 #define TUX_FILES_MUST_BLOCK (-2)
-int tux_files_open_as(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
-                      unsigned how, struct tux_found *found);
+int tux_files_open_cached(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          bool cached_only, struct tux_found *found);
+/* Open whatever is there, without a look: the caller knows of nothing whose opening has effects, and asks tux_files_found. */
+int tux_files_open_unseen(struct tux_roots *roots, uint32_t root, const char *path, size_t path_len, uint64_t now_ms,
+                          bool cached_only);
+void tux_files_found(int fd, struct tux_found *found); /* what it is */
 
 /* Open a folder for reading its entries (O_CLOEXEC). Returns the descriptor, or -1 when found->kind is not FOLDER; what is
  * no folder is ABSENT, as it is with a slash behind its path. */

@@ -157,6 +157,12 @@ static enum tux_recipe_result look_for_sides(const struct tux_recipe_use *use, c
     return TUX_RECIPE_MADE;
 }
 
+/* What changed later may change again without a trace. */
+static int64_t settled_ns(const struct tux_recipe_use *use)
+{
+    return (use->wall_ms - (int64_t)TUX_SETTLE_MS) * 1000000;
+}
+
 static bool may_be_sent(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools,
                         const struct tux_identity *identity)
 {
@@ -166,16 +172,18 @@ static bool may_be_sent(const struct tux_recipe_use *use, const struct tux_recip
     if ((identity->mode & say->mode_allowed) == 0 || (identity->mode & say->mode_forbidden) != 0)
         return false;
     /* Not settled: the answer depends on the clock. A time before 1970 has no place in a state tag of ours. */
-    return identity->mtime_ns >= 0 && identity->mtime_ns <= (use->wall_ms - (int64_t)TUX_SETTLE_MS) * 1000000;
+    return identity->mtime_ns >= 0 && identity->mtime_ns <= settled_ns(use);
 }
 
-/* The whole file, between two looks that show the same. */
+/* The whole file, between two looks that show the same. `got` bytes of it are there already, as they were at the first. */
 static enum tux_recipe_result read_body(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools, int fd,
-                                        const struct tux_identity *identity)
+                                        const struct tux_identity *identity, size_t got)
 {
     struct tux_identity after;
     size_t size = (size_t)identity->size;
-    for (size_t got = 0; got < size;) { /* ends: it grows, or leaves */
+    if (got > 0 && got == size)
+        return TUX_RECIPE_MADE;
+    while (got < size) { /* ends: it grows, or leaves */
         struct iovec rest = {.iov_base = tools->scratch + got, .iov_len = size - got};
         ssize_t n = preadv2(fd, &rest, 1, (off_t)got, use->cached_only ? RWF_NOWAIT : 0);
         if (n < 0 && errno == EINTR)
@@ -225,9 +233,9 @@ static size_t write_head(const struct tux_recipe *recipe, const struct tux_ident
     return (size_t)(end - out);
 }
 
-/* `fd` is taken over. */
+/* `fd` is taken over; `got` bytes of the file are in the scratch. */
 static enum tux_recipe_result make_of(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools, int fd,
-                                      const struct tux_found *found, struct tux_plan **plan)
+                                      const struct tux_found *found, size_t got, struct tux_plan **plan)
 {
     const struct tux_recipe *recipe = use->recipe;
     char paths[SIDES][TUX_RECIPE_PATH_BYTES + MAX_SUFFIX_BYTES];
@@ -243,7 +251,7 @@ static enum tux_recipe_result make_of(const struct tux_recipe_use *use, const st
     else if (recipe->say.sides)
         result = look_for_sides(use, tools, paths, checks + 1);
     if (result == TUX_RECIPE_MADE && small)
-        result = read_body(use, tools, fd, &found->identity);
+        result = read_body(use, tools, fd, &found->identity, got);
     if (result != TUX_RECIPE_MADE) {
         close(fd);
         return result;
@@ -271,16 +279,42 @@ static enum tux_recipe_result make_of(const struct tux_recipe_use *use, const st
     return *plan != NULL ? TUX_RECIPE_MADE : TUX_RECIPE_UNFIT;
 }
 
+/* In a plain folder a file is opened without a look at it, read, and looked at once. What had last changed well before then is
+ * what was read: *got bytes of it, else 0. By its ctime, which nobody can set; and on the folder's device, whose clock is ours
+ * (tux_folder_read knows which file systems have one of their own). */
+static int open_plain(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools, struct tux_found *found,
+                      size_t *got)
+{
+    int fd = tux_files_open_unseen(tools->roots, use->recipe->say.root, use->path, use->path_len, use->now_ms, use->cached_only);
+    if (fd < 0)
+        return fd;
+    struct iovec first = {.iov_base = tools->scratch, .iov_len = TUX_FIRST_READ_BYTES};
+    if (first.iov_len > tools->scratch_bytes)
+        first.iov_len = tools->scratch_bytes;
+    ssize_t n = preadv2(fd, &first, 1, 0, use->cached_only ? RWF_NOWAIT : 0);
+    tux_files_found(fd, found);
+    if (found->kind != TUX_FOUND_FILE) {
+        close(fd);
+        return -1;
+    }
+    bool as_read = n > 0 && (uint64_t)n <= found->identity.size && found->identity.dev == use->plain_dev &&
+                   found->identity.ctime_ns <= settled_ns(use);
+    *got = as_read ? (size_t)n : 0;
+    return fd;
+}
+
 enum tux_recipe_result tux_recipe_make(const struct tux_recipe_use *use, const struct tux_recipe_tools *tools,
                                        struct tux_plan **plan)
 {
     struct tux_found found;
+    size_t got = 0;
     *plan = NULL;
     if (use->path_len == 0 || use->path_len > TUX_RECIPE_PATH_BYTES)
         return TUX_RECIPE_UNFIT;
-    unsigned how = (use->cached_only ? TUX_OPEN_CACHED : 0) | (is_plain(use) ? TUX_OPEN_UNSEEN : 0);
-    int fd = tux_files_open_as(tools->roots, use->recipe->say.root, use->path, use->path_len, use->now_ms, how, &found);
+    int fd = is_plain(use) ? open_plain(use, tools, &found, &got)
+                           : tux_files_open_cached(tools->roots, use->recipe->say.root, use->path, use->path_len, use->now_ms,
+                                                   use->cached_only, &found);
     if (fd == TUX_FILES_MUST_BLOCK)
         return TUX_RECIPE_BLOCKS;
-    return fd < 0 ? TUX_RECIPE_UNFIT : make_of(use, tools, fd, &found, plan);
+    return fd < 0 ? TUX_RECIPE_UNFIT : make_of(use, tools, fd, &found, got, plan);
 }

@@ -18,6 +18,7 @@
 #define TUX_RECIPE_HEAD_BYTES 4096u    /* of status line and fields that files share; a longer one is the planner's each time */
 #define TUX_RECIPE_EXTENSION_BYTES 15u /* the longest known one has 11 (webmanifest) */
 #define TUX_RECIPE_PATH_BYTES 2048u    /* below the root; well below what the planner still looks up, whatever it adds */
+#define TUX_FIRST_READ_BYTES 16384u    /* of a file whose size is not known yet: nearly all small ones; in vain, 1 us */
 #define TUX_SETTLE_MS 2000u            /* what changed later may change again within one tick of its file system's clock */
 
 struct tux_recipe {
@@ -52,7 +53,8 @@ struct tux_recipe_use {
     size_t path_len;
     bool is_head;     /* the method is HEAD */
     bool cached_only; /* do not block */
-    uint64_t plain_until_ms; /* its folder is plain (folders.h) until then */
+    uint64_t plain_until_ms; /* its folder is plain (folders.h) until then ... */
+    uint64_t plain_dev;      /* ... and on this device */
     uint64_t now_ms;
     int64_t wall_ms;  /* CLOCK_REALTIME at some time since the request came */
 };

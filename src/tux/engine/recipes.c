@@ -68,10 +68,12 @@ static void look_at_folder(struct tux_engine *engine, struct tux_recipe_use *use
     uint32_t root = use->recipe->say.root;
     struct tux_folder_slot *slot =
         tux_folders_slot(&engine->folders, engine->config.sign.key, root, use->path, use->path_len, &folder_len);
-    if (tux_folder_is_plain(slot, engine->roots, root, use->path, folder_len, engine->now_ms))
+    if (tux_folder_is_plain(slot, engine->roots, root, use->path, folder_len, engine->now_ms)) {
         use->plain_until_ms = slot->until_ms;
-    else if (tux_folder_is_due(slot, engine->now_ms))
+        use->plain_dev = slot->stamp.dev;
+    } else if (tux_folder_is_due(slot, engine->now_ms)) {
         read_folder(engine, use, slot->hash, folder_len);
+    }
 }
 
 /* What to make of the request, if there is a recipe for it: use->path points into the place. */
