@@ -82,6 +82,30 @@ def test_a_server_behind_that_does_not_answer(site: Path) -> None:
         server.stop()
 
 
+def test_a_folder_for_pages_alone(site: Path, tmp_path: Path) -> None:
+    put(site / "alone/down.html", "we are down")
+    config = put(
+        tmp_path / "tux.toml",
+        f"""
+        [server]
+        listen = ["127.0.0.1:0"]
+        workers = 1
+        access_log = "off"
+        [[site]]
+        root = "{site}/alone"
+        forward = "{NOBODY}"
+        try = ["forward"]
+        error_page = {{ 502 = "down.html", 503 = "down.html" }}
+        """,
+    )
+    with tux.Server(config=config) as server:
+        for path in ("/", "/down.html"):  # no file is sent for a request
+            answer = get(server, path)
+            assert answer.status in (502, 503)
+            assert answer.body == b"we are down"
+        stop(server)
+
+
 @contextmanager
 def of_two_sites(site: Path, folder: Path, limits: str) -> Iterator[tux.Server]:
     """Two sites, each with its own pages, of which the second is the default, and a route with one more."""

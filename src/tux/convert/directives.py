@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,6 @@ ALWAYS_SO: Final[Mapping[str, str]] = {
     "open_file_cache_valid": "see open_file_cache",
     "open_file_cache_min_uses": "see open_file_cache",
     "open_file_cache_errors": "see open_file_cache",
-    "include": "was read",
     "types_hash_max_size": "there is no such table",
     "server_names_hash_bucket_size": "there is no such table",
     "server_names_hash_max_size": "there is no such table",
@@ -95,8 +95,15 @@ def read(path: str) -> tuple[Directive, ...]:
     # together here: crossplane says of what follows an `include` that it is in the included file.
     payload = crossplane.parse(path, combine=False, comments=False, check_ctx=False, check_args=False)
     for error in payload["errors"]:
+        if error.get("line") is not None and _is_missing(error["error"]):
+            continue  # an include, which is named at its place
         raise StartError(f"{error.get('file', path)}: {error['error']}")
     return tuple(_of_file(payload["config"], 0, ()))
+
+
+def _is_missing(error: str) -> bool:
+    """Whether a file that is included is not there, as when the configuration of another machine is converted."""
+    return error.startswith(f"[Errno {errno.ENOENT}]")
 
 
 def _of_file(files: Sequence[Mapping[str, Any]], number: int, within: tuple[int, ...]) -> Iterator[Directive]:
@@ -108,7 +115,7 @@ def _of_file(files: Sequence[Mapping[str, Any]], number: int, within: tuple[int,
 
     def of_block(items: Sequence[Mapping[str, Any]]) -> Iterator[Directive]:
         for item in items:
-            if "includes" in item:
+            if item.get("includes"):
                 for other in item["includes"]:
                     yield from _of_file(files, other, (*within, number))
                 continue

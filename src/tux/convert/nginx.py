@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from tux.config.pages import STATUSES, is_file
-from tux.convert import targets
+from tux.convert import blocks, targets
 from tux.convert.directives import ALWAYS_SO, HINTS, Directive, read
 from tux.convert.result import Result, prefixed
+from tux.convert.scope import Scope, to_routes
 from tux.convert.units import FormatError, seconds, size_bytes
 from tux.http import media
 
-_SUFFIXES: Final = re.compile(r"\\\.(?:\((?:\?:)?([\w|]+)\)|(\w+))\$")
-r"""A location for names with these suffixes: `\.(css|js)$`."""
+_SUFFIXES: Final = re.compile(r"\\\.(?:\((?:\?:)?([\w|?]+)\)|([\w?]+))\$")
+r"""A location for names with these suffixes: `\.(css|js|jpe?g)$`."""
+_SUFFIX: Final = re.compile(r"\\\.(?:\((?:\?:)?([\w|?]+)\)|(\w+))")
+r"""A suffix anywhere in such an expression: `[^/]\.php(/|$)`."""
 _DOTFILES: Final = re.compile(r"\(?\^?\|?/?\)?/?\\\.[^$]*")
 r"""A location for hidden files: `/\.`, `/\.ht`, `(^|/)\.`."""
 
@@ -27,31 +30,15 @@ _CLIENT_FIELDS: Final = frozenset(
     ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "upgrade", "connection")
 )
 """Fields that the forwarder sets as everybody sets them with proxy_set_header."""
+_ABOUT_FILES: Final = frozenset(
+    ("add_header", "autoindex", "charset", "error_page", "expires", "gzip", "gzip_static", "types")
+)
+"""Directives that have no place where there are no files."""
 _SEND_KEYS: Final[Mapping[str, str]] = {
     "proxy_connect_timeout": "connect_timeout",
     "proxy_send_timeout": "send_timeout",
     "proxy_read_timeout": "first_byte_timeout",
 }
-
-
-@dataclass(slots=True)
-class Scope:
-    """What an http, server or location block hands on to those within."""
-
-    root: str | None = None
-    index: list[str] | None = None
-    upstream: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, Any] = field(default_factory=dict)
-    cache_control: str | None = None
-    precompressed: bool | None = None
-    listing: bool | None = None
-    compress: bool | None = None
-    charset: str | None = None
-    types: dict[str, str] | None = None
-    error_page: dict[str, str] = field(default_factory=dict)
-
-    def inner(self) -> Scope:
-        return replace(self, upstream=dict(self.upstream), headers=dict(self.headers), error_page=dict(self.error_page))
 
 
 def convert(path: str) -> Result:
@@ -72,6 +59,8 @@ class _Converter:
         self._site_root: str | None = None
         """What a route without a root of its own takes its files from."""
         self._site_pages: dict[str, str] = {}
+        self._taken: set[str] = set()
+        """Names that servers have."""
 
     def _lose(self, directive: Directive, why: str = "") -> None:
         hint = why or HINTS.get(directive.name, "")
@@ -81,10 +70,21 @@ class _Converter:
 
     def _other(self, directive: Directive) -> None:
         """A directive without a place of its own."""
-        if directive.name in ALWAYS_SO:
+        if directive.name == "include":
+            self._nothing_included(directive)
+        elif directive.name in ALWAYS_SO:
             self.result.needless(directive.where, f"{directive.text} ({ALWAYS_SO[directive.name]})")
         else:
             self._lose(directive)
+
+    def _nothing_included(self, directive: Directive) -> None:
+        name = directive.args[0]
+        if name.endswith("mime.types"):
+            self.result.needless(directive.where, f"{directive.text} (Tux has a table of its own)")
+        elif "*" in name or "?" in name:
+            self.result.needless(directive.where, f"{directive.text} (no file matches)")
+        else:
+            self._lose(directive, "there is no such file")
 
     # main and http
 
@@ -128,13 +128,26 @@ class _Converter:
         for directive in block:
             if directive.name not in ("upstream", "server"):
                 self._common(directive, scope)
-        servers = [directive for directive in block if directive.name == "server"]
+        servers = self._without_upgrades([directive for directive in block if directive.name == "server"])
         default = next((s for s in servers if self._is_default(s)), servers[0] if servers else None)
         for server in servers:
             self._server(server, scope.inner(), is_default=server is default)
         for name, directive in self._upstreams.items():
             if name not in self.result.tree["upstream"]:
-                self.result.lost(directive.where, f"{directive.text} (nothing is passed to it)")
+                self._lose(directive, "nothing is passed to it")
+
+    def _without_upgrades(self, servers: list[Directive]) -> list[Directive]:
+        """Without those that only lead to HTTPS, of names that have a server with TLS: Tux is that server, behind what
+        ends TLS, and would lead to itself for ever."""
+        secure = {name for server in servers if blocks.has_tls(server) for name in blocks.names_of(server)}
+        kept = []
+        for server in servers:
+            names = blocks.names_of(server)
+            if not blocks.has_tls(server) and names and names <= secure and blocks.leads_to_https(server):
+                self._lose(server, "from HTTP to HTTPS: what ends TLS in front does that")
+            else:
+                kept.append(server)
+        return kept
 
     @staticmethod
     def _is_default(server: Directive) -> bool:
@@ -145,6 +158,8 @@ class _Converter:
     def _common(self, directive: Directive, scope: Scope) -> None:
         """A directive that may be in any of the three."""
         name, args, result = directive.name, directive.args, self.result
+        if name in _ABOUT_FILES:
+            scope.said.append(directive)
         try:
             match name:
                 case "root":
@@ -220,22 +235,20 @@ class _Converter:
         if "$" in value:
             self._lose(directive, "a value with variables")
         elif name.lower() == "cache-control":
-            scope.cache_control = value
+            scope.cache = value
         elif value:
             scope.headers[name] = value
-            if "always" in directive.args[2:]:
-                self.result.changed(directive.where, f"{directive.text} (for files only, not for errors)")
 
     def _expires(self, directive: Directive, scope: Scope) -> None:
         value = directive.args[-1]
         if value == "off":
-            scope.cache_control = None
+            scope.expires = None
         elif value == "max":
-            scope.cache_control = "max-age=315360000"
+            scope.expires = "max-age=315360000"
         elif value == "epoch" or value.startswith("-"):
-            scope.cache_control = "no-cache"
+            scope.expires = "no-cache"
         else:
-            scope.cache_control = f"max-age={int(seconds(value))}"
+            scope.expires = f"max-age={int(seconds(value))}"
 
     def _error_page(self, directive: Directive, scope: Scope) -> None:
         *statuses, page = directive.args
@@ -292,35 +305,44 @@ class _Converter:
         led: list[dict[str, Any]] = []
         """Routes that lead elsewhere."""
         for directive in server.block:
+            if directive.name == "server_name":
+                names += self._names(directive)
+        if not is_default:
+            site["hosts"] = names
+            if not names:
+                self._lose(server, "no name that another server has not, and another one is the default")
+                return
+        closed = any(map(blocks.restricts, server.block))
+        for directive in server.block:
             if directive.name == "listen":
                 self._add_listen(directive)
             elif directive.name == "server_name":
-                names += self._names(directive)
+                continue
             elif directive.name == "location":
                 locations.append(directive)
-            elif directive.name == "return" and not _refuses(directive):
+            elif directive.name == "return" and not blocks.refuses(directive):
                 self._return(directive, "/", led)
-            elif directive.name == "return":
-                self._lose(directive, "the whole site")
             elif directive.name == "rewrite":
                 self._rewrite(directive, led)
-            else:
+            elif not blocks.refuses(directive):
                 self._common(directive, scope)
         named = {d.args[0]: d for d in locations if d.args[0].startswith("@")}
         routes = led
-        is_proxied = any(map(_is_proxied, locations))
+        is_proxied = any(map(blocks.is_proxied, locations))
         self._site_root = None if is_proxied else scope.root
         self._site_pages = dict(scope.error_page)
         for location in locations:
             if not location.args[0].startswith("@"):
                 self._location(location, scope.inner(), site, routes, named)
-        if not is_default:
-            site["hosts"] = names
-            if not names:
-                self._lose(server, "no name, and another server is the default")
-                return
+        led_to = {word for one in blocks.all_of(server) if one.name == "try_files" for word in one.args}
+        for name, location in named.items():
+            if name not in led_to:
+                self._lose(location, "no try_files leads to it")
         if is_proxied:
-            _to_routes(site, scope, routes)
+            to_routes(site, scope, routes)
+            if scope.error_page and scope.root is not None and "forward" in site:
+                # The pages are the only files that are sent.
+                site |= {"root": scope.root, "try": ["forward"], "error_page": scope.error_page}
         else:
             self._files(site, scope)
         if site.get("root") is None and "app" not in site and "forward" not in site and not routes:
@@ -329,6 +351,9 @@ class _Converter:
         if scope.error_page and site.get("root") is None:
             self.result.lost(server.where, "error_page (the site has no folder)")
             site.pop("error_page", None)
+        if closed:
+            self.result.changed(server.where, "server (nobody is let in, since what lets some in is not supported)")
+            site, routes = {key: site[key] for key in ("hosts",) if key in site}, [{"path": "/", "deny": True}]
         # Keys of the site itself before its tables, and the hosts first.
         site = {key: site[key] for key in sorted(site, key=lambda key: (key != "hosts", key != "root", key))}
         if routes:
@@ -364,11 +389,13 @@ class _Converter:
                 continue
             if name.startswith("~") or name.endswith(".*"):
                 self.result.lost(directive.where, f"server_name {name} (only names, and *.NAME)")
-            elif name.startswith("."):
-                yield name[1:].lower()
-                yield f"*{name.lower()}"
-            else:
-                yield name.lower()
+                continue
+            for host in (name[1:].lower(), f"*{name.lower()}") if name.startswith(".") else (name.lower(),):
+                if host in self._taken:
+                    self.result.lost(directive.where, f"server_name {name} (another server has it)")
+                    continue
+                self._taken.add(host)
+                yield host
 
     # location
 
@@ -376,16 +403,20 @@ class _Converter:
         self, location: Directive, scope: Scope, site: dict[str, Any], routes: list[dict[str, Any]],
         named: Mapping[str, Directive],
     ) -> None:  # fmt: skip
+        adds = scope.adds
         modifier, path = location.args if len(location.args) > 1 else ("", location.args[0])
         if modifier in ("~", "~*"):
             self._regex(location, path, site)
             return
-        if modifier == "=" and path != "/":
+        if modifier == "=" and path != "/" and all(one.name != "proxy_pass" for one in location.block):
             self._exact(location, path, scope, site, routes)
+            return
+        if any(map(blocks.restricts, location.block)) and not any(map(blocks.refuses, location.block)):
+            self._close(location, path, routes)
             return
         route: dict[str, Any] = {"path": path}
         target = site if path == "/" else route
-        aliased = is_refused = False
+        aliased = is_refused = is_lost = False
         # Whatever their order: these need to know what the others say.
         for directive in sorted(location.block, key=lambda one: one.name in ("proxy_pass", "try_files", "location")):
             match directive.name:
@@ -396,11 +427,15 @@ class _Converter:
                         self._lose(directive, str(error))
                 case "proxy_pass":
                     self._proxy(directive, scope, target, path)
+                    is_lost = is_lost or "forward" not in target
                 case "try_files":
                     self._try_files(directive, scope, target, named)
+                case _ if directive.name in blocks.PASSES:
+                    self._lose(directive)
+                    is_lost = True
                 case "internal":
                     route["internal"] = True
-                case "return" | "deny" if _refuses(directive):
+                case "return" | "deny" if blocks.refuses(directive):
                     is_refused = True
                 case "return":
                     self._return(directive, path, routes)
@@ -410,16 +445,31 @@ class _Converter:
                     self._location(directive, scope.inner(), site, routes, named)
                 case _:
                     self._common(directive, scope)
+        if "forward" in target and adds:
+            self.result.changed(
+                location.where,
+                f"{location.text} (add_header and expires: on files, not on what a server behind answers)",
+            )
+        if is_lost and not is_refused:
+            for directive in location.block:
+                if directive.name in _SEND_KEYS:
+                    self._lose(directive)
+            self.result.changed(location.where, f"{location.text} (refused: what answers it is not supported)")
+            is_refused = True
         if target is site:
             if self._site_root is not None or "forward" not in site:
                 self._files(site, scope)
+            else:
+                self._without_files(scope)
             if is_refused:
-                self._lose(location, "the whole site")
+                routes.append({"path": "/", "deny": True})
             return
         if is_refused:
             routes.append({"path": path, "deny": True})
+            self._without_files(scope)
             return
         if any(other["path"] == path for other in routes):
+            self._without_files(scope)
             return  # it leads elsewhere
         has_files = aliased or scope.root is not None
         if "forward" in route and "root" not in route and not aliased:
@@ -434,10 +484,31 @@ class _Converter:
                 self.result.lost(location.where, f"error_page of {location.text} (a folder of its own)")
                 own = {}
             self._files(route, replace(scope, root=None, error_page=own))
+            if "forward" in route and "root" not in route and scope.said:
+                self._without_files(scope)
+        else:
+            if {"clean_urls", "spa"} & route.keys():
+                self.result.lost(location.where, f"try_files in {location.text} (there is no folder)")
+            for key in ("clean_urls", "spa"):
+                route.pop(key, None)
+            self._without_files(scope)
         if not path.endswith("/"):
             self.result.changed(location.where, f"{location.text} (covers {path} and {path}/..., not {path}...)")
         if len(route) > 1:
             routes.append(route)
+
+    def _close(self, location: Directive, path: str, routes: list[dict[str, Any]]) -> None:
+        """A location that not everybody may see."""
+        for inner in location.block:
+            self._lose(inner)
+        self.result.changed(location.where, f"{location.text} (refused: what lets some in is not supported)")
+        if all(route["path"] != path for route in routes):
+            routes.append({"path": path, "deny": True})
+
+    def _without_files(self, scope: Scope) -> None:
+        """The answers of this block do not come from files."""
+        for directive in scope.said:
+            self._lose(directive, "there are no files here")
 
     @staticmethod
     def _files(target: dict[str, Any], scope: Scope) -> None:
@@ -469,6 +540,12 @@ class _Converter:
             self.result.needless(location.where, f"{location.text} (is a page for errors)")
         elif not said:
             self.result.needless(location.where, location.text)
+        elif path == "/robots.txt" and (policy := blocks.robots_policy(location)):
+            site["robots"] = policy
+        elif any(map(blocks.refuses, location.block)):
+            routes.append({"path": path, "deny": True})
+        elif any(one.name in blocks.RESTRICTS or one.name in blocks.PASSES for one in location.block):
+            self._close(location, path, routes)
         elif len(said) == 1 and (found := [one for one in location.block if one.name == "return"]):
             self._return(found[0], path, routes)
             if routes and routes[-1]["path"] == path:
@@ -518,19 +595,32 @@ class _Converter:
             self.result.needless(location.where, f"{location.text} (names that begin with a dot are not served)")
             return
         match = _SUFFIXES.fullmatch(pattern)
-        if match is None:
-            self._lose(location, "regular expressions")
+        hides = any(
+            d.name == "proxy_pass" or d.name in blocks.PASSES or blocks.restricts(d) or blocks.refuses(d)
+            for d in location.block
+        )
+        if match is None or hides:
+            self._lose(location, "regular expressions" if match is None else "names with a suffix")
+            suffixes = {name for found in _SUFFIX.findall(pattern) for name in blocks.spelled(found[0] or found[1])}
+            if hides and suffixes:
+                redirect = site.setdefault("tux", {}).setdefault("redirect", [])
+                redirect += sorted(suffixes - {*redirect})
+                ends = ", ".join(f".{suffix}" for suffix in sorted(suffixes))
+                self.result.changed(location.where, f"{location.text} (files that end in {ends} are not sent)")
             return
         scope = Scope()
         for directive in location.block:
             self._common(directive, scope)
-        for suffix in (match[1] or match[2]).split("|"):
+        for suffix in blocks.spelled(match[1] or match[2]):
             if scope.cache_control is not None:
                 table = site.setdefault("cache_control", {})
                 if isinstance(table, dict):
                     table[f"*.{suffix}"] = scope.cache_control
             if scope.headers:
                 site.setdefault("headers", {})[f"*.{suffix}"] = dict(scope.headers)
+        for directive in scope.said:
+            if directive.name not in ("add_header", "expires"):
+                self._lose(directive, "for names with a suffix")
         if scope.root is not None or scope.index is not None:
             self.result.lost(location.where, f"{location.text} (a folder for names with a suffix)")
 
@@ -612,7 +702,9 @@ class _Converter:
                 weight = 1
                 for flag in flags:
                     key, _, value = flag.partition("=")
-                    if key == "weight":
+                    if flag == "fail_timeout=0":
+                        table["max_fails"] = 0  # it is never left out
+                    elif key == "weight":
                         weight = int(value)
                     elif key in simple:
                         table[key] = simple[key](value)
@@ -635,46 +727,3 @@ class _Converter:
         if len(set(weights)) > 1:
             table["weights"] = weights
         self.result.tree["upstream"][name] = {**table, **scope.upstream}
-
-
-def _refuses(directive: Directive) -> bool:
-    """Whether every request is answered with 403."""
-    return (directive.name, *directive.args) in (("return", "403"), ("deny", "all"))
-
-
-def _is_proxied(location: Directive) -> bool:
-    """Whether all requests of a server that no other location takes go to a server behind: no file is looked for."""
-    names = {directive.name for directive in location.block}
-    return location.args == ("/",) and "proxy_pass" in names and "try_files" not in names
-
-
-_OF_FILES: Final = (
-    "cache_control",
-    "headers",
-    "index",
-    "precompressed",
-    "listing",
-    "compress",
-    "clean_urls",
-    "charset",
-    "types",
-)
-
-
-def _to_routes(site: dict[str, Any], scope: Scope, routes: list[dict[str, Any]]) -> None:
-    """The site has no files: what is said about them belongs to those routes that do."""
-    said = {key: site.pop(key) for key in _OF_FILES if key in site}
-    values = {
-        "index": scope.index,
-        "precompressed": scope.precompressed,
-        "listing": scope.listing,
-        "compress": scope.compress,
-        "charset": scope.charset,
-        "types": scope.types or None,
-        **said,
-    }
-    for route in routes:
-        if "root" in route:
-            for key, value in values.items():
-                if value is not None:
-                    route.setdefault(key, value)

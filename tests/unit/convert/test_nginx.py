@@ -250,7 +250,6 @@ def test_time_outs_make_an_upstream(tmp_path: Path) -> None:
     [
         ("location ~ ^/a { deny all; }", "location ~ ^/a (regular expressions)"),
         ("location ~ \\.php$ { fastcgi_pass h:9; }", "fastcgi_pass h:9 (run its own server, and forward to it)"),
-        ("location = /x { deny all; }", "location = /x (a route covers all below its path)"),
         ("rewrite ^/a(b|c)$ /b;", "rewrite ^/a(b|c)$ /b (regular expressions)"),
         ("rewrite ^/a/(.*)$ /$2 last;", "rewrite ^/a/(.*)$ /$2 last (a value with variables)"),
         ("return 301 $scheme://a$request_uri;", "return 301 $scheme://a$request_uri (a value with variables)"),
@@ -265,7 +264,6 @@ def test_time_outs_make_an_upstream(tmp_path: Path) -> None:
             "try_files $uri /index.php?$args (/index.php?$args for all",
         ),
         ("location = /favicon.ico { empty_gif; }", "location = /favicon.ico (a route covers all below its path)"),
-        ("return 403;", "return 403 (the whole site)"),
         ("add_header X-Host $host;", "add_header X-Host $host (a value with variables)"),
         ("location /a/ { proxy_pass http://h:1/b/; }", "proxy_pass http://h:1/b/ (the path is passed as it is)"),
         ("location /a/ { proxy_pass https://h; }", "proxy_pass https://h (only http://, without variables)"),
@@ -367,3 +365,234 @@ def test_charsets_and_types(tmp_path: Path) -> None:
         'default_type text/plain (name globs: types = { "downloads/*" = "TYPE" })'
     ]
     assert lost(tmp_path, "location /d/ { types { } }") == ['types (name globs: types = { "downloads/*" = "TYPE" })']
+
+
+def made(folder: Path, text: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The sites that a file becomes, and what is said about it."""
+    result = converted(folder, text)
+    return tree(result).get("site", []), [f"{note.kind}: {note.what}" for note in result.notes]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "auth_basic x; auth_basic_user_file f;",
+        "auth_request /auth;",
+        "auth_basic x; proxy_pass http://127.0.0.1:1;",
+        "uwsgi_pass unix:/run/app.sock; include uwsgi_params;",
+        "fastcgi_pass 127.0.0.1:9000;",
+        "proxy_pass https://elsewhere;",
+        "allow 10.0.0.0/8; deny all;",
+        "return 403;",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/admin/", "= /admin"])
+def test_what_lets_some_in_lets_nobody_in(block: str, path: str, tmp_path: Path) -> None:
+    """Better a site that says no than one that shows what a password was before."""
+    sites, notes = made(
+        tmp_path, f"server {{ root /srv; location {path} {{ {block} }} location /open/ {{ index a; }} }}"
+    )
+    assert {"path": path.removeprefix("= "), "deny": True} in sites[0]["route"]
+    assert {"path": "/open/", "deny": True} not in sites[0]["route"]
+    assert any(route["path"] == "/open/" for route in sites[0]["route"])
+    if not block.endswith(("deny all;", "403;")):
+        assert f"changed: location {path} (refused: what" in "".join(notes)
+
+
+@pytest.mark.parametrize("line", ["auth_basic x;", "deny all;", "allow 10.0.0.0/8; deny all;", "return 403;"])
+def test_a_server_that_lets_only_some_in(line: str, tmp_path: Path) -> None:
+    sites, notes = made(tmp_path, f"server {{ root /srv; {line} location /a/ {{ proxy_pass http://127.0.0.1:1; }} }}")
+    assert sites == [{"route": [{"path": "/", "deny": True}]}]
+    assert "changed: server (nobody is let in, since what lets some in is not supported)" in notes
+
+
+def test_open_places_stay_open(tmp_path: Path) -> None:
+    sites, _ = made(tmp_path, "server { root /srv; auth_basic off; location /a/ { auth_basic off; index a; } }")
+    assert sites == [{"root": "/srv", "route": [{"path": "/a/", "index": ["a"]}]}]
+
+
+@pytest.mark.parametrize(
+    ("location", "ends"),
+    [
+        ("~ \\.php$ { fastcgi_pass unix:/f; }", ["php"]),
+        ("~ [^/]\\.php(/|$) { fastcgi_pass unix:/f; }", ["php"]),
+        ("~ ^/index\\.php(/|$) { fastcgi_pass unix:/f; internal; }", ["php"]),
+        ("~* \\.(?:bak|sql|inc)$ { deny all; }", ["bak", "inc", "sql"]),
+        ("~* \\.(py|jpe?g)$ { proxy_pass http://a; }", ["jpeg", "jpg", "py"]),
+    ],
+)
+def test_programs_and_secrets_are_not_sent_as_files(location: str, ends: list[str], tmp_path: Path) -> None:
+    """What was run, or refused, by its suffix must not be shown when that is not supported."""
+    sites, notes = made(tmp_path, f"server {{ root /srv; location {location} }}")
+    assert sites == [{"root": "/srv", "tux": {"redirect": ends}}]
+    assert f"(files that end in {', '.join('.' + end for end in ends)} are not sent)" in notes[-1]
+
+
+def test_leading_to_https_is_not_taken_over(tmp_path: Path) -> None:
+    """Behind what ends TLS it would lead to itself for ever; certbot writes it in the second way."""
+    tls = "server { listen 443 ssl; server_name a.org www.a.org; root /srv; }"
+    for plain in (
+        "server { server_name a.org; return 301 https://$host$request_uri; }",
+        "server { if ($host = a.org) { return 301 https://$host$request_uri; } server_name a.org; return 404; }",
+        "server { server_name a.org; location / { return 301 https://a.org$request_uri; } }",
+        "server { server_name a.org; rewrite ^(.*)$ https://a.org$1 permanent; }",
+    ):
+        for text in (plain + tls, tls + plain):
+            sites, notes = made(tmp_path, text)
+            assert sites == [{"root": "/srv"}]
+            assert "lost: server (from HTTP to HTTPS: what ends TLS in front does that)" in notes
+
+
+def test_one_name_of_two_servers(tmp_path: Path) -> None:
+    one = "server { server_name a.org b.org; root /1; }"
+    sites, notes = made(tmp_path, f"server {{ root /0; }} {one} server {{ server_name a.org .c.org; root /2; }} {one}")
+    assert [site.get("hosts") for site in sites] == [None, ["a.org", "b.org"], ["c.org", "*.c.org"]]
+    assert "lost: server_name a.org (another server has it)" in notes
+    assert "lost: server (no name that another server has not, and another one is the default)" in notes
+
+
+def test_what_is_included_may_be_missing(tmp_path: Path) -> None:
+    """As when the configuration of another machine is converted."""
+    text = """
+    http {
+        include /nowhere/mime.types;
+        include /nowhere/*.conf;
+        server { root /srv; location /a/ { include /nowhere/snippet; index a; } }
+    }
+    """
+    sites, notes = made(tmp_path, text)
+    assert sites == [{"root": "/srv", "route": [{"path": "/a/", "index": ["a"]}]}]
+    assert notes == [
+        "needless: include /nowhere/mime.types (Tux has a table of its own)",
+        "needless: include /nowhere/*.conf (no file matches)",
+        "lost: include /nowhere/snippet (there is no such file)",
+    ]
+
+
+def test_a_life_and_more_about_it(tmp_path: Path) -> None:
+    """nginx sends a field for each, which together mean this."""
+    both = 'expires 1y; add_header Cache-Control "public, immutable";'
+    site = server(tmp_path, f"root /srv; location ~* \\.(css|woff2?)$ {{ {both} }} location /a/ {{ {both} }}")
+    assert site["cache_control"] == dict.fromkeys(("*.css", "*.woff", "*.woff2"), "public, immutable, max-age=31536000")
+    assert site["route"][0]["cache_control"] == "public, immutable, max-age=31536000"
+    assert (
+        server(tmp_path, 'root /srv; expires 1y; add_header Cache-Control "max-age=5";')["cache_control"] == "max-age=5"
+    )
+
+
+def test_pages_of_a_site_that_only_passes_on(tmp_path: Path) -> None:
+    text = "root /srv/errors; error_page 502 503 /down.html; location / { proxy_pass http://127.0.0.1:1; }"
+    site = server(tmp_path, text)
+    assert (site["root"], site["try"]) == ("/srv/errors", ["forward"])
+    assert site["error_page"] == {"502": "down.html", "503": "down.html"}
+
+
+def test_a_server_that_is_never_left_out(tmp_path: Path) -> None:
+    result = converted(
+        tmp_path,
+        "upstream app { server unix:/run/app.sock fail_timeout=0; } server { location / { proxy_pass http://app; } }",
+    )
+    assert tree(result)["upstream"] == {"app": {"servers": ["unix:/run/app.sock"], "max_fails": 0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [("User-agent: *\\nDisallow: /\\n", "deny"), ("User-agent: *\\nDisallow:\\n", "allow"), ("Disallow: /a", None)],
+)
+def test_a_text_for_robots(text: str, policy: str | None, tmp_path: Path) -> None:
+    block = f'access_log off; default_type text/plain; return 200 "{text}";'
+    sites, _ = made(tmp_path, f"server {{ root /srv; location = /robots.txt {{ {block} }} }}")
+    assert sites[0].get("robots") == policy
+
+
+REALISTIC = """
+worker_processes auto;
+http {
+    include /etc/nginx/mime.types;
+    sendfile on;
+    gzip on;
+    gzip_types text/css application/json;
+    upstream app {
+        least_conn;
+        server 10.0.0.1:8080 weight=3;
+        server 10.0.0.2:8080 backup;
+        keepalive 32;
+    }
+    upstream unused {
+        server 10.0.0.9:80;
+    }
+    server {
+        listen 8080 default_server;
+        server_name example.com;
+        root /var/www/html;
+        index index.html;
+        charset utf-8;
+        server_tokens off;
+        add_header X-Frame-Options SAMEORIGIN always;
+        error_page 404 /404.html;
+        error_page 418 /418.html;
+        location / {
+            try_files $uri $uri/ /index.html;
+            autoindex on;
+        }
+        location ~* \\.(css|js)$ {
+            expires 1y;
+            add_header Cache-Control "public, immutable";
+            charset koi8-r;
+        }
+        location /api {
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_read_timeout 90s;
+            add_header Access-Control-Allow-Origin *;
+            expires -1;
+            gzip_static on;
+            client_max_body_size 20m;
+        }
+        location /stripped/ {
+            proxy_pass http://app/;
+            proxy_send_timeout 5s;
+        }
+        location /admin {
+            auth_basic "Staff only";
+            auth_basic_user_file /etc/nginx/.htpasswd;
+            expires 1d;
+        }
+        location ~ \\.php$ {
+            fastcgi_pass unix:/run/php.sock;
+            fastcgi_index index.php;
+        }
+        location /media/ {
+            alias /srv/media/;
+            add_header Content-Disposition attachment;
+            types {
+                text/x-log log;
+            }
+        }
+        location /none {
+            return 410;
+        }
+        location @named {
+            proxy_pass http://app;
+        }
+        rewrite ^/old/(.*)$ /new/$1 permanent;
+        rewrite ^/a([0-9]+)$ /b last;
+    }
+}
+"""
+
+
+def test_no_line_is_dropped_in_silence(tmp_path: Path) -> None:
+    """Without any one of them something else comes out: another configuration, or another note."""
+    lines = [line for line in REALISTIC.splitlines() if line.strip()]
+
+    def outcome(kept: list[str]) -> tuple[str, list[tuple[str, str]]]:
+        file = tmp_path / "nginx.conf"
+        file.write_text("\n".join(kept))
+        result = nginx.convert(str(file))
+        return result.toml(), sorted((note.kind, note.what) for note in result.notes)
+
+    whole = outcome(lines)
+    for number, line in enumerate(lines):
+        if line.endswith(";") and "server_name" not in line:  # of the default server, which takes all names
+            assert outcome(lines[:number] + lines[number + 1 :]) != whole, line

@@ -31,6 +31,8 @@ class Tries(Protocol):
     def forward(self) -> str | None: ...
     @property
     def tries(self) -> tuple[StepName, ...]: ...
+    @property
+    def error_page(self) -> Mapping[str, str]: ...
 
 
 class Chain(NamedTuple):
@@ -63,7 +65,8 @@ def check_tries(source: Tries, place: Place, site: Tries | None = None) -> Itera
             yield Problem((*place, "try", i), f'"{step}" needs the key "{key}" {where}')
         elif step in source.tries[:i]:
             yield Problem((*place, "try", i), f'"{step}" is listed twice')
-    missing = [step for step in there if step not in source.tries]
+    # A folder may be there for the pages of errors alone.
+    missing = [step for step in there if step not in source.tries and not (step == "static" and source.error_page)]
     if source.tries and missing and not inherits:
         yield Problem((*place, "try"), f'"{missing[0]}" is not listed, although it is configured')
 
