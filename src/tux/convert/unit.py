@@ -15,6 +15,7 @@ from tux.convert import targets
 from tux.convert.result import Result, prefixed
 from tux.convert.units import FormatError
 from tux.errors import StartError
+from tux.planner.globs import is_extension
 
 _LIMITS: Final[Mapping[str, str]] = {
     "header_read_timeout": "head_timeout",
@@ -28,6 +29,8 @@ _APP_KEYS: Final[Mapping[str, str]] = {
     "environment": "env",
     "prefix": "root_path",
 }
+_OF_SUFFIX: Final = re.compile(r"[^!~]*\*\.(\w+)(?:/\*)?")
+"""A pattern for paths of programs: `*.php`, `*.php/*`."""
 _ACTIONS: Final = ("pass", "share", "proxy", "return")
 
 
@@ -92,7 +95,8 @@ class _Converter:
     def _listener(self, address: str, listener: Mapping[str, Any], where: str) -> None:
         if address.startswith("*:"):
             address = f"0.0.0.0:{address[2:]}"
-        self.result.server.setdefault("listen", []).append(address)
+        if "tls" not in listener:
+            self.result.server.setdefault("listen", []).append(address)
         forwarded = listener.get("forwarded")
         if isinstance(forwarded, dict):
             source = forwarded.get("source", [])
@@ -110,7 +114,9 @@ class _Converter:
         http = settings.get("http", {})
         for key, value in http.items():
             where = f"settings.http.{key}"
-            if key in _LIMITS and isinstance(value, int | float):
+            if key == "static" and isinstance(value, dict):
+                self._static(value, where)
+            elif key in _LIMITS and isinstance(value, int | float):
                 self.result.limit(_LIMITS[key], value)
             elif key in ("body_read_timeout", "server_version", "log_route", "discard_unsafe_fields"):
                 self.result.needless(where, str(value))
@@ -119,6 +125,20 @@ class _Converter:
         for key in settings:
             if key != "http":
                 self.result.lost(f"settings.{key}", str(settings[key]))
+
+    def _static(self, table: Mapping[str, Any], where: str) -> None:
+        types = table.get("mime_types", {})
+        named = {suffix: kind for kind, suffixes in types.items() for suffix in _strings(suffixes)}
+        extensions = {suffix: kind for suffix, kind in named.items() if is_extension(suffix)}
+        for suffix, kind in named.items():
+            if suffix not in extensions:
+                self.result.lost(f"{where}.mime_types", f"{suffix} {kind} (extensions: .NAME)")
+        for site in self.result.tree["site"]:
+            if extensions and ("root" in site or any("root" in route for route in site.get("route", ()))):
+                site["types"] = extensions
+        for key in table:
+            if key != "mime_types":
+                self.result.lost(f"{where}.{key}", str(table[key]))
 
     # what is behind
 
@@ -204,14 +224,24 @@ class _Converter:
 
     def _steps(self, steps: list[dict[str, Any]], where: str) -> None:
         sites: dict[tuple[str, ...], dict[str, Any]] = {}
+        programs: set[str] = set()
+        """Suffixes of files that were run, or refused, and must not be shown instead."""
         for i, step in enumerate(steps):
             at = f"{where}[{i}]"
             match, action = step.get("match", {}), step.get("action", {})
             others = [key for key in match if key not in ("host", "uri")]
             hosts = _strings(match.get("host"))
             paths = list(self._paths(_strings(match.get("uri")), f"{at}.match.uri")) if "uri" in match else ["/"]
+            if "share" not in action:
+                programs |= {m[1] for m in map(_OF_SUFFIX.fullmatch, _strings(match.get("uri"))) if m}
+            programs |= {"php"} if "!application/x-httpd-php" in _strings(action.get("types")) else set()
             if others:
                 self.result.lost(at, f"match by {', '.join(others)}")
+                if "source" in others and int(action.get("return", 0)) >= 400:  # better closed than open
+                    self.result.changed(at, f"refused for everybody: {', '.join(paths)}")
+                    site = sites.setdefault(tuple(hosts), {"hosts": list(hosts)} if hosts else {})
+                    taken = {route["path"] for route in site.get("route", ())}
+                    site.setdefault("route", []).extend({"path": p, "deny": True} for p in paths if p not in taken)
                 continue
             if any(not re.fullmatch(r"(\*\.)?[\w.-]+", host) for host in hosts):
                 self.result.lost(f"{at}.match.host", f"{hosts} (names, and *.NAME)")
@@ -220,6 +250,11 @@ class _Converter:
             for path in paths:
                 self._action(path, action, site, f"{at}.action")
         for site in sites.values():
+            if programs and ("root" in site or any("root" in route for route in site.get("route", ()))):
+                site["tux"] = {"redirect": sorted(programs)}
+                self.result.changed(
+                    where, f"files that end in {', '.join(f'.{end}' for end in sorted(programs))} are not sent"
+                )
             if "root" in site or "app" in site or "forward" in site or site.get("route"):
                 self.result.tree["site"].append(site)
 
@@ -288,10 +323,18 @@ class _Converter:
         folder = shares[0] if shares else ""
         for other in shares[1:]:
             self.result.lost(f"{where}.share", f"{other} (one folder)")
-        if not folder.endswith("$uri") or "$" in folder[:-4]:
+        try:
+            root = targets.folder(folder.removesuffix("$uri"))
+        except FormatError:
+            root = ""
+        if not root or not folder.endswith("$uri"):
             self.result.lost(f"{where}.share", f"{folder} (FOLDER$uri)")
-            return False
-        target["root"] = prefixed(folder[:-4], path) or "/"
+            for key in ("index", "response_headers"):
+                if key in action:
+                    self.result.lost(f"{where}.{key}", str(action[key]))
+            fallback = action.get("fallback")
+            return isinstance(fallback, dict) and self._apply(fallback, target, path, f"{where}.fallback")
+        target["root"] = prefixed(root, path) or "/"
         if "index" in action:
             target["index"] = [action["index"]]
         fields = {

@@ -126,7 +126,10 @@ def test_what_the_control_api_shows_is_a_configuration(tmp_path: Path) -> None:
             "routes[0].action.location: not supported: /b?$args$x (a value with variables)",
         ),
         ({"action": {"pass": "applications/none"}}, 'routes[0].action: not supported: pass "applications/none"'),
-        ({"action": {"share": "/srv/$host$uri"}}, "routes[0].action.share: not supported: /srv/$host$uri (FOLDER$uri)"),
+        (
+            {"action": {"share": "/srv$request_uri"}},
+            "routes[0].action.share: not supported: /srv$request_uri (FOLDER$uri)",
+        ),
         (
             {"match": {"uri": "~^/a"}, "action": {"share": "/srv$uri"}},
             "routes[0].match.uri: not supported: ~^/a (only prefixes: /PATH/*)",
@@ -175,3 +178,54 @@ def test_no_configuration(text: str, tmp_path: Path) -> None:
     (tmp_path / "u.json").write_text(text)
     with pytest.raises(StartError, match=r"u\.json"):
         unit.convert(str(tmp_path / "u.json"))
+
+
+def test_programs_are_not_sent_as_files(tmp_path: Path) -> None:
+    """What was run by its suffix must not be shown when that is not supported."""
+    sites, lost = routes(
+        tmp_path,
+        {"match": {"uri": ["*.php", "*.php/*"]}, "action": {"pass": "applications/php/direct"}},
+        {"match": {"uri": "/wp-*.inc"}, "action": {"return": 403}},
+        {"action": {"share": "/srv/wp$uri", "fallback": {"pass": "applications/php/index"}}},
+        applications={"php": {"type": "php", "root": "/srv/wp"}},
+    )
+    assert sites == [{"root": "/srv/wp", "tux": {"redirect": ["inc", "php"]}}]
+    assert 'routes[2].action.fallback: not supported: pass "applications/php/index"' in lost
+
+
+def test_what_only_some_may_see_nobody_sees(tmp_path: Path) -> None:
+    sites, _ = routes(
+        tmp_path,
+        {"match": {"uri": "/admin/*", "source": "!10.0.0.0/8"}, "action": {"return": 403}},
+        {"action": {"share": "/srv$uri"}},
+    )
+    assert sites == [{"root": "/srv", "route": [{"path": "/admin/", "deny": True}]}]
+
+
+def test_a_share_that_has_no_place_leaves_its_fallback(tmp_path: Path) -> None:
+    action = {"share": "/srv$request_uri", "index": "a.html", "fallback": {"proxy": "http://127.0.0.1:1"}}
+    sites, lost = routes(tmp_path, {"action": action})
+    assert sites == [{"forward": "http://127.0.0.1:1"}]
+    assert lost == [
+        "routes[0].action.share: not supported: /srv$request_uri (FOLDER$uri)",
+        "routes[0].action.index: not supported: a.html",
+    ]
+
+
+def test_a_folder_for_each_host(tmp_path: Path) -> None:
+    assert routes(tmp_path, {"action": {"share": "/srv/$host$uri"}}) == ([{"root": "/srv/{host}"}], [])
+
+
+def test_media_types(tmp_path: Path) -> None:
+    types = {"text/x-code": [".py", ".pyx"], "text/x-make": "Makefile"}
+    sites, lost = routes(
+        tmp_path, {"action": {"share": "/srv$uri"}}, settings={"http": {"static": {"mime_types": types}}}
+    )
+    assert sites == [{"root": "/srv", "types": {".py": "text/x-code", ".pyx": "text/x-code"}}]
+    assert lost == ["settings.http.static.mime_types: not supported: Makefile text/x-make (extensions: .NAME)"]
+
+
+def test_an_address_with_tls_is_not_taken_over_without(tmp_path: Path) -> None:
+    listeners = {"*:443": {"pass": "routes", "tls": {"certificate": "x"}}, "*:80": {"pass": "routes"}}
+    result = converted(tmp_path, {"listeners": listeners, "routes": [{"action": {"share": "/srv$uri"}}]})
+    assert result.server["listen"] == ["0.0.0.0:80"]
