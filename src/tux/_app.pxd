@@ -148,6 +148,7 @@ cdef extern from "appwire.h" nogil:
         uint8_t peer_len
         uint8_t local_len
         uint8_t minor
+        uint32_t window
     struct tux_app_answer:
         tux_app_record record
         int64_t length

@@ -336,7 +336,7 @@ cdef class Port:
         slot.open = True
         slot.is_head = said.method.len == 4 and memcmp(view.head + said.method.off, b"HEAD", 4) == 0
         slot.complete = request.complete
-        slot.window = TUX_APP_WINDOW_BYTES
+        slot.window = said.window
         slot.left = -1
         self.totals.open += 1
         return (0, request.key, request)

@@ -396,8 +396,8 @@ cdef class _Link:
                 length = body_len
             if 0 <= length < body_len or (end and 0 <= length != body_len):
                 raise LengthError(f"{body_len} bytes of a body of {length}")
-        piece = <uint32_t> min(body_len, TUX_APP_PIECE_BYTES)
-        if manner.remember_ms and end and body_len <= TUX_MAX_APP_REMEMBERED_BYTES:
+        piece = <uint32_t> max(0, min(body_len, TUX_APP_PIECE_BYTES, slot.window))
+        if manner.remember_ms and end and body_len <= min(slot.window, TUX_MAX_APP_REMEMBERED_BYTES):
             piece = <uint32_t> body_len
         memset(&record, 0, sizeof(record))
         record.record.kind = TUX_APP_ANSWER

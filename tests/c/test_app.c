@@ -245,96 +245,6 @@ static void test_choice(void)
     end_process(&q);
 }
 
-static uint8_t stuff[8 * 1024 * 1024];
-
-/* Something comes, or has come: what does not come within this time is likely not to come. */
-static bool soon(const struct process *process)
-{
-    for (uint64_t until = kit_now_ms() + 50; kit_now_ms() < until; sched_yield())
-        if (tux_ring_waits(&process->requests))
-            return true;
-    return false;
-}
-
-static void *read_all(void *unused)
-{
-    client_read(&s.client, &got);
-    return unused;
-}
-
-static void test_bodies(void)
-{
-    open_stage(&s, 10, 10000);
-    link_process(&s.kit, &p, 0);
-    /* Up: no more than the window comes, until it was used. */
-    MUST(client_say(&s.client, "POST /up HTTP/1.1\r\nHost: kit\r\nContent-Length: 1000000\r\n\r\n"));
-    CHECK(hears(&p, TUX_APP_REQUEST) && p.request.request.length == 1000000);
-    MUST(client_write(&s.client, stuff, 1000000));
-    uint64_t received = p.record.n, unused = p.record.n, sum = body_sum(p.request.body, p.record.n, 0);
-    while (received < 1000000 && hears(&p, TUX_APP_BODY)) {
-        sum += body_sum(p.bytes + sizeof p.record, p.record.n, received);
-        received += p.record.n;
-        unused += p.record.n;
-        CHECK(unused <= TUX_APP_WINDOW_BYTES);
-        CHECK_EQ(p.record.flags & TUX_APP_END, received == 1000000 ? TUX_APP_END : 0);
-        if (unused == TUX_APP_WINDOW_BYTES) {
-            say(&p, TUX_APP_CONSUMED, 0, (uint32_t)unused, NULL);
-            unused = 0;
-        }
-    }
-    CHECK(received == 1000000 && sum == body_sum(stuff, 1000000, 0));
-    hello(&p);
-    CHECK_ANSWER(&s.client, 200, "hello\n");
-    /* Chunks of one byte fill no ring. */
-    MUST(client_say(&s.client, "POST /up HTTP/1.1\r\nHost: kit\r\nTransfer-Encoding: chunked\r\n\r\n"));
-    CHECK(hears(&p, TUX_APP_REQUEST) && p.request.request.length == -1 && p.record.flags == 0);
-    for (int i = 0; i < 20000; i++)
-        MUST(client_write(&s.client, "1\r\nx\r\n", 6));
-    MUST(client_say(&s.client, "0\r\n\r\n"));
-    received = 0;
-    do
-        if (!hears(&p, TUX_APP_BODY))
-            break;
-    while (received += p.record.n, !(p.record.flags & TUX_APP_END));
-    CHECK_EQ(received, 20000);
-    hello(&p);
-    CHECK_ANSWER(&s.client, 200, "hello\n");
-    /* Down, to a client that is slow: the engine holds a bounded part. */
-    client_close(&s.client);
-    client_connect_with(&s.client, &s.kit, 65536);
-    client_get(&s.client, "/down");
-    CHECK(hears(&p, TUX_APP_REQUEST));
-    answer(&p, 200, sizeof stuff, "", "", 0);
-    int64_t window = TUX_APP_WINDOW_BYTES;
-    size_t sent = 0;
-    pthread_t reader;
-    bool reads = false;
-    struct tux_app_record exchange = p.record;
-    while (sent < sizeof stuff) {
-        size_t n = window < 32768 ? (size_t)window : 32768;
-        n = n < sizeof stuff - sent ? n : sizeof stuff - sent;
-        if (n > 0) {
-            p.record = exchange;
-            say(&p, TUX_APP_DATA, sent + n == sizeof stuff ? TUX_APP_END : 0, (uint32_t)n, stuff + sent);
-            sent += n;
-            window -= (int64_t)n;
-        } else if (reads || soon(&p)) {
-            if (!hears(&p, TUX_APP_CREDIT))
-                break;
-            window += p.record.n;
-        } else if (kit_rests(&s.kit) && !tux_ring_waits(&p.requests)) {
-            CHECK(kit_stat(&s.kit, "held") < 512u * 1024u);
-            MUST(pthread_create(&reader, NULL, read_all, NULL) == 0);
-            reads = true;
-        }
-    }
-    CHECK(reads);
-    MUST(pthread_join(reader, NULL) == 0);
-    CHECK(got.whole && got.received == sizeof stuff && got.sum == body_sum(stuff, sizeof stuff, 0));
-    close_stage(&s);
-    end_process(&p);
-}
-
 static void test_clients_that_go(void)
 {
     open_stage(&s, 10, 10000);
@@ -657,6 +567,7 @@ static void test_hostile(void)
         CHECK(kit_becomes(&s.kit, "app_links", 1));
     }
     /* More than the window, and a second answer. */
+    static const uint8_t stuff[TUX_APP_PIECE_BYTES];
     const int buffer = 65536;
     for (int i = 0; i < 2; i++) {
         link_process(&s.kit, &p, 0);
@@ -671,7 +582,7 @@ static void test_hostile(void)
             answer(&p, 200, 100000000, "", "", 0);
         for (int n = 0; i == 1 && n < 1000; n++) {
             p.record = exchange;
-            say(&p, TUX_APP_DATA, 0, 32768, stuff);
+            say(&p, TUX_APP_DATA, 0, sizeof stuff, stuff);
         }
         client_read(&s.client, &got);
         CHECK(!got.whole && got.received < 4u * 1024u * 1024u);
@@ -756,14 +667,11 @@ static void test_what_is_no_link(void)
 
 int main(void)
 {
-    for (size_t i = 0; i < sizeof stuff; i++)
-        stuff[i] = (uint8_t)(i * 7 + i / 251);
     test_answers();
     test_waiting();
     test_waiting_at_the_end();
     test_choice_of_who_is_awake();
     test_choice();
-    test_bodies();
     test_clients_that_go();
     test_half_closed_while_waiting();
     test_upgrade();

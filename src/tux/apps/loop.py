@@ -77,6 +77,7 @@ class LoopServer(ABC):
         self.is_ending = False
         """The grace is over: what is at work is cancelled."""
         self._options = options
+        self._port = port
         self._turns = Turns(port, self._on_event, self._on_failure)
         self._drained: asyncio.Future[None] = self.loop.create_future()
         self._idle: asyncio.Future[None] = self.loop.create_future()
@@ -90,7 +91,7 @@ class LoopServer(ABC):
             await asyncio.wait((self._idle,), timeout=self._options.grace)
             if not self._idle.done():
                 self.is_ending = True
-                left = self._cancel_all()
+                left = max(self._cancel_all(), self._port.open)
                 logger.warning("%s: %d requests did not end within their grace", self._options.label, left)
                 await asyncio.wait((self._idle,), timeout=CANCEL_SECONDS)
             if self._idle.done():
@@ -111,7 +112,7 @@ class LoopServer(ABC):
 
     def _check_idle(self) -> None:
         """Something has ended, while the server drains."""
-        if self._is_idle() and not self._idle.done():
+        if self._is_idle() and not self._port.open and not self._idle.done():
             self._idle.set_result(None)
 
     @abstractmethod
@@ -120,7 +121,7 @@ class LoopServer(ABC):
 
     @abstractmethod
     def _is_idle(self) -> bool:
-        """Whether nothing is at work."""
+        """Whether nothing is at work. The port may still keep answers back, whose clients are slow."""
 
     @abstractmethod
     def _cancel_all(self) -> int:

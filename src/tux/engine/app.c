@@ -136,7 +136,9 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     request->position = link->requests.position;
     request->with_body = body_len > 0;
     request->to_process = (int64_t)TUX_APP_WINDOW_BYTES - (int64_t)body_len;
-    request->from_process = TUX_APP_WINDOW_BYTES;
+    size_t window = tux_relay_room(engine, conn);
+    said.window = window < TUX_APP_WINDOW_BYTES ? (uint32_t)window : TUX_APP_WINDOW_BYTES;
+    tux_apprequest_promise(engine, request, said.window);
     said.record.tag = request->tag;
     said.record.serial = request->serial;
     said.record.n = (uint32_t)body_len;
@@ -202,7 +204,7 @@ static bool give(struct tux_engine *engine, struct tux_apprequest *request)
         return false;
     if (put_request(engine, link, request))
         return true;
-    tux_applink_remove(link, request);
+    tux_applink_remove(engine, link, request);
     return false;
 }
 
@@ -260,8 +262,7 @@ bool tux_apprequest_again(struct tux_engine *engine, struct tux_apprequest *requ
     struct tux_relay *relay = request->conn->exchange->relay;
     if (request->with_body || relay->touched || relay->answered || relay->planned != NULL || request->over)
         return false;
-    tux_applink_remove(request->link, request);
-    request->owed = 0;
+    tux_applink_remove(engine, request->link, request);
     request->deadline_ms = engine->now_ms + request->app->config.queue_timeout_ms;
     enqueue(engine, request, true);
     if (request->next != NULL && request->next->deadline_ms < request->deadline_ms)
@@ -415,7 +416,7 @@ static void release(struct tux_engine *engine, struct tux_conn *conn, bool compl
             request->over = true; /* should the link end over this, no other process gets it */
             tux_applink_say(engine, request->link, request, TUX_APP_GONE, TUX_APP_HARD, 0);
         }
-        tux_applink_remove(request->link, request);
+        tux_applink_remove(engine, request->link, request);
         engine->apps->dispatch = true;
     }
     free(request);

@@ -178,8 +178,9 @@ bool tux_applink_add(struct tux_applink *link, struct tux_apprequest *request)
     return true;
 }
 
-void tux_applink_remove(struct tux_applink *link, struct tux_apprequest *request)
+void tux_applink_remove(struct tux_engine *engine, struct tux_applink *link, struct tux_apprequest *request)
 {
+    tux_apprequest_promise(engine, request, 0);
     want_no_room(link, request);
     link->by_tag[request->tag] = NULL;
     link->free_tags[link->n_free++] = request->tag;

@@ -9,6 +9,8 @@
 #include "accel.h"
 #include "relay.h"
 
+#define CREDIT_BYTES (TUX_APP_WINDOW_BYTES / 4u) /* what a process may send is told in such portions, while there is room */
+
 static struct tux_apprequest *find(struct tux_applink *link, const struct tux_app_record *record)
 {
     if (record->tag >= link->n_tags)
@@ -19,25 +21,19 @@ static struct tux_apprequest *find(struct tux_applink *link, const struct tux_ap
 
 void tux_apprequest_credit(struct tux_engine *engine, struct tux_apprequest *request)
 {
-    if (request->owed == 0 || request->link == NULL)
-        return;
-    uint32_t owed = request->owed;
-    request->owed = 0;
-    request->from_process += owed;
-    tux_applink_say(engine, request->link, request, TUX_APP_CREDIT, 0, owed);
-}
-
-/* So much of the window was used. It is given back when the client keeps up, in portions; else drained() does it. */
-static void owe(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
-{
     struct tux_relay *relay = request->conn->exchange->relay;
-    request->owed += n;
-    if (request->owed < TUX_APP_WINDOW_BYTES / 4)
+    if (request->link == NULL || request->from_process > (int64_t)(TUX_APP_WINDOW_BYTES - CREDIT_BYTES))
         return;
-    if (relay->out.file_bytes == 0 && relay->out.bytes <= TUX_RELAY_BUFFER_BYTES - TUX_RELAY_RESUME_BYTES)
-        tux_apprequest_credit(engine, request);
-    else
+    size_t room = tux_relay_room(engine, request->conn);
+    int64_t more = (int64_t)(room < TUX_APP_WINDOW_BYTES ? room : TUX_APP_WINDOW_BYTES) - request->from_process;
+    /* Whoever has nothing here, and may send nothing, would be heard of no more: he gets what there is. */
+    bool last = request->from_process <= 0 && tux_outq_empty(&relay->out);
+    if (more >= (int64_t)CREDIT_BYTES || (last && more > 0)) {
+        tux_apprequest_promise(engine, request, request->from_process + more);
+        tux_applink_say(engine, request->link, request, TUX_APP_CREDIT, 0, (uint32_t)more);
+    } else if (request->from_process <= 0) {
         relay->starved = true;
+    }
 }
 
 /* The process did what it must not do: its exchange ends, and nobody else's. */
@@ -46,9 +42,9 @@ static void violated(struct tux_engine *engine, struct tux_apprequest *request)
     tux_relay_fail(engine, request->conn, 502);
 }
 
-static bool use_window(struct tux_apprequest *request, uint32_t n)
+static bool use_window(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
 {
-    request->from_process -= n;
+    tux_apprequest_promise(engine, request, request->from_process - (int64_t)n);
     return request->from_process >= -(int64_t)TUX_APP_FILE_COST; /* a file may begin in what is left of it */
 }
 
@@ -69,7 +65,7 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
 {
     struct tux_conn *conn = request->conn;
     struct tux_relay *relay = conn->exchange->relay;
-    if (relay->answered || !use_window(request, view->record.n)) {
+    if (relay->answered || !use_window(engine, request, view->record.n)) {
         violated(engine, request);
         return;
     }
@@ -118,14 +114,14 @@ static void on_answer(struct tux_engine *engine, struct tux_apprequest *request,
         request->over = true;
         tux_relay_end(engine, conn, NULL, 0);
     } else {
-        owe(engine, request, view->record.n);
+        tux_apprequest_credit(engine, request);
     }
 }
 
 static void on_data(struct tux_engine *engine, struct tux_apprequest *request, const struct tux_app_answer_view *view)
 {
     struct tux_conn *conn = request->conn;
-    if (!conn->exchange->relay->answered || !use_window(request, view->record.n)) {
+    if (!conn->exchange->relay->answered || !use_window(engine, request, view->record.n)) {
         violated(engine, request);
         return;
     }
@@ -135,7 +131,7 @@ static void on_data(struct tux_engine *engine, struct tux_apprequest *request, c
     if (view->record.flags & TUX_APP_END)
         end(engine, request, view);
     else
-        owe(engine, request, view->record.n);
+        tux_apprequest_credit(engine, request);
 }
 
 /* file NULL: there was none, or no memory. */
@@ -146,7 +142,7 @@ static void send_file(struct tux_engine *engine, struct tux_apprequest *request,
     /* Only a regular file is surely there at once, and never makes the engine wait for its writer. */
     bool fits = file != NULL && S_ISREG(file->identity.mode) && file->identity.size >= view->offset &&
                 file->identity.size - view->offset >= view->file_len;
-    if (!fits || !relay->answered || relay->tunnel || !use_window(request, TUX_APP_FILE_COST)) {
+    if (!fits || !relay->answered || relay->tunnel || !use_window(engine, request, TUX_APP_FILE_COST)) {
         violated(engine, request);
         return;
     }
@@ -154,7 +150,7 @@ static void send_file(struct tux_engine *engine, struct tux_apprequest *request,
     if (view->record.flags & TUX_APP_END)
         end(engine, request, view);
     else
-        owe(engine, request, TUX_APP_FILE_COST);
+        tux_apprequest_credit(engine, request);
 }
 
 /* Returns false when the link cannot go on. */

@@ -23,8 +23,7 @@ struct tux_apprequest {
     struct tux_apprequest *next, *prev; /* in the queue, or among those of the link that want room for their body */
     uint32_t tag, serial;
     int64_t to_process;   /* bytes of the request's body that may be sent */
-    int64_t from_process; /* bytes of the answer that may come */
-    uint32_t owed;        /* bytes of the answer that the client has taken, and the process was not told of */
+    int64_t from_process; /* bytes of the answer that may come; set by tux_apprequest_promise */
     uint64_t position;    /* of its record in the ring: was it read? */
     uint64_t number;      /* among the application's, in the order in which they came */
     uint64_t deadline_ms; /* in the queue; never later than that of the next */
@@ -127,7 +126,7 @@ void tux_applink_bury(struct tux_engine *engine, struct tux_app *app);
 bool tux_applink_is_ready(struct tux_engine *engine, struct tux_applink *link);
 /* A tag for the request; false: none is left. */
 bool tux_applink_add(struct tux_applink *link, struct tux_apprequest *request);
-void tux_applink_remove(struct tux_applink *link, struct tux_apprequest *request);
+void tux_applink_remove(struct tux_engine *engine, struct tux_applink *link, struct tux_apprequest *request);
 /* A record without content, now or as soon as there is room. request NULL: it names no exchange. */
 void tux_applink_say(struct tux_engine *engine, struct tux_applink *link, const struct tux_apprequest *request,
                      uint8_t kind, uint8_t flags, uint32_t n);
@@ -164,7 +163,14 @@ bool tux_apprequest_lookup(struct tux_engine *engine, struct tux_apprequest *req
 
 /* -- appreply.c -- */
 void tux_applink_read(struct tux_engine *engine, struct tux_applink *link);
-/* The client has taken what the relay holds of this answer: the process may send more. */
+/* There may be room for more of this answer: the process is told, in portions; else drained() leads here. */
 void tux_apprequest_credit(struct tux_engine *engine, struct tux_apprequest *request);
+/* So many bytes of the answer may come from now on. Whatever may come counts as held, or it would not find room then. */
+static inline void tux_apprequest_promise(struct tux_engine *engine, struct tux_apprequest *request, int64_t bytes)
+{
+    engine->promised -= request->from_process > 0 ? (uint64_t)request->from_process : 0;
+    engine->promised += bytes > 0 ? (uint64_t)bytes : 0;
+    request->from_process = bytes;
+}
 
 #endif

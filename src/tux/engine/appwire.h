@@ -15,7 +15,7 @@
 #include "ring.h"
 
 #define TUX_APP_RING_BYTES (256u * 1024u) /* each way of one link: a window and much else; it stays in a cache */
-#define TUX_APP_WINDOW_BYTES (128u * 1024u) /* body bytes of one exchange under way, each way: half a ring */
+#define TUX_APP_WINDOW_BYTES (128u * 1024u) /* body bytes of one exchange under way, each way, at most: half a ring */
 #define TUX_APP_FILE_COST 16384u            /* what a piece of a file takes of the window: so few of them wait */
 #define TUX_APP_HANDLES 32u                 /* files of one link that the engine keeps open */
 #define TUX_APP_NO_HANDLE UINT32_MAX
@@ -31,7 +31,7 @@
 enum tux_app_call {
     TUX_APP_REQUEST = 1, /* struct tux_app_request, fields, head, peer, local address, body */
     TUX_APP_BODY,        /* more of the request's body; flag END */
-    TUX_APP_CREDIT,      /* the client took `n` bytes of the answer */
+    TUX_APP_CREDIT,      /* `n` more bytes of the answer may be sent */
     TUX_APP_GONE,        /* the client sends nothing any more; flag HARD: nor takes it, the exchange is over */
     TUX_APP_DRAIN,       /* no request follows on this link */
     TUX_APP_FOUND,       /* what LOOKUP found: struct tux_app_found, media type, entity tag */
@@ -92,7 +92,8 @@ struct tux_app_request {
     uint16_t peer_port, local_port; /* 0: a unix socket, or not known */
     uint8_t peer_len, local_len; /* peer_len 0: a unix socket */
     uint8_t minor;
-    uint8_t unused[5];
+    uint8_t unused;
+    uint32_t window; /* bytes of the answer's body that may be sent before a CREDIT; less when memory is scarce */
 };
 
 struct tux_app_answer {

@@ -187,6 +187,7 @@ struct tux_engine {
     struct tux_own own;
     struct tux_upstreams *upstreams; /* NULL: none */
     struct tux_apps *apps;           /* NULL: none */
+    uint64_t promised; /* bytes of answers that processes of applications may send unasked */
     struct tux_ring asks, replies;
     struct tux_wheel wheel;
     struct tux_listener *listeners;

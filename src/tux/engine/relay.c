@@ -350,7 +350,7 @@ void tux_relay_given(struct tux_engine *engine, struct tux_conn *conn)
  * nothing slow down each other and never make answers fail. */
 static size_t share(const struct tux_engine *engine)
 {
-    uint64_t held = atomic_load_explicit(&engine->stats.held, memory_order_relaxed);
+    uint64_t held = atomic_load_explicit(&engine->stats.held, memory_order_relaxed) + engine->promised;
     uint64_t bound = engine->config.limits.held_bytes / 4u * 3u; /* the rest is for heads, and what does not ask for room */
     uint64_t part = held < bound ? (bound - held) / SHARES : 0;
     return part < TUX_RELAY_BUFFER_BYTES ? (size_t)part : TUX_RELAY_BUFFER_BYTES;

@@ -20,7 +20,7 @@ NO_HANDLE = 0xFFFFFFFF
 
 _PAGE: Final = mmap.PAGESIZE
 _RECORD: Final = struct.Struct("<BBHIII")
-_REQUEST: Final = struct.Struct("<qII10IIHHBBB5x")
+_REQUEST: Final = struct.Struct("<qII10IIHHBBBxI")
 _FOUND: Final = struct.Struct("<QQqHH4x")
 _ANSWER: Final = struct.Struct("<qIII4x")
 _FILE: Final = struct.Struct("<QQQI4x")
@@ -190,6 +190,7 @@ class EngineDouble:
         length: int = -1,
         peer: tuple[str, int] = ("192.0.2.7", 40000),
         local: tuple[str, int] = ("192.0.2.1", 8080),
+        window: int = _app.WINDOW,
     ) -> None:
         """A request with this head, whose lines end with CR LF."""
         line, _, rest = head.partition(b"\r\n")
@@ -215,7 +216,7 @@ class EngineDouble:
         peer_text, local_text = peer[0].encode(), local[0].encode()
         fixed = _REQUEST.pack(
             length, len(head), len(fields) // _FIELD.size, *spans, 3, peer[1], local[1], len(peer_text),
-            len(local_text), int(version[-1:]),
+            len(local_text), int(version[-1:]), window,
         )  # fmt: skip
         self.say(
             REQUEST, tag, serial, flags=flags | (END if complete else 0), n=len(body),

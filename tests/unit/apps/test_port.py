@@ -223,6 +223,38 @@ def test_large_bodies_go_in_pieces_within_the_window(rig: Rig) -> None:
     assert rig.port.open == 0
 
 
+@pytest.mark.parametrize("window", [0, 10])
+def test_a_small_window_is_kept_to_from_the_beginning(rig: Rig, window: int) -> None:
+    rig.engine.request(b"GET / HTTP/1.1\r\n\r\n", window=window)
+    key = rig.take()[1]
+    assert rig.port.window(key) == window
+    body = bytes(range(100))
+    assert rig.port.answer(key, 200, [], body=body, end=True, remember_ms=1000)
+    said = rig.engine.hear()
+    assert (said.length, said.body, said.end, said.remember_ms) == (100, body[:window], False, 0)
+    assert (rig.port.window(key), rig.port.open) == (window - 100, 1)
+    rig.engine.say(wire.CREDIT, n=1000)
+    rig.take()
+    said = rig.engine.hear()
+    assert (said.kind, said.body, said.end) == (wire.DATA, body[window:], True)
+    assert rig.port.open == 0
+
+
+def test_a_file_waits_for_a_window(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"file")
+    rig.engine.request(b"GET / HTTP/1.1\r\n\r\n", window=0)
+    key = rig.take()[1]
+    assert rig.port.kept(key, os.fsencode(tmp_path / "file")) is None
+    assert rig.port.answer(key, 200, [], length=4)
+    with (tmp_path / "file").open("rb") as file:
+        assert rig.port.file(key, file.fileno(), 0, 4)
+    assert [said.kind for said in rig.engine.hear_all()] == [wire.ANSWER]
+    rig.engine.say(wire.CREDIT, n=1)
+    rig.take()
+    assert [said.kind for said in rig.engine.hear_all()] == [wire.FILE]
+    assert rig.port.open == 0
+
+
 def test_what_is_kept_stays_in_order(rig: Rig, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"file")

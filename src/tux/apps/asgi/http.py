@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tux.apps.port import Port, Request
 
 SMALL_BODY_BYTES: Final = 65536
-"""A body up to this size fits into the window of an exchange that has sent nothing yet."""
+"""A body up to this size is sent without waiting: mostly it fits into the window of an exchange that has sent nothing
+yet; else, when memory is scarce, the port keeps the rest of it."""
 
 _BODILESS: Final = frozenset((204, 304))
 """Answers that have no body, whatever the application sends (RFC 9110 section 6.4.1)."""

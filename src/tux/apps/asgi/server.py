@@ -87,6 +87,8 @@ class Server(LoopServer):
             self._drain()
         elif (exchange := self._exchanges.get(key)) is not None:
             self._on_news(exchange, kind, payload)
+        elif self.is_draining:
+            self._check_idle()  # the port may have sent the last of what it kept
         return True
 
     def _on_news(self, exchange: Exchange, kind: int, payload: Any) -> None:

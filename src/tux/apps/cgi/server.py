@@ -95,7 +95,7 @@ class Server:
         while True:
             self._take_events()
             self._start_waiting()
-            if self._drained_at is not None and not self._runs and not self._by_key:
+            if self._drained_at is not None and not self._runs and not self._by_key and not port.open:
                 return
             asleep = port.sleep()
             events = poll.poll(self._timeout() if asleep and not self.fresh else 0, EVENTS_PER_TURN)

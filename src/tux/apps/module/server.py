@@ -124,6 +124,8 @@ class ModuleServer(LoopServer):
             self._on_news(known, kind, payload)
         elif kind == OBJECT and payload.fd >= 0:
             os.close(payload.fd)
+        elif self.is_draining:
+            self._check_idle()  # the port may have sent the last of what it kept
         return True
 
     def _on_news(self, request: Request, kind: int, payload: Any) -> None:

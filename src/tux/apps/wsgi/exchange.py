@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tux.apps.wsgi.pool import Pool
 
 SMALL_BYTES = 65536
-"""A block of so many bytes goes with the head, in one message. It is below the window, which is whole at that time."""
+"""A block of so many bytes goes with the head. The port keeps what is over the window, which may be small when memory
+is scarce, and the thread is free for others."""
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -227,8 +227,7 @@ class Pool:
         """Called by a thread at work, when it has to: returns after an event for its exchange."""
         if self._soon is exchange:
             self._soon = None
-        if self._unflushed:
-            self.flush()
+        self.flush()  # what it has written: another thread may be the one that waits in the port
         exchange.news = False
         while not exchange.news:
             if self._waiting:

@@ -649,6 +649,19 @@ def test_running_requests_are_finished_at_a_drain(serve: Serve) -> None:
     server.end()
 
 
+def test_what_the_port_keeps_has_left_before_the_end(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    app = Sends(START, {"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+    server = serve(app, lifespan="off", reads=False)
+    answer = server.request().until("self.kept")
+    server.port.drain()
+    answer.until("not self._port._events")
+    server.port.read(answer, 0)
+    server.end()
+    assert answer.done().body == b"kept"
+    assert not server.port._events
+
+
 def test_work_after_the_answer_is_finished_at_a_drain(serve: Serve) -> None:
     done = []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.apps.fakes import PATIENCE_S, Answer
+from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
 from tests.unit.apps.wsgi.conftest import Serve
 from tux.apps.options import AppOptions
 from tux.apps.wsgi import pool
@@ -126,6 +126,26 @@ def test_threads_that_wait_for_bodies_take_requests_for_others(serving: Serve, t
         port.send_body(answer, b"%05d" % i, end=True)
     assert [answer.done().body for answer in reversed(waiting)] == [b"%05d" % i for i in range(threads)]
     assert late.done().body == b"12345"
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_what_was_written_leaves_before_its_thread_waits(serving: Serve, others: int) -> None:
+    """Another thread waits in the port, which it has flushed before."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["wsgi.input"].read(1)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x" * (2 * WINDOW_BYTES)] if environ["PATH_INFO"] == "/big" else [b"small"]
+
+    port = serving(application, reads=False, threads=1 + others)
+    waiting = [port.request("POST", complete=False, length=1) for _ in range(others)]
+    waiting[0].until("self._port.waits and not self._port._events")
+    big = port.request(target="/big").until(f"self.unread == {WINDOW_BYTES} and self.flushed")
+    port.read(big, WINDOW_BYTES)
+    assert len(big.done().body) == 2 * WINDOW_BYTES
+    for answer in waiting:
+        port.send_body(answer, b"x", end=True)
+        assert answer.done().body == b"small"
 
 
 def test_body_comes_while_everybody_works(serving: Serve, gate: Gate) -> None:
