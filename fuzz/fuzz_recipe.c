@@ -25,10 +25,16 @@ static void check_extension(const char *path, size_t len, uint32_t route)
     MUST(recipes != NULL);
     bool added = tux_recipes_add(recipes, route, extension, extension_len, 1, &say, (const uint8_t *)head);
     struct tux_recipe *found = tux_recipes_find(recipes, route, extension, extension_len);
-    MUST(added == (extension_len <= TUX_RECIPE_EXTENSION_BYTES) && added == (found != NULL));
+    MUST(added == (extension_len <= TUX_RECIPE_KEY_BYTES) && added == (found != NULL));
     MUST(found == NULL || (found->say.root == route && memcmp(found->head, head, say.head_len) == 0));
     MUST(tux_recipes_find(recipes, route + 1, extension, extension_len) == NULL);
     tux_recipes_free(recipes);
+
+    char key[TUX_RECIPE_KEY_BYTES];
+    for (enum tux_recipe_scope scope = TUX_RECIPE_ALL; scope < TUX_RECIPE_SCOPES; scope++) {
+        size_t key_len = tux_recipe_key(scope, path, len, key);
+        MUST(key_len <= sizeof key && (key_len == 0 || key[0] >= '0'));
+    }
 }
 
 static void check_validators(int64_t number, const void *bytes, size_t len)

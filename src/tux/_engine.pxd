@@ -396,6 +396,7 @@ cdef extern from "wire.h" nogil:
         uint32_t mode_allowed
         uint32_t mode_forbidden
         uint32_t small_bytes
+        uint32_t scope
     struct tux_reply_record:
         uint64_t id
         uint32_t flags
@@ -410,6 +411,10 @@ cdef extern from "wire.h" nogil:
         uint16_t status
         tux_wire_recipe recipe
     bint tux_wire_ask(const void *payload, uint32_t size, tux_ask_view *view)
+
+
+cdef extern from "recipe.h" nogil:
+    bint tux_recipe_is_hashed(const char *path, size_t path_len)
 
 
 cdef extern from "validator.h" nogil:

@@ -4,7 +4,7 @@ Text of a head is `str`, decoded as Latin-1 (one character per byte); file-syste
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, final
+from typing import Final, Literal, final
 
 # enum tux_found_kind
 ABSENT: Final[int]
@@ -137,11 +137,16 @@ class Recipe:
         mode_allowed: int,
         mode_forbidden: int,
         small_bytes: int,
+        scope: Literal["all", "below", "beside"] = "all",
     ) -> None:
         """root, mount_len: where the files are (see `RouteTable.add_route`). absent: fields that a request must not
         have. sides: files beside which one ends in .br, .zst or .gz are not among them. mode_allowed, mode_forbidden: a
         file has one of these permission bits, and none of those. small_bytes: bodies up to here are in memory, and
-        tagged by their content. ValueError: `absent` names a field that the engine does not know."""
+        tagged by their content. scope: for which files with the extension of the one that was asked for it is: all,
+        those below the first folder on the way to it, those in its own folder; of these those that have a hash in their
+        name, as it has, or have none. ValueError: `absent` names a field that the engine does not know."""
+    @property
+    def scope(self) -> Literal["all", "below", "beside"]: ...
     @property
     def head_len(self) -> int: ...
     @property
@@ -340,6 +345,9 @@ class KernelLog:
 
 def scan_head(data: bytes, *, seen: int = 0, key: bytes = ..., context: int = 0) -> dict[str, object]:
     """One scan: {"outcome": "done" | "more" | "malformed", ...}: fields of struct tux_head by name; spans as str."""
+
+def is_hashed(path: bytes) -> bool:
+    """Whether the engine takes the name of a file for one with a hash in it (`tux.planner.presets.HASHED`)."""
 
 def http_date(seconds: int) -> str:
     """As `tux.http.dates.format_date`."""

@@ -2,12 +2,15 @@
 # What _engine.pyx has of recipes, and the validators that the engine writes by them.
 
 
+_SCOPES = ("all", "below", "beside")  # enum tux_recipe_scope
+
+
 cdef class Recipe:
     cdef tux_wire_recipe say
     cdef readonly object absent
 
     def __init__(self, uint32_t head_len, *, uint32_t root, uint32_t mount_len, absent, bint sides, uint32_t mode_allowed,
-                 uint32_t mode_forbidden, uint32_t small_bytes):
+                 uint32_t mode_forbidden, uint32_t small_bytes, scope="all"):
         self.absent = frozenset(absent)
         memset(&self.say, 0, sizeof(self.say))
         for name in self.absent:
@@ -21,6 +24,7 @@ cdef class Recipe:
         self.say.mode_allowed = mode_allowed
         self.say.mode_forbidden = mode_forbidden
         self.say.small_bytes = small_bytes
+        self.say.scope = _SCOPES.index(scope)
 
     @property
     def head_len(self):
@@ -34,8 +38,16 @@ cdef class Recipe:
     def sides(self):
         return self.say.sides != 0
 
+    @property
+    def scope(self):
+        return _SCOPES[self.say.scope]
+
     def __repr__(self):
-        return f"<Recipe head_len={self.say.head_len} root={self.say.root} sides={self.say.sides}>"
+        return f"<Recipe scope={self.scope} head_len={self.say.head_len} root={self.say.root} sides={self.say.sides}>"
+
+
+def is_hashed(bytes path not None):
+    return tux_recipe_is_hashed(PyBytes_AS_STRING(path), len(path))
 
 
 def http_date(int64_t seconds):

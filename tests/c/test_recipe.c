@@ -317,7 +317,10 @@ static void test_table(void)
     CHECK(tux_recipes_find(recipes, 7, "html", 4)->say.sides == 0);
     CHECK(before->say.sides == 1); /* whoever uses it still has it */
     tux_recipe_unref(before);
-    CHECK(!tux_recipes_add(recipes, 7, "0123456789abcdef", 16, 1, &say, head));
+    char large[TUX_RECIPE_KEY_BYTES + 1];
+    memset(large, 'x', sizeof large);
+    CHECK(!tux_recipes_add(recipes, 7, large, sizeof large, 1, &say, head));
+    CHECK(tux_recipes_add(recipes, 7, large, sizeof large - 1, 1, &say, head));
     CHECK(tux_recipes_add(recipes, 7, "", 0, 1, &say, head));
     CHECK(tux_recipes_find(recipes, 7, "", 0) != NULL);
     for (unsigned i = 0; i < 4 * TUX_RECIPE_SLOTS; i++) { /* more than there is room for: what comes last is there */
@@ -328,6 +331,34 @@ static void test_table(void)
     say.head_len = TUX_RECIPE_HEAD_BYTES + 1;
     CHECK(!tux_recipes_add(recipes, 7, "x", 1, 1, &say, head));
     tux_recipes_free(recipes);
+}
+
+static void test_keys(void)
+{
+    static const struct {
+        const char *path, *keys[TUX_RECIPE_SCOPES];
+    } rows[] = {
+        {"a.css", {"0/css", "", "4/css"}},
+        {"a/b.css", {"0/css", "2a/css", "4a//css"}},
+        {"a/b/c.CSS", {"0/CSS", "2a/CSS", "4a/b//CSS"}},
+        {"a/b/c", {"0/", "2a/", "4a/b//"}},
+        {"a/x.3f2a1b9c.js", {"1/js", "3a/js", "5a//js"}},
+        {"a.b/x", {"0/", "2a.b/", "4a.b//"}},
+        {"a/b.0123456789abcdef", {"", "", ""}}, /* its extension is too long */
+    };
+    char found[TUX_RECIPE_KEY_BYTES];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (enum tux_recipe_scope scope = TUX_RECIPE_ALL; scope < TUX_RECIPE_SCOPES; scope++) {
+            size_t len = tux_recipe_key(scope, rows[i].path, strlen(rows[i].path), found);
+            CHECK_ROW(len == strlen(rows[i].keys[scope]) && memcmp(found, rows[i].keys[scope], len) == 0, rows[i].path);
+        }
+    char path[2 * TUX_RECIPE_KEY_BYTES];
+    memset(path, 'x', sizeof path);
+    path[TUX_RECIPE_KEY_BYTES - 2] = '/'; /* a folder of so many bytes fits, with the two around it, but no extension */
+    CHECK(tux_recipe_key(TUX_RECIPE_BELOW, path, sizeof path, found) == TUX_RECIPE_KEY_BYTES);
+    path[sizeof path - 2] = '.';
+    CHECK(tux_recipe_key(TUX_RECIPE_BELOW, path, sizeof path, found) == 0);
+    CHECK(tux_recipe_key(TUX_RECIPE_ALL, path, sizeof path, found) == 3);
 }
 
 static void test_extensions(void)
@@ -396,6 +427,7 @@ int main(void)
     test_in_a_plain_folder();
     test_one_look();
     test_table();
+    test_keys();
     test_extensions();
     test_validators();
     test_own();

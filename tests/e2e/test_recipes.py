@@ -28,6 +28,7 @@ TO_THE_PLANNER = {"if_range": '"none"'}
 
 _NAMES = """
 a.html b.html c.html d.js e.js f.css g.png h.png i.min.js j.tar.gz k.gz l m n.HTML o.HTML p.x. q.bin r.bin
+app.3f2a1b9c.js lib.0a1b2c3d4e5f.js z-00aa11bb.min.css y-00aa11bb.css r-20261125.pdf s-20261126.pdf
 ü.html u%.html v+.html w..html x.log y.log .hidden.html z~ 0.unknown 1.unknown 2.webmanifest 3.a-very-long-extension
 """
 NAMES = [*_NAMES.split(), "s t.html"]
@@ -49,6 +50,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "headers": {"cache_control": {"*.html": "no-cache"}, "headers": {"X-All": "1", "*.min.js": {"X-Min": "2"}}},
     "folders": {"cache_control": {"assets/*": "immutable"}},
+    "deep": {
+        "cache_control": {"d/": "immutable", "*.html": "no-cache"},
+        "headers": {"d/e/": {"X-Deep": "1"}, "**/e/*.js": {"X-Script": "1"}, "more/*.html": {"X-More": "1"}},
+        "download": ["assets/*.css"],
+    },
     "policy": {"tux": {"mode_forbidden": 0o1111, "redirect": ["log"]}, "dotfiles": "allow", "precompressed": False},
     "pages": {"spa": "index.html", "clean_urls": True, "listing": True, "cors": True, "security_headers": True},
     "slashes": {"trailing_slash": "never", "clean_urls": True, "favicon": True, "robots": "deny"},
@@ -170,7 +176,7 @@ def test_the_engine_says_what_the_planner_would(place: Path, tmp_path: Path, nam
                 asked += len(answers) + 1
         tiers = tiers_of(log, asked)
         stop(server)
-    if name in ("plain", "policy", "headers"):
+    if name in ("plain", "policy", "headers", "deep", "immutable"):
         assert tiers["recipe"] > 50, tiers
 
 

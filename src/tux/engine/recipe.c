@@ -51,27 +51,27 @@ void tux_recipes_free(struct tux_recipes *recipes)
     free(recipes);
 }
 
-/* No secret is needed: nobody but who owns the files chooses routes and extensions that get a recipe. */
-static uint32_t hash(uint32_t route, const char *extension, size_t len)
+/* No secret is needed: nobody but who owns the files chooses routes, folders and extensions that get a recipe. */
+static uint32_t hash(uint32_t route, const char *key, size_t len)
 {
     uint32_t sum = route * 2654435761u;
     for (size_t i = 0; i < len; i++)
-        sum = (sum ^ (uint8_t)extension[i]) * 16777619u;
+        sum = (sum ^ (uint8_t)key[i]) * 16777619u;
     return sum ^ sum >> 15;
 }
 
-static bool is_for(const struct tux_recipe *recipe, uint32_t route, const char *extension, size_t len)
+static bool is_for(const struct tux_recipe *recipe, uint32_t route, const char *key, size_t len)
 {
-    return recipe != NULL && recipe->route == route && recipe->extension_len == len &&
-           memcmp(recipe->extension, extension, len) == 0;
+    return recipe != NULL && recipe->route == route && recipe->key_len == len &&
+           memcmp(recipe->key, key, len) == 0;
 }
 
-struct tux_recipe *tux_recipes_find(const struct tux_recipes *recipes, uint32_t route, const char *extension, size_t len)
+struct tux_recipe *tux_recipes_find(const struct tux_recipes *recipes, uint32_t route, const char *key, size_t len)
 {
-    uint32_t at = hash(route, extension, len);
+    uint32_t at = hash(route, key, len);
     for (uint32_t i = 0; i < PROBES; i++) {
         struct tux_recipe *recipe = recipes->slots[(at + i) % TUX_RECIPE_SLOTS];
-        if (is_for(recipe, route, extension, len))
+        if (is_for(recipe, route, key, len))
             return recipe;
     }
     return NULL;
@@ -83,12 +83,12 @@ static bool is_same(const struct tux_recipe *recipe, uint32_t flags, const struc
            memcmp(recipe->head, head, say->head_len) == 0;
 }
 
-bool tux_recipes_add(struct tux_recipes *recipes, uint32_t route, const char *extension, size_t len, uint32_t flags,
+bool tux_recipes_add(struct tux_recipes *recipes, uint32_t route, const char *key, size_t len, uint32_t flags,
                      const struct tux_wire_recipe *say, const uint8_t *head)
 {
-    if (len > TUX_RECIPE_EXTENSION_BYTES || say->head_len > TUX_RECIPE_HEAD_BYTES)
+    if (len > TUX_RECIPE_KEY_BYTES || say->head_len > TUX_RECIPE_HEAD_BYTES)
         return false;
-    uint32_t at = hash(route, extension, len);
+    uint32_t at = hash(route, key, len);
     struct tux_recipe **place = &recipes->slots[at % TUX_RECIPE_SLOTS]; /* when all are taken: the other one is learnt again */
     for (uint32_t i = PROBES; i-- > 0;) { /* backwards: the first free one is kept, and its own one wins */
         struct tux_recipe **slot = &recipes->slots[(at + i) % TUX_RECIPE_SLOTS];
@@ -97,18 +97,18 @@ bool tux_recipes_add(struct tux_recipes *recipes, uint32_t route, const char *ex
     }
     for (uint32_t i = 0; i < PROBES; i++) {
         struct tux_recipe **slot = &recipes->slots[(at + i) % TUX_RECIPE_SLOTS];
-        if (is_for(*slot, route, extension, len))
+        if (is_for(*slot, route, key, len))
             place = slot;
     }
-    if (is_for(*place, route, extension, len) && is_same(*place, flags, say, head))
+    if (is_for(*place, route, key, len) && is_same(*place, flags, say, head))
         return false;
     struct tux_recipe *recipe = calloc(1, sizeof *recipe + say->head_len);
     if (recipe == NULL)
         return false;
     recipe->refs = 1;
     recipe->route = route;
-    recipe->extension_len = (uint32_t)len;
-    memcpy(recipe->extension, extension, len);
+    recipe->key_len = (uint32_t)len;
+    memcpy(recipe->key, key, len);
     recipe->flags = flags;
     recipe->say = *say;
     memcpy(recipe->head, head, say->head_len);
@@ -128,6 +128,50 @@ const char *tux_recipe_extension(const char *path, size_t path_len, size_t *len)
         }
     *len = 0;
     return end;
+}
+
+/* Are the bytes up to the next dot such a hash: 8 to 64 hexadecimal digits, a letter and a digit among them? */
+static bool is_hash(const char *at, const char *end)
+{
+    const char *p = at;
+    bool letter = false, digit = false;
+    for (; p < end && ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f')); p++) {
+        letter = letter || *p > '9';
+        digit = digit || *p <= '9';
+    }
+    return letter && digit && p - at >= 8 && p - at <= 64 && end - p >= 2 && *p == '.';
+}
+
+bool tux_recipe_is_hashed(const char *path, size_t path_len)
+{
+    const char *end = path + path_len;
+    for (const char *at = end; at > path && at[-1] != '/'; at--)
+        if ((at[-1] == '-' || at[-1] == '.' || at[-1] == '_') && is_hash(at, end))
+            return true;
+    return false;
+}
+
+size_t tux_recipe_key(enum tux_recipe_scope scope, const char *path, size_t path_len, char key[TUX_RECIPE_KEY_BYTES])
+{
+    size_t extension_len, folder_len = 0;
+    const char *extension = tux_recipe_extension(path, path_len, &extension_len);
+    if (scope == TUX_RECIPE_BELOW) {
+        const char *slash = memchr(path, '/', path_len);
+        folder_len = slash == NULL ? 0 : (size_t)(slash - path);
+        if (folder_len == 0)
+            return 0;
+    } else if (scope == TUX_RECIPE_BESIDE) {
+        for (folder_len = path_len; folder_len > 0 && path[folder_len - 1] != '/'; folder_len--)
+            ;
+    }
+    if (extension_len > TUX_RECIPE_EXTENSION_BYTES || folder_len + extension_len + 2 > TUX_RECIPE_KEY_BYTES)
+        return 0;
+    /* An extension has no slash: where the folder ends is not in doubt. */
+    key[0] = (char)('0' + 2 * scope + tux_recipe_is_hashed(path, path_len));
+    memcpy(key + 1, path, folder_len);
+    key[1 + folder_len] = '/';
+    memcpy(key + 2 + folder_len, extension, extension_len);
+    return 2 + folder_len + extension_len;
 }
 
 /* -- making ----------------------------------------------------------------------------------------------------- */

@@ -13,8 +13,8 @@ struct place {
     uint32_t route;
     uint8_t path[TUX_MAX_HEAD_BYTES]; /* decoded */
     size_t path_len;
-    const char *extension; /* in path */
-    size_t extension_len;
+    const char *file; /* in path: below the root, without a leading slash */
+    size_t file_len;
 };
 
 /* False: the request is none that a recipe could be for. */
@@ -30,8 +30,28 @@ static bool find_place(const struct tux_engine *engine, const struct tux_head *h
                                     place->path_len, &chain);
     if (place->route == TUX_NO_ROUTE || (chain != NULL && chain->steps[0].origin != TUX_ORIGIN_PLANNER))
         return false;
-    place->extension = tux_recipe_extension((const char *)place->path, place->path_len, &place->extension_len);
+    /* A folder; or a segment that begins with a dot: whether it is hidden is for the planner to say. */
+    const char *path = (const char *)place->path;
+    size_t mount = chain == NULL ? 0 : chain->mount_len;
+    if (place->path_len < mount + 2 || path[mount] != '/' || path[place->path_len - 1] == '/' ||
+        memmem(path, place->path_len, "/.", 2) != NULL)
+        return false;
+    place->file = path + mount + 1;
+    place->file_len = place->path_len - mount - 1;
     return true;
+}
+
+/* The recipe for a file; NULL: there is none. */
+static struct tux_recipe *find_recipe(const struct tux_engine *engine, const struct place *place)
+{
+    char key[TUX_RECIPE_KEY_BYTES];
+    for (enum tux_recipe_scope scope = TUX_RECIPE_ALL; scope < TUX_RECIPE_SCOPES; scope++) {
+        size_t len = tux_recipe_key(scope, place->file, place->file_len, key);
+        struct tux_recipe *found = len == 0 ? NULL : tux_recipes_find(engine->recipes, place->route, key, len);
+        if (found != NULL)
+            return found;
+    }
+    return NULL;
 }
 
 void tux_recipes_learn(struct tux_engine *engine, struct tux_conn *conn, const struct tux_reply_view *view)
@@ -40,11 +60,14 @@ void tux_recipes_learn(struct tux_engine *engine, struct tux_conn *conn, const s
     struct place place;
     if (record->recipe.head_len == 0 || record->status != 200 || record->recipe.root >= engine->config.n_roots ||
         (record->flags & ~TUX_PLAN_NO_BODY) != (record->flags & (TUX_PLAN_REMEMBER | TUX_PLAN_PUBLISH)) ||
-        !tux_exchange_scan(engine, conn) || !find_place(engine, &engine->head, conn->exchange->head, &place))
+        record->recipe.scope >= TUX_RECIPE_SCOPES || !tux_exchange_scan(engine, conn) ||
+        !find_place(engine, &engine->head, conn->exchange->head, &place) ||
+        (size_t)(place.file - (const char *)place.path) != record->recipe.mount_len + 1)
         return;
     uint32_t flags = record->flags & (TUX_PLAN_REMEMBER | TUX_PLAN_PUBLISH);
-    if (tux_recipes_add(engine->recipes, place.route, place.extension, place.extension_len, flags, &record->recipe,
-                        view->head))
+    char key[TUX_RECIPE_KEY_BYTES];
+    size_t len = tux_recipe_key(record->recipe.scope, place.file, place.file_len, key);
+    if (len > 0 && tux_recipes_add(engine->recipes, place.route, key, len, flags, &record->recipe, view->head))
         tux_count(&engine->stats.recipes, 1);
 }
 
@@ -83,19 +106,12 @@ static bool find_use(struct tux_engine *engine, const struct tux_head *head, con
     if (atomic_load_explicit(&engine->stats.recipes, memory_order_relaxed) == 0 ||
         !find_place(engine, head, bytes, place))
         return false;
-    const struct tux_recipe *recipe =
-        tux_recipes_find(engine->recipes, place->route, place->extension, place->extension_len);
+    const struct tux_recipe *recipe = find_recipe(engine, place);
     if (recipe == NULL || (head->seen & recipe->say.absent) != 0)
         return false;
-    const char *path = (const char *)place->path;
-    size_t mount = recipe->say.mount_len;
-    /* A folder; or a segment that begins with a dot: whether it is hidden is for the planner to say. */
-    if (place->path_len < mount + 2 || path[mount] != '/' || path[place->path_len - 1] == '/' ||
-        memmem(path, place->path_len, "/.", 2) != NULL)
-        return false;
     *use = (struct tux_recipe_use){.recipe = recipe,
-                                   .path = path + mount + 1,
-                                   .path_len = place->path_len - mount - 1,
+                                   .path = place->file,
+                                   .path_len = place->file_len,
                                    .is_head = head->method == TUX_METHOD_HEAD,
                                    .cached_only = true,
                                    .now_ms = engine->now_ms,
@@ -131,7 +147,7 @@ bool tux_recipes_hand_over(struct tux_engine *engine, struct tux_conn *conn)
         return false;
     job->kind = TUX_JOB_MAKE;
     job->conn_id = tux_conn_id(conn);
-    job->recipe = tux_recipes_find(engine->recipes, place.route, place.extension, place.extension_len);
+    job->recipe = find_recipe(engine, &place);
     tux_recipe_ref(job->recipe);
     job->use = use;
     job->use.cached_only = false;

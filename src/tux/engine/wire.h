@@ -43,6 +43,15 @@ struct tux_wire_check {
     struct tux_found expected;
 };
 
+/* For which of the files of a route, with the extension of one, a recipe is; and all of them have a hash in their name, or none
+ * (recipe.h). */
+enum tux_recipe_scope {
+    TUX_RECIPE_ALL,
+    TUX_RECIPE_BELOW,  /* those below the first folder on the way to it */
+    TUX_RECIPE_BESIDE, /* those in its own folder */
+    TUX_RECIPE_SCOPES,
+};
+
 /* A recipe (recipe.h), said beside the plan for one of its files. */
 struct tux_wire_recipe {
     uint32_t head_len;    /* so many bytes at the beginning of the plan's head are the same for all of its files; 0: there is none */
@@ -52,6 +61,7 @@ struct tux_wire_recipe {
     uint32_t sides;       /* 1: a file that has a side file is not among them */
     uint32_t mode_allowed, mode_forbidden; /* permission bits: a file has one of these, and none of those */
     uint32_t small_bytes; /* bodies up to here are in memory, and tagged by their content */
+    uint32_t scope;       /* enum tux_recipe_scope */
 };
 
 /* A reply: this, then n_checks of struct tux_wire_check, then their paths, the head and `inline_len` body bytes. */

@@ -12,13 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.planner.world import NOW_NS, Ask, World
-from tux._engine import Recipe, Roots, RouteTable, content_tag, http_date, state_tag
+from tux._engine import Recipe, Roots, RouteTable, content_tag, http_date, is_hashed, state_tag
 from tux.http.coding import SIDE_SUFFIXES
 from tux.http.dates import format_date
 from tux.planner.globs import compile_glob
 from tux.planner.loop import AskPort, Planner
 from tux.planner.plan import Plan
-from tux.planner.recipe import READS, decides, exact_extension
+from tux.planner.presets import HASHED
+from tux.planner.recipe import READS, SCOPES, Scope, decides, exact_extension
 from tux.planner.rules import (
     GlobRule,
     HeaderRule,
@@ -66,6 +67,72 @@ def test_what_a_glob_decides(pattern: str, extension: bytes, folders: list[str],
             assert exact_extension(whole) == extension
             found.add(glob.fullmatch(whole) is not None)
     assert len(found) == 1
+
+
+FOLDER_GLOBS = (
+    *GLOBS, "/**", "/*", "/a.css", "a/", "a/**", "a/*", "a/*.css", "a/**/*.css", "**/a/*.css", "**/a/**", "**/*.css",
+    "**/**", "a/**/**", "*/b/", "a/b/", "a*/**/b/*.js", "a/b/*.js", "**/b/x.js", "a//b", "b/**/x*",
+)  # fmt: skip
+FOLDERS = ("", "a/", "b/", "ab/", "a/b/", "a/b/a/", "b/a/", "c/a/b/", "a/c/b/", "ab/b/")
+
+
+@settings(max_examples=3000)
+@given(
+    pattern=st.sampled_from(FOLDER_GLOBS),
+    extension=st.sampled_from((b"css", b"js", b"map", b"")),
+    scope=st.sampled_from(SCOPES),
+    example=st.sampled_from(FOLDERS),
+)
+def test_what_a_glob_decides_of_folders(pattern: str, extension: bytes, scope: Scope, example: str) -> None:
+    """If it says that all files of a scope with an extension are alike, they are."""
+    if (scope == "below" and not example) or not decides(pattern, extension, scope, example.encode()):
+        return
+    glob = compile_glob(pattern)
+    folders: tuple[str, ...]
+    if scope == "all":
+        folders = FOLDERS
+    elif scope == "beside":
+        folders = (example,)
+    else:
+        folders = tuple(folder for folder in FOLDERS if folder.partition("/")[0] == example.partition("/")[0])
+    stems = ("x", "a", "b", "xx", "x.min")
+    names = [stem.encode() + (b"." + extension if extension else b"") for stem in stems if extension or "." not in stem]
+    assert len({glob.fullmatch(folder.encode() + name) is not None for folder in folders for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    ("globs", "path", "scope"),
+    [
+        (["assets/", "*.html"], "assets/x/a.css", "below"),
+        (["assets/", "*.html"], "blog/2026/a.css", "below"),
+        (["assets/", "*.html"], "a.css", "beside"),
+        (["assets/*.css"], "assets/a.css", "beside"),
+        (["assets/*.css"], "assets/a.js", "all"),
+        (["assets/**/*.css"], "assets/x/a.css", "below"),
+        (["**/img/"], "a/img/b.png", "beside"),
+        (["*.min.js"], "a/b.js", None),
+        (["a/x.css"], "a/b.css", None),
+    ],
+)
+def test_of_which_files_the_usual_globs_decide(globs: list[str], path: str, scope: str | None) -> None:
+    folder, extension = path[: path.rfind("/") + 1].encode(), exact_extension(path.encode())
+    scopes: list[Scope] = [one for one in SCOPES if folder or one != "below"]
+    found = [one for one in scopes if all(decides(glob, extension, one, folder) for glob in globs)]
+    assert next(iter(found), None) == scope
+
+
+@settings(max_examples=2000)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "f", "0", "9", "-", ".", "_", "/", "3f2a1b9c", "js", "20261125", "g", "A", "\n", "0a" * 32]
+        ),
+        max_size=8,
+    )
+)
+def test_names_with_a_hash_are_the_same_for_both(pieces: list[str]) -> None:
+    path = "".join(pieces).encode()
+    assert is_hashed(path) == (HASHED.fullmatch(path) is not None)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +194,7 @@ def test_a_type_that_is_not_compressed_has_no_side_files(world: World, write: Wr
         ({}, True),
         ({"precompressed": False}, True),
         ({"internal": True}, False),
-        ({"immutable": True}, False),
+        ({"immutable": True}, True),
         ({"compress": True}, False),
         ({"mode_forbidden": 0o111}, True),
         ({"falls_through": True}, True),
@@ -137,13 +204,15 @@ def test_a_type_that_is_not_compressed_has_no_side_files(world: World, write: Wr
         ({"cache_control": (GlobRule("*.html", "no-cache"), GlobRule("*", "private"))}, True),
         ({"cache_control": (GlobRule("a*", "no-cache"),)}, False),
         ({"headers": (HeaderRule("*.html", "A", "b"),)}, True),
-        ({"headers": (HeaderRule("docs/*", "A", "b"),)}, False),
+        ({"headers": (HeaderRule("docs/*", "A", "b"),)}, True),
+        ({"headers": (HeaderRule("docs/a.html", "A", "b"), HeaderRule("/a.html", "A", "b"))}, False),
         ({"media": MediaRules(types=(GlobRule(".html", "text/x-own"),))}, True),
         ({"media": MediaRules(types=(GlobRule("a*", "text/x-own"),))}, False),
-        ({"media": MediaRules(charsets=(GlobRule("docs/**", "utf-16"),))}, False),
+        ({"media": MediaRules(charsets=(GlobRule("docs/**", "utf-16"),))}, True),
         ({"download": ("*.html",)}, False),
         ({"download": ("*.pdf",)}, True),
-        ({"download": ("docs/**",)}, False),
+        ({"download": ("docs/**",)}, True),
+        ({"download": ("docs/**", "a.*")}, False),
         ({"trailing_slash": "always", "clean_urls": True}, True),
         ({"favicon": True, "robots": "deny"}, True),
     ],
