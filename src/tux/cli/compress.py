@@ -65,7 +65,7 @@ def compress(
                 failed += 1
                 click.echo(f"tux: error: {one.error}", err=True)
     if not quiet:
-        saved = f", {100 - after * 100 // before} % smaller" if before else ""
+        saved = f", {(before - after) * 100 // before} % smaller" if before else ""  # never more than it is
         copies_made, files = progress.count(written, "copy", "copies"), progress.count(len(jobs), "file", "files")
         click.echo(f"{copies_made} of {files} ({', '.join(chosen)}){saved}")
     return FAILED if failed else 0

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tux._engine import FILE, FOLDER, Found, Roots
 from tux.planner.allowance import Allowance
+from tux.planner.kept import Kept
 
 MAX_ENTRIES = 10_000
 """Entries that are looked at, 10 µs each: other requests wait for the planner."""
@@ -60,7 +61,7 @@ class Folders:
         self._is_listed = is_listed
         self._clock = clock
         self._allowance = allowance or Allowance(BURST_NS)
-        self._kept: dict[tuple[int, int], Entries] = {}
+        self._kept: Kept[tuple[int, int], Entries] = Kept(MAX_KEPT, lambda _: 1)
 
     def read(self, folder: Found) -> Entries:
         """What is in the open folder. OSError: it cannot be read. BusyError."""
@@ -70,11 +71,9 @@ class Folders:
         if kept is not None and now - kept.read_ns < KEEP_NS:
             return kept
         with self._allowance.work():
-            self._kept.pop(key, None)
-            if len(self._kept) >= MAX_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = self._read(folder, now)
-        return self._kept[key]
+            read = self._read(folder, now)
+        self._kept.put(key, read)
+        return read
 
     def _read(self, folder: Found, now: int) -> Entries:
         found: list[Entry] = []

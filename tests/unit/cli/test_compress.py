@@ -93,3 +93,8 @@ def test_a_copy_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("tux: error: ./a.html.gz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.html.gz"]
+
+
+def test_what_is_said_to_be_saved_is_not_more_than_it_is(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(b"x" * 100_000)
+    assert run("compress", ".", "-c", "gzip").stdout == "1 copy of 1 file (gzip), 99 % smaller\n"
