@@ -40,6 +40,11 @@ def restricts(directive: Directive) -> bool:
     return refuses(directive) or (directive.name in RESTRICTS and directive.args != ("off",))
 
 
+def answers(directive: Directive) -> bool:
+    """Whether it answers in place of files."""
+    return directive.name in (*PASSES, "proxy_pass", "return", "rewrite") and not refuses(directive)
+
+
 def spelled(suffixes: str) -> list[str]:
     """The names in `css|jpe?g`, each once."""
     names = []

@@ -331,7 +331,7 @@ class _Converter:
         is_proxied = any(map(blocks.is_proxied, locations))
         self._site_root = None if is_proxied else scope.root
         self._site_pages = dict(scope.error_page)
-        for location in locations:
+        for location in sorted(locations, key=lambda one: one.args != ("/",)):  # it may say where the files of all are
             if not location.args[0].startswith("@"):
                 self._location(location, scope.inner(), site, routes, named)
         led_to = {word for one in blocks.all_of(server) if one.name == "try_files" for word in one.args}
@@ -410,6 +410,9 @@ class _Converter:
             return
         if modifier == "=" and path != "/" and all(one.name != "proxy_pass" for one in location.block):
             self._exact(location, path, scope, site, routes)
+            return
+        if modifier == "=" and path == "/" and any(map(blocks.answers, location.block)):
+            self._lose(location, "a route covers all below its path")
             return
         if any(map(blocks.restricts, location.block)) and not any(map(blocks.refuses, location.block)):
             self._close(location, path, routes)
@@ -536,7 +539,10 @@ class _Converter:
         said = {directive.text for directive in location.block} - {"access_log off", "log_not_found off"}
         if path == "/favicon.ico" and said == {"return 204"}:
             site["favicon"] = True
-        elif path.lstrip("/") in scope.error_page.values() and said <= {"internal", f"root {scope.root}"}:
+        elif path.lstrip("/") in scope.error_page.values() and said <= {
+            "internal",
+            f"root {scope.root or site.get('root')}",
+        }:
             self.result.needless(location.where, f"{location.text} (is a page for errors)")
         elif not said:
             self.result.needless(location.where, location.text)
@@ -628,6 +634,8 @@ class _Converter:
         self, directive: Directive, scope: Scope, target: dict[str, Any], named: Mapping[str, Directive]
     ) -> None:
         *tried, last = directive.args
+        if last == "=404" and len(tried) > 1 and tried[-1].endswith(".html") and "$" not in tried[-1]:
+            last = tried.pop()  # a page that is there
         if "$uri.html" in tried:
             target["clean_urls"] = True
         rest = [name for name in tried if name not in ("$uri", "$uri/", "$uri.html")]

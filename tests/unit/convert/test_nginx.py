@@ -505,6 +505,32 @@ def test_a_text_for_robots(text: str, policy: str | None, tmp_path: Path) -> Non
     assert sites[0].get("robots") == policy
 
 
+def test_a_page_for_all_else_before_404(tmp_path: Path) -> None:
+    """As in many a Dockerfile for an application in the browser."""
+    text = """
+    server {
+        location = /50x.html { root /usr/share/nginx/html; }
+        location / {
+            root /usr/share/nginx/html;
+            try_files $uri $uri/ /index.html =404;
+        }
+        error_page 500 502 /50x.html;
+    }
+    """
+    sites, notes = made(tmp_path, text)
+    assert sites == [
+        {"root": "/usr/share/nginx/html", "spa": "index.html", "error_page": {"500": "50x.html", "502": "50x.html"}}
+    ]
+    assert not [note for note in notes if note.startswith("lost")]
+
+
+@pytest.mark.parametrize("inside", ["return 302 /en/;", "proxy_pass http://127.0.0.1:1;", "rewrite ^ /b permanent;"])
+def test_the_path_of_the_root_alone(inside: str, tmp_path: Path) -> None:
+    sites, notes = made(tmp_path, f"server {{ root /srv; location = / {{ {inside} }} }}")
+    assert sites == [{"root": "/srv"}]
+    assert notes[0] == "lost: location = / (a route covers all below its path)"
+
+
 REALISTIC = """
 worker_processes auto;
 http {
