@@ -23,7 +23,7 @@ from tests.e2e.client import FRESH, put, replace, until
 from tests.kernel.lab import Net, sysctl
 from tests.kernel.traffic import QUIET, Request, head
 from tests.kernel.wire import ones_sum
-from tests.kernel.world import Asker, World, check, open_world, tcp_address
+from tests.kernel.world import HITS, Asker, World, check, open_world, tcp_address
 
 HIT: Final = Request(head("/1000.bin"), "hot")
 MISS: Final = Request(head("/100.bin?n=1"), "miss")
@@ -393,6 +393,23 @@ class TestTables:
             most = 64 + 32 * (os.cpu_count() or 1)
             assert after["open_full"] >= 200 - most
             assert 2 * 60 <= after["answered"] - before["answered"] <= 2 * most
+
+    def test_more_answers_than_there_is_room_for(self) -> None:
+        """Those that came too late are the workers', until others were not asked for for a while."""
+        with open_world(Net(), kernel='memory = "64KiB"', warm=False) as world, Load(world) as load:
+            files = [f"/many/{number}.bin" for number in range(40)]
+            for path in files:
+                put(world.site / path[1:], path, QUIET)
+
+            def is_full() -> bool:
+                world.ask_each([Request(head(path), "hot") for path in files for _ in range(HITS + 2)])
+                status = world.lab.status(world.server.pid)
+                assert status.memory <= status.memory_limit == 1 << 16
+                return status.memory == status.memory_limit
+
+            until(is_full, "nothing is free")
+            load.more()
+            assert load.closed == load.refused == 0
 
     def test_places_become_free(self) -> None:
         """After many short connections there is room."""

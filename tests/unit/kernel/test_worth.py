@@ -152,7 +152,7 @@ class TestGlances:
         said = [clock.glance(first=9_900, closed=9_950) for _ in range(GLANCES)]
         assert said[-1] == (
             "the kernel tier answered 0 of 20000 requests in the last 10 seconds, and can answer 200 of these at best, "
-            "since most connections end after one: new connections are left to the workers for 5 minutes "
+            "since most connections end after one or two: new connections are left to the workers for 5 minutes "
             "(--kernel on: always taken up)"
         )
 

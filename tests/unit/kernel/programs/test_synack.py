@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from tests.unit.kernel.programs.cases import State
+from tests.unit.kernel.programs.packets import SYN, Segment, mss, window_scale
 from tests.unit.kernel.programs.rig import LISTENER, LOOPBACK, WORKER, Rig, boot_ns, tuple_of
 from tux.kernel.attach import DIRECTIONS, Direction, attach
 from tux.kernel.worth import PAUSED
@@ -25,6 +26,12 @@ BOTH: Final = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 HOST: Final = "127.0.0.1"
 LINK_LOCAL: Final = "fe80::1"
 PATIENCE: Final = 10.0
+
+HERE, ELSEWHERE = "10.1.2.1", "10.1.2.3"
+"""An address of the namespace's, and nobody's: what is sent to that by way of `lo` is answered by nobody. (Frames from a
+packet socket do not reach 127.0.0.1.)"""
+NOWHERE: Final = "00:00:00:00:00:00"
+"""Hardware address of `lo`."""
 
 SO_COOKIE, TCP_MD5SIG, IPPROTO_MPTCP = 57, 14, 262
 
@@ -174,6 +181,28 @@ class Network:
         counts = {name: now[name] - count for name, count in before.items() if now[name] != count}
         return Handshake(cookie, syn, synack, entry, counts)
 
+    def offer(self, options: bytes, *, times: int = 1) -> tuple[dict[str, int], dict[str, int], list[Shown]]:
+        """A SYN of a client that does not go on. The entry (empty: there is none), counters that changed, SYN-ACKs."""
+        with (
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire,
+            socket.create_server((HERE, 0)) as listener,
+        ):
+            wire.bind(("lo", 3))
+            wire.settimeout(PATIENCE)
+            port = listener.getsockname()[1]
+            self.rig.open_port(port)
+            own = self.rig.layouts["tux_kernel_listener"].pack(worker=WORKER, listener=LISTENER)
+            self.rig.maps["listeners"].update(listener.fileno(), own)
+            before = self._counted()
+            packet = Segment(ELSEWHERE, HERE, 4000, port, 1000, 0, SYN, options=options, target_mac=NOWHERE)
+            seen = []
+            for _ in range(times):
+                wire.send(packet.encode())
+                seen.append(first(wire, port, FLAGS["SYN-ACK"]))
+            entry = self.rig.conn(tuple_of(HERE, ELSEWHERE, port, 4000)) or {}
+            now = self._counted()
+        return entry, {name: now[name] - count for name, count in before.items() if now[name] != count}, seen
+
     def _counted(self) -> dict[str, int]:
         values = self.rig.maps["counters"].sums(self.rig.layouts["tux_kernel_counters"])
         return {name: value for name, value in values.items() if name.startswith("open")}
@@ -193,6 +222,8 @@ def network(rig: Rig) -> Iterator[Network]:
     with rig.space:
         subprocess.run(["ip", "link", "set", "lo", "mtu", str(MTU)], check=True)
         subprocess.run(["ip", "addr", "add", f"{LINK_LOCAL}/64", "dev", "lo", "nodad"], check=True)
+        subprocess.run(["ip", "addr", "add", f"{HERE}/32", "dev", "lo"], check=True)
+        subprocess.run(["ip", "route", "add", ELSEWHERE, "dev", "lo"], check=True)
         network = Network(rig)
         yield network
         network.close()
@@ -285,6 +316,29 @@ def test_a_client_of_multipath_tcp(network: Network) -> None:
     assert seen.entry["mss"] == MTU - 40 - TIMESTAMPS
 
 
+@pytest.mark.parametrize(
+    ("options", "size", "scale"),
+    [
+        (b"", 536, 0),  # RFC 9293 section 3.7.1
+        (mss(13), 13, 0),
+        (mss(1400) + window_scale(14), 1400, 14),
+        (mss(1400) + b"\x22\x04\xab\xcd", 1400, 0),
+    ],
+    ids=["no option", "least MSS", "largest scale", "an unknown option of the client's"],
+)
+def test_offers_that_are_taken(network: Network, options: bytes, size: int, scale: int) -> None:
+    entry, counts, _ = network.offer(options)
+    assert counts == {"opened": 1}
+    assert (entry["mss"], entry["wscale"], entry["state"]) == (size, scale, 0)
+
+
+def test_a_syn_that_comes_again(network: Network) -> None:
+    """So does its SYN-ACK, which changes nothing."""
+    entry, counts, seen = network.offer(mss(1400), times=2)
+    assert seen[0].seq == seen[1].seq == entry["iss"] - 1
+    assert counts == {"opened": 1}
+
+
 class TestLeftAlone:
     """No entry is made."""
 
@@ -330,6 +384,11 @@ class TestLeftAlone:
 
         seen = network.connect(server=sign, client=sign)
         assert (seen.entry, seen.counts) == ({}, {"open_options": 1})
+
+    @pytest.mark.parametrize("options", [mss(12), mss(1400) + window_scale(15)], ids=["a tiny MSS", "a scale over 14"])
+    def test_offers_of_nonsense(self, network: Network, options: bytes) -> None:
+        entry, counts, _ = network.offer(options)
+        assert (entry, counts) == ({}, {"open_options": 1})
 
     def test_link_local_addresses(self, network: Network) -> None:
         seen = network.connect(LINK_LOCAL)
