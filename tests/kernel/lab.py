@@ -59,6 +59,9 @@ PATH_MTU: Final = 1300
 COMMAND_SECONDS: Final = 30
 """What a command of the lab may take."""
 
+START_SECONDS: Final = 60.0
+"""What the start of a server may take: the kernel looks at every way through the programs, and waits for processors."""
+
 
 class Namespace(Space):
     """A network namespace with reno as congestion control. Within a `with` block the calling thread is in it, so are
@@ -207,7 +210,9 @@ class Lab:
         put behind [server]; kernel: lines for its table [kernel]; mode: of it; stops: it must end
         well afterwards (False: the test kills it); altered: Python that its processes run first."""
         address = f"[{self.address}]:0" if self.net.family == 6 else f"{self.address}:0"
-        settings: dict[str, Any] = {"workers": 1, "access_log": "off", "listen": list(listen) or [address], **options}
+        settings: dict[str, Any] = {
+            "workers": 1, "access_log": "off", "listen": list(listen) or [address], "timeout": START_SECONDS, **options
+        }  # fmt: skip
         args: list[str] = []
         if tier:
             args = ["--kernel", mode, "--kernel-interface", self.interface]

@@ -23,7 +23,7 @@ from tests import features
 from tests.e2e.browser import chromium
 from tests.e2e.client import put, until
 from tests.kernel.lab import Net
-from tests.kernel.world import World, open_world
+from tests.kernel.world import World, open_world, silences
 from tools import fetch_peers
 
 CLIENT_SECONDS: Final = 60
@@ -69,23 +69,25 @@ def peer(name: str) -> fetch_peers.Peer:
 
 
 def run_warm(world: World, command: list[str], peer: fetch_peers.Peer) -> tuple[str, int]:
-    """What the command says, and how many requests the tier answered meanwhile, when all of it is published: until
-    then they are the worker's, and how many those are is a matter of how soon the supervisor gets a processor."""
+    """What the command says, and how many requests the tier answered meanwhile, those included that came while it was
+    silent. All is published by then: before, they are the worker's, and how many those are is a matter of how soon the
+    supervisor gets a processor."""
     for _ in range(WARM_RUNS):
-        before = world.answered()
+        before = world.counters()
         run(world, command, env=peer.env)
-        if world.answered() > before:
+        if world.answered() > before["answered"]:
             break
-    before = world.answered()
+    before = world.counters()
     said = run(world, command, env=peer.env)
-    return said, world.answered() - before
+    now = world.counters() - before
+    return said, now["answered"] + silences(now)
 
 
 def test_curl(world: World) -> None:
     """Several files on one connection, over and over, each whole."""
     if shutil.which("curl") is None:
         pytest.skip("no curl")
-    before = world.answered()
+    before = world.counters()
     paths = ["/100.bin", "/1000.bin", "/big.bin", "/0.bin"] * 25
     with tempfile.TemporaryDirectory() as folder:
         command = ["curl", "--silent", "--show-error", "--fail"]
@@ -94,12 +96,12 @@ def test_curl(world: World) -> None:
         run(world, command)
         for number, path in enumerate(paths):
             assert (Path(folder) / str(number)).read_bytes() == world.files[path], (number, path)
-    assert world.answered() - before >= 50
+    world.expect_answered(before, 50)
 
 
 def test_http_client(world: World) -> None:
     """Of Python."""
-    before = world.answered()
+    before = world.counters()
     with world.lab.client:
         connection = http.client.HTTPConnection(*world.address, timeout=CLIENT_SECONDS)
         connection.connect()
@@ -113,7 +115,7 @@ def test_http_client(world: World) -> None:
             response = connection.getresponse()
             assert response.read() == b""
     connection.close()
-    assert world.answered() - before >= 200
+    world.expect_answered(before, 200)
 
 
 NODE: Final = """
@@ -143,14 +145,14 @@ def test_node(world: World) -> None:
     """Its agent with several connections; whatever it sees of a file is always the same, and right."""
     if shutil.which("node") is None:
         pytest.skip("no node")
-    before = world.answered()
+    before = world.counters()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "client.js"
         script.write_text(NODE)
         said = json.loads(run(world, ["node", str(script), world.address[0], str(world.address[1])]))
     paths = ("/100.bin", "/1000.bin", "/big.bin")
     assert said == [f"{path} 200 {hashlib.sha256(world.files[path]).hexdigest()}" for path in paths]
-    assert world.answered() - before >= 100
+    world.expect_answered(before, 100)
 
 
 def test_wrk(world: World) -> None:
@@ -209,7 +211,7 @@ http {{
 def test_nginx_in_front(world: World) -> None:
     """A reverse proxy that keeps its connections: it must never mix up two answers."""
     nginx = peer("nginx")
-    before = world.answered()
+    before = world.counters()
     with tempfile.TemporaryDirectory(prefix="tux-nginx-") as folder:
         Path(folder).chmod(0o755)
         config = Path(folder) / "nginx.conf"
@@ -231,7 +233,7 @@ def test_nginx_in_front(world: World) -> None:
             process.terminate()
             process.wait()
         assert (Path(folder) / "error.log").read_text() == ""
-    assert world.answered() - before >= 300
+    world.expect_answered(before, 300)
 
 
 def ask_proxy(world: World, folder: str, seed: int, wrong: list[str]) -> None:
@@ -263,9 +265,9 @@ def test_chromium(world: World) -> None:
     """A page that asks for a file again and again, with the heads of a browser."""
     program, env = chromium()
     put(world.site / "page.html", PAGE)
-    before = world.answered()
+    before = world.counters()
     with tempfile.TemporaryDirectory(prefix="tux-chromium-") as folder:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
         said = run(world, [program, *options, f"--user-data-dir={folder}", url(world, "/page.html")], env=env)
     assert "<title>page done</title>" in said
-    assert world.answered() - before >= 80
+    world.expect_answered(before, 80)

@@ -43,7 +43,7 @@ class TestStatus:
             "process 7: answering, on lo, veth0\n"
             "  answers       3 published, 8192 of 65536 bytes\n"
             "  answered      10 requests, 2000 bytes\n"
-            "  connections   5 of 64, 2 were answered\n"
+            "  connections   5 of 64, 2 open ones were answered\n"
             "  passed on     5: so that the worker sees the connection alive\n"
             "                4: not a published request\n"
             "                1: pass_new\n"

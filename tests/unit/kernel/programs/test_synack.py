@@ -28,8 +28,8 @@ LINK_LOCAL: Final = "fe80::1"
 PATIENCE: Final = 10.0
 
 HERE, ELSEWHERE = "10.1.2.1", "10.1.2.3"
-"""An address of the namespace's, and nobody's: what is sent to that by way of `lo` is answered by nobody. (Frames from a
-packet socket do not reach 127.0.0.1.)"""
+"""An address of the namespace's, and nobody's: what is sent to that by way of `lo` is answered by nobody. (Frames from
+a packet socket do not reach 127.0.0.1.)"""
 NOWHERE: Final = "00:00:00:00:00:00"
 """Hardware address of `lo`."""
 
