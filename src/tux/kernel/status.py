@@ -102,13 +102,13 @@ class Status:
 
     def as_text(self) -> str:
         """Some lines for people."""
-        counters = self.counters
+        counters, open_ = self.counters, f"{self.translated} open ones were answered"
         paused = ", paused for new connections" if self.paused and self.state == "answering" else ""
         lines = [
             f"process {self.pid}: {self.state}{paused}, on {', '.join(self.interfaces) or 'no interface'}",
             f"  answers       {self.entries} published, {self.memory} of {self.memory_limit} bytes",
             f"  answered      {counters.get('answered', 0)} requests, {counters.get('answered_bytes', 0)} bytes",
-            f"  connections   {self.connections} of {self.connections_limit}, {self.translated} open ones were answered",
+            f"  connections   {self.connections} of {self.connections_limit}, {open_}",
         ]
         for prefix, title in (("pass_", "passed on"), ("open_", "not taken up")):
             names = [name for name in counters if name.startswith(prefix) and counters[name]]
