@@ -88,7 +88,7 @@ def test_nobody_there(forward: Forward) -> None:
     server, _ = forward(None)
     for _ in range(3):
         response = get(server)
-        assert response.status == 502
+        assert (response.status, response["retry-after"]) == (502, "1")
     with Client(server) as client:  # the connection goes on
         assert client.ask("/").status == 502
         assert client.ask("/").status == 502
@@ -167,6 +167,7 @@ def test_timeouts(forward: Forward, option: str, script: str) -> None:
         assert received.endswith(b"\r\n\r\nhel"), "cut, so that the client sees it"
     else:
         assert received.startswith(b"HTTP/1.1 504 ")
+        assert b"\r\nRetry-After: 1\r\n" in received
     done.set()
 
 
@@ -351,7 +352,8 @@ def test_the_queue(forward: Forward) -> None:
         until(lambda: backend.accepted == 1, "the first is at work")
         for client in clients[1:]:
             client.sock.sendall(request("/"))
-        statuses = [client.reader.response().status for client in clients[1:]]
+        answers = [client.reader.response() for client in clients[1:]]
+        statuses = [answer.status for answer in answers if "retry-after" in answer]
         assert statuses == [503, 503, 503], "one at once, two when they had waited too long"
         go.release()
         assert clients[0].reader.response().body == b"hello"

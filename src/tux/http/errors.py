@@ -9,7 +9,10 @@ from tux.http.head import REASONS, render, render_field
 PAGE_TYPE = "text/html; charset=utf-8"
 _PAGE_FIELDS = (("Content-Type", PAGE_TYPE), ("X-Content-Type-Options", "nosniff"))
 RETRY_AFTER_S = 1
-"""Seconds in Retry-After of a 503: what it is sent for (a full ring, no descriptors) passes quickly."""
+"""Seconds in Retry-After: what it is sent for (a full ring, no descriptors, a process that is new) passes quickly."""
+
+_PASSING = frozenset((502, 503, 504))
+"""Statuses of what may be over soon."""
 
 
 @lru_cache(maxsize=64)
@@ -23,7 +26,7 @@ def page(status: int) -> bytes:
 
 
 def error_head(status: int, *more: tuple[str, str]) -> bytes:
-    """The head that goes with `page(status)`: type, length, and the fields `more`; Retry-After with 503."""
+    """The head that goes with `page(status)`: type, length, and the fields `more`; Retry-After with 502 to 504."""
     return _head(status) + b"".join([render_field(name, value) for name, value in more])
 
 
@@ -41,5 +44,5 @@ def page_fields(status: int) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def usual_fields(status: int) -> tuple[tuple[str, str], ...]:
-    """The fields that go with a status, whatever the page: Retry-After with 503."""
-    return (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
+    """The fields that go with a status, whatever the page: Retry-After with 502, 503 and 504."""
+    return (("Retry-After", str(RETRY_AFTER_S)),) if status in _PASSING else ()
