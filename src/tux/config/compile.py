@@ -69,12 +69,10 @@ def compile_config(config: Config) -> Compiled:
     apps: list[tuple[str, App | Module | Cgi]] = []
     upstreams: list[tuple[str, Upstream]] = []
     shared: set[int] = set()
-    pages = [ErrorRules()]
+    pages = {ErrorRules(): 0}
 
     def pages_index(errors: ErrorRules) -> int:
-        if errors not in pages:
-            pages.append(errors)
-        return pages.index(errors)
+        return pages.setdefault(errors, len(pages))
 
     def app_index(name: str, table: Mapping[str, App | Module | Cgi]) -> int:
         entry = (name, table[name])
