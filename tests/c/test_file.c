@@ -118,6 +118,36 @@ static void test_kept(void)
     CHECK(tux_file_new(open("/nowhere", O_RDONLY)) == NULL);
 }
 
+static void test_frozen(void)
+{
+    _Atomic uint64_t account = 0;
+    struct tux_file *file = file_of(300000);
+    const uint8_t *bytes;
+    uint64_t length;
+    int fd = tux_file_freeze(file, 1000, 200000);
+    if (!CHECK(fd >= 0))
+        return;
+    int again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    struct tux_file *frozen = tux_file_new(fd);
+    tux_file_frozen(frozen, &account);
+    CHECK_EQ(account, 200000);
+    CHECK_EQ(ftruncate(file->fd, 0), 0); /* that is nothing to the copy */
+    CHECK(pwrite(again, "x", 1, 0) == -1 && errno == EPERM);
+    CHECK(ftruncate(again, 1) == -1 && errno == EPERM);
+    CHECK_EQ(tux_file_piece(frozen, 0, false, 0, 200000, copy, &bytes, &length), TUX_FILE_READY);
+    CHECK(length == 200000 - TUX_COPY_BYTES && memcmp(bytes, stuff + 1000, length) == 0);
+    CHECK_EQ(tux_file_freeze(file, 1000, 200000), -1); /* it has not so many any more */
+    close(again);
+    tux_file_unref(frozen);
+    tux_file_unref(file);
+    CHECK_EQ(account, 0);
+
+    file = file_of(5000);
+    CHECK_EQ(pwrite(file->fd, "more", 4, 5000), 4);
+    CHECK_EQ(tux_file_freeze(file, 0, 5000), -1); /* it is not what it was */
+    tux_file_unref(file);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof stuff; i++)
@@ -126,5 +156,6 @@ int main(void)
     test_changes();
     test_cold();
     test_kept();
+    test_frozen();
     return check_report();
 }

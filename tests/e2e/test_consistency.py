@@ -20,14 +20,14 @@ from tests.e2e.client import FRESH, Client, get, is_idle, put, replace, request,
 
 QUIET = time.time() - 1000
 
-SIZES = pytest.mark.parametrize("size", [20, 100_000], ids=["small", "large"])
-"""One that is held in memory, one that is sent from its descriptor."""
+SIZES = pytest.mark.parametrize("size", [20, 100_000, 1_500_000], ids=["small", "large", "frozen"])
+"""One that is held in memory, one that is sent from its descriptor, one that is copied into memory when it is hot."""
 
 
 def remember(server: tux.Server, path: str, **fields: str) -> Response:
     """Ask until the answer comes from memory, whatever it takes."""
     with Client(server) as client:
-        for _ in range(5):
+        for _ in range(11):
             client.ask(path, **fields)
         return client.ask(path, **fields)
 

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 _Static_assert(TUX_BATCH_IOVECS <= IOV_MAX, "one writev takes a whole batch");
@@ -123,6 +124,12 @@ static enum tux_file_state file_piece(struct tux_engine *engine, const struct tu
                           bytes, length);
 }
 
+/* By sendfile(2), which passes page by page: shorter pieces are copied. */
+static bool is_handed_over(const struct tux_conn *conn)
+{
+    return conn->file->file->frozen && conn->file_left >= TUX_COPY_BYTES;
+}
+
 static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux_plan *plan,
                     const struct tux_facts *facts, const struct tux_own_head *own)
 {
@@ -186,7 +193,7 @@ static uint64_t add(struct tux_engine *engine, struct tux_conn *conn, struct tux
         conn->file_left = length;
         uint64_t slice;
         const uint8_t *piece;
-        if (file_piece(engine, conn, &piece, &slice) == TUX_FILE_READY) { /* else send_slice finds out why */
+        if (!is_handed_over(conn) && file_piece(engine, conn, &piece, &slice) == TUX_FILE_READY) { /* else send_slice finds out why */
             add_iovec(batch, (void *)(uintptr_t)piece, slice);
             batch->piece = slice;
         }
@@ -280,10 +287,26 @@ static enum tux_step blocked(struct tux_engine *engine, struct tux_conn *conn)
     return TUX_STEP_WAIT;
 }
 
+static enum tux_step hand_over(struct tux_engine *engine, struct tux_conn *conn)
+{
+    off_t at = (off_t)conn->file_off;
+    uint64_t length = conn->file_left < TUX_SLICE_BYTES ? conn->file_left : TUX_SLICE_BYTES;
+    ssize_t sent = sendfile(conn->fd, conn->file->file->fd, &at, length);
+    if (sent < 0)
+        return blocked(engine, conn);
+    if (sent == 0) /* it cannot have become shorter */
+        return TUX_STEP_CLOSE;
+    conn->sent += (uint32_t)sent;
+    file_sent(conn, (uint64_t)sent);
+    return TUX_STEP_AGAIN;
+}
+
 static enum tux_step send_slice(struct tux_engine *engine, struct tux_conn *conn)
 {
     if (conn->warming)
         return TUX_STEP_WAIT;
+    if (is_handed_over(conn))
+        return hand_over(engine, conn);
     uint64_t length;
     const uint8_t *piece;
     enum tux_file_state state = file_piece(engine, conn, &piece, &length);

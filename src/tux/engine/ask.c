@@ -339,11 +339,20 @@ bool tux_ask_load_file(struct tux_engine *engine, struct tux_file *file)
     return submit(engine, (struct tux_job){.kind = TUX_JOB_LOAD, .file = file});
 }
 
-/* A hot file of moderate size is worth its memory: its body then needs no look at the file before each send. */
+static bool may_be_frozen(const struct tux_engine *engine, const struct tux_plan *plan)
+{
+    uint64_t memo = engine->config.limits.memo_bytes;
+    uint64_t frozen = atomic_load_explicit(&engine->stats.frozen, memory_order_relaxed);
+    return plan->body_len >= TUX_FREEZE_BYTES && plan->body_len <= memo / TUX_FREEZE_SHARE &&
+           frozen + plan->body_len <= memo / TUX_FROZEN_SHARE && !(plan->flags & TUX_PLAN_RANGE) && !plan->file->frozen;
+}
+
+/* A hot file of moderate size is worth its memory: its body then needs no look at the file before each send. So is a large one:
+ * its body is not even copied. */
 void tux_ask_load(struct tux_engine *engine, const struct tux_facts *facts, struct tux_plan *plan)
 {
     bool fits = plan->body_len <= TUX_LOAD_BYTES && plan->body_len <= engine->config.limits.memo_bytes / TUX_LOAD_SHARE;
-    if (!fits || plan->file->uses++ != TUX_LOAD_AFTER_HITS)
+    if ((!fits && !may_be_frozen(engine, plan)) || plan->file->uses++ != TUX_LOAD_AFTER_HITS)
         return;
     struct tux_job job = {.kind = TUX_JOB_LOAD, .plan = plan, .signature = signature_of(facts, plan)};
     if (!submit(engine, job))
@@ -413,6 +422,10 @@ void tux_ask_helped(struct tux_engine *engine)
         if (job->kind == TUX_JOB_CHECK) {
             checked(engine, job);
         } else if (job->kind == TUX_JOB_LOAD) {
+            if (job->loaded != NULL && job->loaded->file != NULL) {
+                tux_file_frozen(job->loaded->file, &engine->stats.frozen);
+                job->loaded->bytes += job->loaded->body_len;
+            }
             if (job->loaded != NULL)
                 insert(engine, job->signature, job->loaded);
             if (job->file != NULL)

@@ -40,7 +40,7 @@ struct tux_engine_config {
     X(accepted) X(requests) X(hits) X(made) X(recipes) X(asks) X(replies) X(stale_replies) X(rejected) X(refused)      \
     X(ring_full) X(timeouts) X(rechecks) X(changed) X(parked) X(changed_while_sent) X(warmed) X(accept_paused)         \
     X(connections) X(exchanges) X(held) X(plans) X(memo_entries) X(memo_bytes) X(memo_evicted) X(memo_inserted)        \
-    X(relayed) X(app_links) X(app_lost) X(app_loaded) X(log_lost) X(log_error) X(published) X(publishes) X(retires)                                           \
+    X(relayed) X(app_links) X(app_lost) X(app_loaded) X(frozen) X(log_lost) X(log_error) X(published) X(publishes) X(retires)                                           \
     X(forwarded) X(retries) X(queued) X(upstream_connections) X(upstream_fails)
 
 struct tux_engine_stats {

@@ -5,10 +5,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "bounds.h"
+
+#ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
+#define MFD_NOEXEC_SEAL 8u
+#endif
 
 struct tux_file *tux_file_new(int fd)
 {
@@ -35,7 +40,7 @@ void tux_file_unref(struct tux_file *file)
         return;
     if (file->map != NULL)
         munmap(file->map, file->identity.size);
-    if (file->bytes != NULL)
+    if (file->account != NULL)
         atomic_fetch_sub_explicit(file->account, file->identity.size, memory_order_relaxed);
     free(file->bytes);
     close(file->fd);
@@ -54,11 +59,40 @@ bool tux_file_is_same(const struct tux_file *file)
     return tux_files_identity(file->fd, &now) && tux_identity_equal(&now, &file->identity);
 }
 
+static void count_at(struct tux_file *file, _Atomic uint64_t *account)
+{
+    file->account = account;
+    atomic_fetch_add_explicit(account, file->identity.size, memory_order_relaxed);
+}
+
 void tux_file_keep(struct tux_file *file, uint8_t *bytes, _Atomic uint64_t *account)
 {
     file->bytes = bytes;
-    file->account = account;
-    atomic_fetch_add_explicit(account, file->identity.size, memory_order_relaxed);
+    count_at(file, account);
+}
+
+void tux_file_frozen(struct tux_file *file, _Atomic uint64_t *account)
+{
+    file->frozen = true;
+    count_at(file, account);
+}
+
+int tux_file_freeze(const struct tux_file *file, uint64_t offset, uint64_t length)
+{
+    off_t at = (off_t)offset;
+    uint64_t left = length;
+    int fd = memfd_create("tux-copy", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("tux-copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -1;
+    for (ssize_t n = 1; left > 0 && n > 0; left -= n > 0 ? (uint64_t)n : 0) /* ends: each round copies something */
+        n = sendfile(fd, file->fd, &at, left);
+    if (left == 0 && tux_file_is_same(file) &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        return fd;
+    close(fd);
+    return -1;
 }
 
 /* Files are sent from a mapping: send(2) copies, so what is in the socket cannot change any more (sendfile(2) hands over the
@@ -118,7 +152,7 @@ enum tux_file_state tux_file_piece(struct tux_file *file, uint64_t now_ms, bool 
         return TUX_FILE_READY;
     }
     *length = slice_of(left);
-    if (!warmed && !is_resident(file, now_ms, offset, *length))
+    if (!warmed && !file->frozen && !is_resident(file, now_ms, offset, *length))
         return TUX_FILE_COLD;
     if (left > *length && map(file)) {
         *bytes = file->map + offset;
@@ -129,7 +163,7 @@ enum tux_file_state tux_file_piece(struct tux_file *file, uint64_t now_ms, bool 
             return TUX_FILE_CHANGED; /* shorter than it was */
         *bytes = copy;
     }
-    return is_intact(file) ? TUX_FILE_READY : TUX_FILE_CHANGED;
+    return file->frozen || is_intact(file) ? TUX_FILE_READY : TUX_FILE_CHANGED;
 }
 
 bool tux_file_read(const struct tux_file *file, uint64_t offset, uint64_t length, uint8_t *bytes)

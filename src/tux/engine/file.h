@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* An open file of which bytes are sent: the body of a plan, or what an application has named. What leaves was copied, and
- * the file was looked at afterwards, so a body that is complete is of one version (docs/decisions/009); and what is not in
+ * the file was looked at afterwards, so a body that is complete is of one version (docs/decisions/009, 024); and what is not in
  * the page cache is read by the helper thread first. Counted by the engine's thread; the helper only reads. */
 #ifndef TUX_FILE_H
 #define TUX_FILE_H
@@ -21,7 +21,8 @@ struct tux_file {
     uint64_t resident_until_ms;   /* it was in the page cache; after this, probe again */
     uint8_t *map;      /* from the first large piece on; NULL: not (or cannot be) mapped */
     uint8_t *bytes;    /* all of it, in memory; NULL: it is not */
-    _Atomic uint64_t *account; /* where `bytes` are counted */
+    bool frozen;       /* a copy in memory that nobody can change: its pages may be handed over as they are */
+    _Atomic uint64_t *account; /* where `bytes`, or the copy, are counted; NULL: nowhere */
 };
 
 /* With one reference. The descriptor is the file's from here on, also after NULL: no memory, or fstat failed. */
@@ -32,6 +33,11 @@ void tux_file_unref(struct tux_file *file);
 struct tux_file *tux_file_again(const struct tux_file *file);
 /* Is what the descriptor shows still what was taken? */
 bool tux_file_is_same(const struct tux_file *file);
+/* A frozen copy of bytes of it, waiting for the disk: its descriptor. -1: there is no memory for it, or the file is not any more
+ * what was taken. */
+int tux_file_freeze(const struct tux_file *file, uint64_t offset, uint64_t length);
+/* The file is such a copy, and counted there until it is given back. */
+void tux_file_frozen(struct tux_file *file, _Atomic uint64_t *account);
 /* `bytes` (of malloc), which are the whole file, are its own from here on. */
 void tux_file_keep(struct tux_file *file, uint8_t *bytes, _Atomic uint64_t *account);
 

@@ -49,19 +49,21 @@ static uint8_t *load(const struct tux_file *file, uint64_t offset, uint64_t leng
     return NULL;
 }
 
-/* The plan with its body in memory. */
+/* The plan with its body in memory, or in a frozen copy. */
 static struct tux_plan *load_plan(const struct tux_plan *plan)
 {
     struct tux_plan *loaded = NULL;
-    uint8_t *body = load(plan->file, plan->body_offset, plan->body_len);
-    if (body != NULL) {
+    bool freezes = plan->body_len >= TUX_FREEZE_BYTES;
+    uint8_t *body = freezes ? NULL : load(plan->file, plan->body_offset, plan->body_len);
+    int fd = freezes ? tux_file_freeze(plan->file, plan->body_offset, plan->body_len) : -1;
+    if (body != NULL || fd >= 0) {
         struct tux_plan_parts parts = {.status = plan->status,
                                        .flags = plan->flags,
                                        .head = plan->head,
                                        .head_len = plan->head_len,
                                        .body = body,
                                        .body_len = plan->body_len,
-                                       .fd = -1,
+                                       .fd = fd,
                                        .expires_ms = plan->expires_ms,
                                        .checks = plan->checks,
                                        .n_checks = plan->n_checks};
