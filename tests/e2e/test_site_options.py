@@ -290,7 +290,8 @@ def test_a_huge_folder_is_bounded(site: Path, server: tux.Server) -> None:
         os.close(os.open(folder / f"{number}", os.O_CREAT | os.O_WRONLY, 0o644))
     answer = get(server, "/list/huge/?page=99")
     assert b"page 20 of 20" in answer.body
-    assert b"There is more in this folder than is listed." in answer.body
+    assert b"There is more in this folder: only 10,000 entries were looked at." in answer.body
+    assert answer["Tux-Listing-Incomplete"] == "limit=10000"
     assert len(answer.body) < 1_000_000
 
 
