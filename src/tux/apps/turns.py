@@ -18,6 +18,8 @@ from tux.apps.port import Event, Port
 
 EVENTS_PER_TURN: Final = 256
 """Events that are taken before the tasks get their turn; the rest follows after them."""
+TURN_SECONDS: Final = 0.005
+"""How long events are worked on before that: what is done at once for each may take long."""
 FLUSH_SECONDS: Final = 0.0002
 """How long what was written may stay unnoticed by an engine that sleeps while there is more to do, as in WSGI."""
 
@@ -104,12 +106,17 @@ class Turns:
         """Whether the loop gets its turn before there are more: tasks have something to do, or have waited for long."""
         take, event = self._port.take, self._event
         is_busy = False
+        end = monotonic() + TURN_SECONDS
         for _ in range(EVENTS_PER_TURN):
             taken = take()
             if taken is None:
                 return is_busy
-            if event(taken):
+            leaves_work = event(taken)
+            now = monotonic()
+            if now > end:
+                return True
+            if leaves_work:
                 is_busy = True
-            elif self._is_unflushed and monotonic() > self._flush_due:
+            elif self._is_unflushed and now > self._flush_due:
                 self._flush()  # what was done at once may have taken long
         return True

@@ -76,6 +76,8 @@ class Request(Asked):
     task: asyncio.Task[None] | None = None
     pump: Any = None
     """The generator that gives the body."""
+    is_due: bool = False
+    """It is asked for more when others have had their turn."""
 
     _found: port.Object | None = None
     _resumer: asyncio.Future[Any] | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from tux.apps import turns as module
 from tux.apps.port import CREDIT, Event, Port
-from tux.apps.turns import EVENTS_PER_TURN, Turns
+from tux.apps.turns import EVENTS_PER_TURN, TURN_SECONDS, Turns
 
 EVENT: Event = (CREDIT, 1, 1)
 
@@ -109,6 +109,22 @@ def test_many_events_let_the_tasks_run_between() -> None:
 
     run(EVENTS_PER_TURN + 1, on_event)
     assert order.index("task") == EVENTS_PER_TURN
+
+
+@pytest.mark.parametrize("leaves_work", [True, False])
+def test_events_that_take_long_let_the_tasks_run_between(leaves_work: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    order = []
+
+    def on_event(_port: Script) -> bool:
+        now[0] += TURN_SECONDS / 3
+        order.append("event")
+        asyncio.get_running_loop().call_soon(order.append, "task")
+        return leaves_work
+
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    run(10, on_event)
+    assert order.index("task") in {3, 4}
 
 
 @pytest.mark.parametrize("leaves_work", [True, False])

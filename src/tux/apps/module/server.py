@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 from tux import modules
@@ -19,6 +20,7 @@ from tux.apps.module.watchdog import Watchdog
 from tux.apps.options import ModuleOptions
 from tux.apps.port import BODY, CREDIT, DRAIN, GONE, OBJECT, REQUEST, Event, Port
 from tux.apps.refusal import refuse
+from tux.apps.turns import TURN_SECONDS
 from tux.http.errors import page, page_fields
 from tux.http.target import TargetError, decode_path
 from tux.modules.errors import ClientGoneError, TooLargeError
@@ -136,7 +138,7 @@ class ModuleServer(LoopServer):
                 self._when_complete(request)
         elif kind == CREDIT:
             request.on_credit()
-            if request.pump is not None:
+            if request.pump is not None and not request.is_due:
                 self._pump(request)
         elif kind == OBJECT:
             request.on_object(payload)
@@ -244,11 +246,19 @@ class ModuleServer(LoopServer):
             request.pump = stream
             self._pump(request)
 
+    def _pump_on(self, request: Request) -> None:
+        """Others had their turn."""
+        request.is_due = False
+        if request.pump is not None:
+            self._pump(request)
+
     def _pump(self, request: Request) -> None:
-        """Ask the generator for more, until the client has enough for now. One that waits is one that blocks all."""
+        """Ask the generator for more, until the client has enough for now, or others are to have their turn. One that
+        waits is one that blocks all."""
         self.current = request
         port, key = self.port, request.raw.key
         pump = request.pump
+        end = monotonic() + TURN_SECONDS
         try:
             while True:
                 if request.phase == FINISHED or request.gone:
@@ -266,6 +276,10 @@ class ModuleServer(LoopServer):
                     return
                 if piece:
                     self._write(request, piece)
+                if monotonic() > end:
+                    request.is_due = True
+                    self.loop.call_soon(self._pump_on, request)
+                    return
         except BaseException as error:  # noqa: BLE001 (as above)
             request.pump = None
             self._fail(request, error)
@@ -292,10 +306,14 @@ class ModuleServer(LoopServer):
             self._ended(request)
 
     async def _send_pieces(self, request: Request, stream: Any) -> None:
+        end = monotonic() + TURN_SECONDS
         try:
             async for piece in stream:
                 if piece:
                     await self._write(request, piece)
+                if monotonic() > end:
+                    await asyncio.sleep(0)
+                    end = monotonic() + TURN_SECONDS
             if forked.here:
                 forked.leave(None)
             self._end_stream(request)

@@ -92,8 +92,10 @@ def is_waiting(frame: FrameType) -> bool:
 
 
 def stack_of(frame: FrameType) -> str:
-    """Where it is, without the frames of Tux and of the loop above the handler's."""
+    """Where it is, from the handler on; where no handler is at work, its last frame."""
     entries = traceback.extract_stack(frame)
-    ours = (_OURS, os.path.dirname(asyncio.__file__), "<frozen runpy>")
-    first = next((i for i in reversed(range(len(entries))) if entries[i].filename.startswith(ours)), -1)
-    return "".join(traceback.format_list(entries[first + 1 :] or entries)).rstrip()
+    run = (loop.run.__code__.co_filename, loop.run.__name__)
+    above = next((i for i, entry in enumerate(entries) if (entry.filename, entry.name) == run), -1)
+    ours = (_OURS, os.path.dirname(asyncio.__file__))
+    handler = (i for i in range(above + 1, len(entries)) if not entries[i].filename.startswith(ours))
+    return "".join(traceback.format_list(entries[next(handler, -1) :])).rstrip()

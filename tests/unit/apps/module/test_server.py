@@ -296,6 +296,33 @@ def test_a_generator_is_the_body_and_waits_for_the_client(serve: Serve) -> None:
     assert answer.value("content-type") == "application/octet-stream"
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_generator_of_small_pieces_lets_others_have_their_turn(serve: Serve, is_async: bool) -> None:
+    """Its client takes all at once: there would always be room for one more."""
+    over = threading.Event()
+
+    def plain(req: Request) -> Iterator[bytes]:
+        while not over.is_set():
+            yield b"x"
+
+    async def coroutine(req: Request) -> AsyncIterator[bytes]:
+        for piece in plain(req):
+            yield piece
+
+    async def other(req: Request) -> str:
+        await asyncio.sleep(0)
+        return "other"
+
+    server = serve({"/flood": coroutine if is_async else plain, "/other": other})
+    answer = server.request(target="/flood").until("self.pieces")
+    try:
+        assert server.get("/other").body == b"other"
+        assert not answer.ended
+    finally:
+        over.set()
+    assert set(answer.done().pieces) == {b"x"}
+
+
 def test_an_async_generator_waits_for_the_client(serve: Serve) -> None:
     asked: list[int] = []
 
@@ -774,6 +801,30 @@ def test_a_handler_that_blocks_is_reported(serve: Serve, is_async: bool, caplog:
     assert "for GET /slow, blocks its process" in caplog.text
     assert "go.wait()  # blocked here" in caplog.text
     assert "tux/apps/module" not in caplog.text
+
+
+def test_a_handler_that_blocks_within_tux_is_shown_where_it_called(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    go = threading.Event()
+
+    class Slow:
+        def fileno(self) -> int:
+            go.wait()
+            return -1
+
+    def handler(req: Request) -> None:
+        req.write_file(Slow())  # called here
+
+    server = serve(handler, report_blocked=0.05)
+    answer = server.request()
+    until(lambda: "It is here" in caplog.text)
+    go.set()
+    assert answer.refusal() == 500
+    text = next(record.getMessage() for record in caplog.records if "It is here" in record.getMessage())
+    assert "called here" in text
+    assert "go.wait()" in text
+    assert "tux/apps/" not in text
 
 
 def test_a_loop_that_waits_for_events_is_known_by_its_frame(serve: Serve) -> None:
