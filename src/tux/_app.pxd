@@ -109,6 +109,7 @@ cdef extern from "appwire.h" nogil:
         TUX_APP_UPGRADES
         TUX_APP_HTTPS
         TUX_APP_ABSOLUTE
+        TUX_APP_WITHHELD
         TUX_APP_CLOSE
         TUX_APP_GENERAL
         TUX_APP_FORWARD

@@ -172,6 +172,10 @@ class Port:
     def upgrade(self, key: int, fields: Fields) -> bool:
         """Answer 101, with Upgrade among the fields: from now on BODY and data() are raw bytes."""
 
+    def accept(self, key: int) -> None:
+        """The request's body is wanted: where others may have to answer in place of a module or a script, it comes only
+        then. Until then next() hands all of it on. Does nothing the second time, and where it comes anyway."""
+
     def credit(self, key: int, n: int) -> None:
         """So many bytes of the request's body, or of the tunnel, were consumed: as many may come."""
 

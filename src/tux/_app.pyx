@@ -336,6 +336,7 @@ cdef class Port:
         slot.open = True
         slot.is_head = said.method.len == 4 and memcmp(view.head + said.method.off, b"HEAD", 4) == 0
         slot.complete = request.complete
+        slot.withheld = (said.record.flags & TUX_APP_WITHHELD) != 0
         slot.window = said.window
         slot.left = -1
         self.totals.open += 1
@@ -645,6 +646,12 @@ cdef class Port:
         slot.answered = True
         slot.complete = False
         return True
+
+    def accept(self, uint64_t key):
+        cdef Slot *slot = self._find(key)
+        if slot is not NULL and slot.withheld:
+            slot.withheld = False
+            self.link.short(self.tag, slot.serial, TUX_APP_CONSUMED, 0, TUX_APP_WINDOW_BYTES)
 
     def credit(self, uint64_t key, uint32_t n):
         cdef Slot *slot = self._find(key)

@@ -123,6 +123,7 @@ cdef struct Slot:
     bint is_head  # the request's method is HEAD: its answer has no body, whatever is said of it
     bint answered
     bint complete  # all of the request's body has come
+    bint withheld  # it comes when it is accepted
     bint trailers
     bint looks  # FOUND is to come
     bint waits  # something of the answer is kept until the window is larger

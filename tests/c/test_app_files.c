@@ -376,6 +376,35 @@ static void test_declining_to_the_server(void)
     close_stage();
 }
 
+/* Who declines has not seen the body: it comes when it is asked for, and the next in the chain gets all of it. */
+static void test_bodies_are_withheld(void)
+{
+    static const char post[] = "POST /both/x HTTP/1.1\r\nHost: kit\r\nContent-Length: 4\r\n\r\nbody";
+    static const uint32_t windows[] = {TUX_APP_WINDOW_BYTES, 0, TUX_APP_WINDOW_BYTES + 1};
+    open_stage();
+    for (int i = 0; i < 3; i++) {
+        MUST(client_say(&s.client, post));
+        CHECK(hears(&p, TUX_APP_REQUEST) && p.record.n == 0 && p.record.flags == TUX_APP_WITHHELD);
+        say(&p, windows[i] > 0 ? TUX_APP_CONSUMED : TUX_APP_NEXT, 0, windows[i], NULL);
+        if (i == 0) {
+            CHECK(hears(&p, TUX_APP_BODY) && p.record.n == 4 && p.record.flags == TUX_APP_END);
+            answer(&p, 200, 5, "", "mine\n", TUX_APP_END);
+            CHECK_ANSWER(&s.client, 200, "mine\n");
+            MUST(client_say(&s.client, "POST /alone HTTP/1.1\r\nHost: kit\r\nContent-Length: 4\r\n\r\nbody"));
+            CHECK(hears(&p, TUX_APP_REQUEST) && p.record.n == 4 && p.record.flags == TUX_APP_END);
+            answer(&p, 200, 5, "", "mine\n", TUX_APP_END); /* there is nobody else */
+            CHECK_ANSWER(&s.client, 200, "mine\n");
+        } else if (i == 1) {
+            CHECK_ANSWER(&s.client, 502, "no\n"); /* handed on, to a server that is not there; else it were 404 */
+            client_close(&s.client);
+            client_connect(&s.client, &s.kit);
+        } else {
+            CHECK_ANSWER(&s.client, 502, "no\n"); /* a larger window than there is */
+        }
+    }
+    close_stage();
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof large; i++)
@@ -387,5 +416,6 @@ int main(void)
     test_remembered();
     test_forgotten();
     test_declining_to_the_server();
+    test_bodies_are_withheld();
     return check_report();
 }

@@ -231,7 +231,13 @@ static void test_chains(void)
     CHECK(tux_routes_add_route(routes, site, "/", 1, 2, &chain) == 0 && tux_routes_mixed(routes));
     CHECK(tux_routes_match(routes, (const uint8_t *)"a", 1, (const uint8_t *)"/b", 2, &found) == 2);
     CHECK(found != NULL && found != &chain && memcmp(found, &chain, sizeof chain) == 0);
-    chain.steps[1].origin = TUX_ORIGIN_PLANNER; /* twice */
+    chain.n_steps = 3; /* a module, say, and an application */
+    chain.steps[2] = (struct tux_chain_step){TUX_ORIGIN_APP, 8};
+    CHECK(tux_routes_add_route(routes, site, "/two", 4, 4, &chain) == 0);
+    chain.steps[2].number = 7; /* twice */
+    CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
+    chain.n_steps = 2;
+    chain.steps[1] = (struct tux_chain_step){TUX_ORIGIN_PLANNER, 1};
     CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);
     chain.steps[1].origin = TUX_ORIGIN_COUNT;
     CHECK(tux_routes_add_route(routes, site, "/a", 2, 3, &chain) == -EINVAL);

@@ -181,6 +181,9 @@ class Port(Protocol):
     def upgrade(self, key: int, fields: Fields) -> bool:
         """Answer 101: from now on BODY and data() are raw bytes."""
 
+    def accept(self, key: int) -> None:
+        """The request's body is wanted. Before that, `next` hands all of it on."""
+
     def credit(self, key: int, n: int) -> None:
         """So many bytes of the request's body were consumed: as many may come."""
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests for applications: which process gets them, and how they wait for one. */
 #include "apps.h"
+#include "origin.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -128,14 +129,17 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     uint8_t *at = tux_ring_reserve(&link->requests, fixed + FIRST_BODY_BYTES);
     if (at == NULL)
         return false;
+    /* What somebody else may have to answer stays whole until it is taken. */
+    bool withheld = !request->app->config.hands_on_404 && tux_origin_has_next(exchange);
     const uint8_t *body;
     size_t body_len;
     bool end;
-    tux_relay_body_now(engine, conn, FIRST_BODY_BYTES, &body, &body_len, &end);
+    tux_relay_body_now(engine, conn, withheld ? 0 : FIRST_BODY_BYTES, &body, &body_len, &end);
+    withheld = withheld && !end;
     request->link = link;
     request->position = link->requests.position;
     request->with_body = body_len > 0;
-    request->to_process = (int64_t)TUX_APP_WINDOW_BYTES - (int64_t)body_len;
+    request->to_process = withheld ? 0 : (int64_t)TUX_APP_WINDOW_BYTES - (int64_t)body_len;
     size_t window = tux_relay_room(engine, conn);
     said.window = window < TUX_APP_WINDOW_BYTES ? (uint32_t)window : TUX_APP_WINDOW_BYTES;
     tux_apprequest_promise(engine, request, said.window);
@@ -144,7 +148,7 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     said.record.n = (uint32_t)body_len;
     said.record.flags = (uint8_t)((end ? TUX_APP_END : 0) | (exchange->relay->may_upgrade ? TUX_APP_UPGRADES : 0) |
                                   (lies_in(head->host, head->target) ? TUX_APP_ABSOLUTE : 0) |
-                                  (client.secure ? TUX_APP_HTTPS : 0));
+                                  (client.secure ? TUX_APP_HTTPS : 0) | (withheld ? TUX_APP_WITHHELD : 0));
     memcpy(at, &said, sizeof said);
     at += sizeof said;
     memcpy(at, fields, said.n_fields * sizeof *fields);

@@ -61,6 +61,7 @@ enum tux_app_reply {
 #define TUX_APP_UPGRADES 8u  /* of REQUEST: UPGRADE is a possible answer */
 #define TUX_APP_HTTPS 16u    /* of REQUEST: the client's scheme */
 #define TUX_APP_ABSOLUTE 32u /* of REQUEST: the host is the target's, not the Host field's */
+#define TUX_APP_WITHHELD 64u /* of REQUEST: its body comes when the process says CONSUMED of a whole window; it may decline before */
 #define TUX_APP_CLOSE 64u    /* of ANSWER, OBJECT, and of DATA that ends one: the connection ends with the answer */
 #define TUX_APP_GENERAL 128u /* of ANSWER: the query does not matter where it is remembered */
 #define TUX_APP_FORWARD 2u   /* of NEXT */

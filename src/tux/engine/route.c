@@ -264,16 +264,19 @@ uint32_t tux_routes_pages(const struct tux_routes *routes, const uint8_t *host, 
 
 /* -- routes ----------------------------------------------------------------------------------------------------- */
 
-/* Each origin once, and no more than there are. */
+/* Nobody is asked twice, and the planner has one rule for a route. */
 static bool chain_sound(const struct tux_chain *chain)
 {
-    uint32_t seen = 0;
     if (chain->n_steps == 0 || chain->n_steps > TUX_MAX_STEPS)
         return false;
     for (uint32_t i = 0; i < chain->n_steps; i++) {
-        if (chain->steps[i].origin >= TUX_ORIGIN_COUNT || (seen & 1u << chain->steps[i].origin) != 0)
+        const struct tux_chain_step *step = &chain->steps[i];
+        if (step->origin >= TUX_ORIGIN_COUNT)
             return false;
-        seen |= 1u << chain->steps[i].origin;
+        for (uint32_t k = 0; k < i; k++)
+            if (chain->steps[k].origin == step->origin &&
+                (chain->steps[k].number == step->number || step->origin == TUX_ORIGIN_PLANNER))
+                return false;
     }
     return true;
 }

@@ -163,6 +163,7 @@ class Asked(Waiting):
         if type(pieces) is not bytearray:
             fresh = self.raw.body if pieces is None else pieces
             self._pieces = pieces = bytearray(fresh)
+            self._process.port.accept(self.raw.key)
             self._credit(len(fresh))
         if max(len(pieces), self.raw.length) > self._process.max_body:
             raise TooLargeError("the body is larger than max_body")
@@ -172,6 +173,8 @@ class Asked(Waiting):
         """The body, piece by piece, as it comes; more is sent only when these are taken. ClientGoneError."""
         if self._whole is not None:
             raise MisuseError("the body was read whole")
+        if not self._streamed and not self.complete:
+            self._process.port.accept(self.raw.key)
         self._streamed = True
         while True:
             piece = self.raw.body if self._pieces is None else bytes(self._pieces)

@@ -128,6 +128,8 @@ class FakePort:
         self.said: dict[int, dict[str, Any]] = {}
         """What `answer` was told beyond the answer."""
         self.closed: set[int] = set()
+        self.accepted: set[int] = set()
+        """Whose body is wanted."""
         self.objects: dict[int, tuple[bytes, Fields, int]] = {}
         self.given: dict[int, str] = {}
         """Declined: "next" or "forward"."""
@@ -364,6 +366,11 @@ class FakePort:
                 return False
             answer.status, answer.upgraded, answer.fields = 101, True, list(fields)
             return True
+
+    def accept(self, key: int) -> None:
+        with self._call():
+            self.accepted.add(key)
+            self._written()
 
     def credit(self, key: int, n: int) -> None:
         with self._call():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import socket
@@ -10,30 +11,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.apps.fakes import PATIENCE_S, WINDOW_BYTES, Answer
-from tests.unit.apps.module.conftest import Serve
+from tests.unit.apps.module.conftest import Serve, until
 from tests.unit.apps.running import Running
 from tux.apps.load import LoadError
-from tux.apps.module.watchdog import is_waiting
 from tux.modules import ClientGoneError, MisuseError, Request, mime, register_mime
 from tux.modules import request as requests
 from tux.modules.tokens import resume
 
 TEXT = "text/plain; charset=utf-8"
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def read_all(server: Running, answer: Answer) -> None:
@@ -580,6 +571,28 @@ def test_redirect_and_decline(serve: Serve) -> None:
 # -- postponed -----------------------------------------------------------------------------------------------------
 
 
+def test_a_body_is_asked_for_when_it_is_read(serve: Serve) -> None:
+    async def read(req: Request) -> str:
+        return str(len(await req.read()))
+
+    async def stream(req: Request) -> str:
+        return str(sum([len(piece) async for piece in req.stream()]))
+
+    async def declined(req: Request) -> Any:
+        return req.decline()
+
+    server = serve({"/read": read, "/stream": stream, "/plain": lambda req: str(len(req.body)), "/declined": declined})
+    for path in ("/read", "/stream", "/plain"):
+        answer = server.request("POST", target=path, complete=False)
+        until(functools.partial(server.port.accepted.__contains__, answer.key))
+        server.port.send_body(answer, b"abc", end=True)
+        assert answer.done().body == b"3"
+    for path in ("/declined", "/none"):
+        answer = server.request("POST", target=path, complete=False).done()
+        assert server.port.given[answer.key] == "next"
+        assert answer.key not in server.port.accepted
+
+
 def test_a_postponed_request_is_continued_by_a_thread(serve: Serve) -> None:
     def work(req: Request) -> None:
         req.resume("from a thread")
@@ -779,66 +792,3 @@ def test_the_grace_ends_what_does_not(serve: Serve) -> None:
     answers = [server.request(target=path) for path in ("/a", "/b")]
     server.end()
     assert [answer.refusal() for answer in answers] == [503, 503]
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_a_handler_that_blocks_is_reported(serve: Serve, is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
-    go = threading.Event()
-
-    def plain(req: Request) -> str:
-        go.wait()  # blocked here
-        return "done"
-
-    async def coroutine(req: Request) -> str:
-        return plain(req)
-
-    server = serve({"/slow": coroutine if is_async else plain}, report_blocked=0.05)
-    answer = server.request(target="/slow")
-    until(lambda: "It is here" in caplog.text)
-    go.set()
-    assert answer.done().body == b"done"
-    until(lambda: "blocked its process for" in caplog.text)
-    assert "for GET /slow, blocks its process" in caplog.text
-    assert "go.wait()  # blocked here" in caplog.text
-    assert "tux/apps/module" not in caplog.text
-
-
-def test_a_handler_that_blocks_within_tux_is_shown_where_it_called(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    go = threading.Event()
-
-    class Slow:
-        def fileno(self) -> int:
-            go.wait()
-            return -1
-
-    def handler(req: Request) -> None:
-        req.write_file(Slow())  # called here
-
-    server = serve(handler, report_blocked=0.05)
-    answer = server.request()
-    until(lambda: "It is here" in caplog.text)
-    go.set()
-    assert answer.refusal() == 500
-    text = next(record.getMessage() for record in caplog.records if "It is here" in record.getMessage())
-    assert "called here" in text
-    assert "go.wait()" in text
-    assert "tux/apps/" not in text
-
-
-def test_a_loop_that_waits_for_events_is_known_by_its_frame(serve: Serve) -> None:
-    server = serve(lambda req: "done")
-    assert server.get().body == b"done"
-    until(lambda: is_waiting(sys._current_frames()[server.thread.ident or 0]))
-
-
-def test_a_process_that_waits_is_not_reported(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    async def patient(req: Request) -> str:
-        await asyncio.sleep(0.2)
-        return "slept"
-
-    server = serve(patient, report_blocked=0.01)
-    assert server.get().body == b"slept"
-    server.end()
-    assert not caplog.text
