@@ -256,6 +256,80 @@ def test_misuse_is_told_and_ends_no_process(
     assert ask("GET", "/pid").body == process
 
 
+# -- what is not for a module ------------------------------------------------------------------------------------------
+
+FIRST = """
+import tux
+
+
+@tux.module("/mine")
+async def mine(req: tux.Request) -> str:
+    return f"module got {len(await req.read())}"
+
+
+@tux.module("/declined")
+async def declined(req: tux.Request):
+    return req.decline()
+
+
+@tux.module("/ignored")
+async def ignored(req: tux.Request) -> str:
+    return "ignored"
+
+
+@tux.module("/server")
+async def server(req: tux.Request):
+    return req.redirect_to_server()
+"""
+
+SECOND = """
+def app(environ, start_response):
+    body = environ["wsgi.input"].read()
+    known = environ["PATH_INFO"] != "/unknown"
+    start_response("200 OK" if known else "404 Not Found", [("Content-Type", "text/plain")])
+    return [b"app got %d" % len(body)]
+"""
+
+
+def counting(peer: Peer) -> None:
+    while (request := peer.request()) is not None:
+        peer.ok(b"server got %d" % len(request.body))
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_an_application_and_a_server_come_after_the_module(site: Path, forward: bool) -> None:
+    """With all of the body, however large, which nobody has read."""
+    put(site / "chain/first.py", FIRST)
+    put(site / "chain/second.py", SECOND)
+    put(site / "chain/public/index.html", "index")
+    sizes = (0, 3, 20_000, 1_000_000)
+    with contextlib.ExitStack() as stack:
+        behind: dict[str, Any] = {"forward": stack.enter_context(Backend(counting)).url} if forward else {}
+        server = stack.enter_context(
+            tux.Server("public", module="first.py", app="second:app", cwd=site / "chain", workers=1, **behind)
+        )
+        ask = asking(server)
+        for size in sizes:
+            for chunked in (False, True):
+                body = bytes(size)
+                for target, said in (("/mine", "module"), ("/declined", "app"), ("/none", "app")):
+                    assert ask("POST", target, body, chunked=chunked).body.decode() == f"{said} got {size}", target
+                reply = ask("POST", "/server", body, chunked=chunked)
+                if forward:
+                    assert (reply.status, reply.body.decode()) == (200, f"server got {size}")
+                else:
+                    assert reply.status == 502
+        with Connection(server) as connection:
+            post = b"POST /ignored HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+            get = b"GET /mine HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            connection.sock.sendall(post % (3, b"abc") + post % (20_000, bytes(20_000)) + get)
+            both = connection.sock.makefile("rb").read()
+            assert (both.count(b"ignored"), both.count(b"module got 0")) == (2, 1)
+        assert ask("GET", "/unknown").body.decode() == ("server got 0" if forward else "app got 0")
+        assert ask("GET", "/").body == b"index"
+        stop(server)
+
+
 # -- [site.tux] --------------------------------------------------------------------------------------------------------
 
 
@@ -317,3 +391,56 @@ def test_bits_that_change_are_seen(policy: dict[str, tux.Server], site: Path) ->
     until(lambda: ask("GET", "/open.txt").status == 403, "it is a program now")
     file.chmod(0o644)
     until(lambda: ask("GET", "/open.txt").status == 200, "it is none any more")
+
+
+PROGRAM = """#!/bin/sh
+echo "Content-Type: text/plain"
+echo
+echo "$REQUEST_METHOD $SCRIPT_NAME $PATH_INFO $QUERY_STRING $DOCUMENT_ROOT"
+"""
+
+
+def test_extensions_of_programs(site: Path) -> None:
+    """They are run where they lie, and never sent; what is none goes on to what the site tries next."""
+    root = site / "programs"
+    for name, mode in (("run.cgi", 0o755), ("sub/deep.CGI", 0o755), ("plain.cgi", 0o644), (".hidden.cgi", 0o755)):
+        put(root / name, PROGRAM).chmod(mode)
+    put(root / "index.html", "index")
+    put(root / "run.sh", PROGRAM).chmod(0o755)
+    (root / "outward.cgi").symlink_to("/bin/true")
+    head = f'[server]\nworkers = 1\nlisten = ["127.0.0.1:0"]\n[[site]]\nroot = "{root}"\n'
+    tail = 'mode_forbidden = 0o111\ncgi = ["cgi"]\n'
+    ran = [
+        ("GET", "/run.cgi", f"GET /run.cgi   {root}"),
+        ("POST", "/run.cgi/a%20b?q", f"POST /run.cgi /a b q {root}"),
+        ("GET", "/sub/deep.CGI/", f"GET /sub/deep.CGI / {''} {root}"),
+    ]
+    others = {
+        "/plain.cgi": 403,
+        "/run.sh": 403,
+        "/.hidden.cgi": 404,
+        "/outward.cgi": 404,
+        "/none.cgi": 404,
+        "/no/": 404,
+    }
+    with contextlib.ExitStack() as stack:
+        backend = stack.enter_context(Backend(behind))
+        alone = stack.enter_context(tux.Server(config=put(site / "programs.toml", f"{head}[site.tux]\n{tail}")))
+        text = f'{head}forward = "{backend.url}"\n[site.tux]\nrefused_next = true\n{tail}'
+        before = stack.enter_context(tux.Server(config=put(site / "before.toml", text)))
+        for server in (alone, before):
+            ask = asking(server)
+            for method, target, said in ran:
+                for _ in range(3):
+                    reply = ask(method, target, b"x" if method == "POST" else b"")
+                    assert (reply.status, reply.body.decode()) == (200, said + "\n")
+            assert ask("HEAD", "/run.cgi").body == b""
+            assert ask("GET", "/index.html").body == b"index"
+            assert ask("GET", "/").body == b"index"
+        for target, status in others.items():
+            reply = asking(alone)("GET", target)
+            assert (reply.status, b"echo" in reply.body) == (status, False), target
+            assert asking(before)("GET", target).body == f"behind: {target}".encode()
+        assert asking(before)("PUT", "/plain.cgi", b"x").body == b"behind: /plain.cgi"
+        for server in (alone, before):
+            stop(server)

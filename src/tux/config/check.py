@@ -220,7 +220,7 @@ def _site(config: Config, site: Site, place: Place) -> Iterator[Problem]:
     yield from chain.check_tries(site, place)
     yield from chain.check_names(site, config, place)
     yield from policy.problems(site.tux, (*place, "tux"))
-    yield from pages.spa_problems(site.spa, chain.chain_of(site, site).steps, place)
+    yield from pages.spa_problems(site.spa, chain.chain_of(site, site).steps, site, place)
     yield from pages.problems(site.error_page, site.root, place)
     yield from check_shared(site, place)
     yield from hosts.problems(site.root, place)

@@ -80,6 +80,10 @@ def compile_config(config: Config) -> Compiled:
             apps.append(entry)
         return apps.index(entry)
 
+    def scripts() -> Step:
+        """The process that runs scripts."""
+        return Step("app", app_index("cgi", {"cgi": config.cgi}))
+
     def upstream_index(name: str) -> int:
         entry = (name, config.upstream[name] if name in config.upstream else Upstream(servers=(name,)))
         if entry not in upstreams:
@@ -88,11 +92,12 @@ def compile_config(config: Config) -> Compiled:
 
     def chain_of(site: Site, route: Route) -> tuple[Step, ...]:
         if isinstance(route, origins.cgi.Route):
-            return (Step("app", app_index("cgi", {"cgi": config.cgi})),)
+            return (scripts(),)
         if not isinstance(route, origins.static.Route):
             return ()
         steps, source = chain.chain_of(site, route)
-        if steps == ("static",):
+        programs = "static" in steps and bool(site.tux.cgi)
+        if steps == ("static",) and not programs:
             return ()
         indices = {
             "static": lambda: len(rules),
@@ -100,7 +105,10 @@ def compile_config(config: Config) -> Compiled:
             "app": lambda: app_index(source.app or "", config.app),
             "forward": lambda: upstream_index(source.forward or ""),
         }
-        return tuple(Step(step, indices[step]()) for step in steps)
+        compiled = [Step(step, indices[step]()) for step in steps]
+        if programs:
+            compiled.insert(steps.index("static") + 1, scripts())
+        return tuple(compiled)
 
     def root_index(path: str) -> int:
         root = os.fsencode(path)

@@ -27,14 +27,16 @@ def problems(pages: Mapping[str, str], root: str | None, place: Place) -> Iterat
             yield Problem(inner, f"expected the path of a file below the root, got {shown(path)}")
 
 
-def spa_problems(spa: str | None, steps: Sequence[str], place: Place) -> Iterator[Problem]:
-    """What is wrong with the page of an application in the browser, in a site or route that tries these."""
+def spa_problems(spa: str | None, steps: Sequence[str], site: Site, place: Place) -> Iterator[Problem]:
+    """What is wrong with the page of an application in the browser, in a site or a route of it that tries these."""
     if not spa:
         return
     if not is_file(spa):
         yield Problem((*place, "spa"), f"expected the path of a file below the root, got {shown(spa)}")
     if steps[-1:] != ("static",):
         yield Problem((*place, "spa"), "nothing would be tried behind it: files must come last, see try")
+    elif site.tux.cgi:
+        yield Problem((*place, "spa"), "the programs of tux.cgi are tried behind it; use a route with cgi for them")
 
 
 def is_file(path: str) -> bool:

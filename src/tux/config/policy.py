@@ -22,7 +22,14 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(
             """Extensions (`"php"`) of files that are never served: what the site tries next gets the request, as
-            `TUX/redirect`, `TUX/module` and `TUX/CGI` of tux.mime.types had it; 404 when there is nothing."""
+            `TUX/redirect` and `TUX/module` of tux.mime.types had it; 404 when there is nothing."""
+        ),
+    ] = ()
+    cgi: Annotated[
+        tuple[str, ...],
+        Doc(
+            """Extensions (`"cgi"`) of files that are never served, but run where they lie (`TUX/CGI`): they need an
+            executable bit. `[cgi]` has the bounds."""
         ),
     ] = ()
     mode_allowed: Annotated[
@@ -38,6 +45,9 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def problems(policy: Policy, place: tuple[str | int, ...]) -> Iterator[Problem]:
     """What is wrong with the values."""
-    for i, extension in enumerate(policy.redirect):
-        if not extension or "." in extension or "/" in extension:
-            yield Problem((*place, "redirect", i), f'expected an extension without its dot, got "{extension}"')
+    for key, extensions in (("redirect", policy.redirect), ("cgi", policy.cgi)):
+        for i, extension in enumerate(extensions):
+            if not extension or "." in extension or "/" in extension:
+                yield Problem((*place, key, i), f'expected an extension without its dot, got "{extension}"')
+            elif key == "cgi" and extension in policy.redirect:
+                yield Problem((*place, key, i), f'"{extension}" is in redirect, too')

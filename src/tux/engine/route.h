@@ -9,7 +9,7 @@
 
 #define TUX_NO_ROUTE UINT32_MAX /* no site for this host and no default, or no route for this path */
 
-#define TUX_MAX_STEPS 4u /* of a chain: files, modules, an application, a forwarded server */
+#define TUX_MAX_STEPS 5u /* of a chain: files, scripts among them, modules, an application, a forwarded server */
 
 enum tux_origin {
     TUX_ORIGIN_PLANNER, /* files, and whatever else Python answers by itself */

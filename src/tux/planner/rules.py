@@ -152,6 +152,8 @@ class StaticRule(msgspec.Struct, frozen=True, kw_only=True):
     """Something else is tried for what is not there: the plan is then `TUX_PLAN_NEXT` and not 404."""
     redirected: frozenset[bytes] = frozenset()
     """Extensions, in lower case, of files that are as if they were not there."""
+    programs: frozenset[bytes] = frozenset()
+    """Those of them that the process of `[cgi]`, which is tried next, runs."""
     mode_allowed: int = 0
     """Files need one of these bits; 0: none."""
     mode_forbidden: int = 0

@@ -7,9 +7,11 @@ from typing import Protocol
 from tux._engine import DENIED, ERROR, FILE, FOLDER, Found
 from tux.apps.cgi.environ import Script
 from tux.apps.port import Request
+from tux.http import media
 from tux.http.target import TargetError, decode_path
 from tux.planner.hosts import Hosts
-from tux.planner.rules import CgiRule, Routes, Rule, StaticRule
+from tux.planner.looks import MARK
+from tux.planner.rules import CgiRule, HostRule, Routes, Rule, StaticRule
 
 _EXECUTABLE = 0o111
 
@@ -26,6 +28,10 @@ class NotFoundError(Exception):
     def __init__(self, status: int, reason: str = "") -> None:
         super().__init__(reason)
         self.status = status
+
+
+class DeclinedError(Exception):
+    """There is no program among the files of a site: what the site tries next has its turn."""
 
 
 class Finder:
@@ -49,18 +55,40 @@ class Finder:
         return isinstance(rule, StaticRule) and number not in self._routes.shared
 
     def find(self, request: Request) -> Script:
-        """The program for a request. NotFoundError."""
+        """The program for a request. NotFoundError, DeclinedError."""
         _, rule, path = self.route(request)
-        if not isinstance(rule, CgiRule):
+        if isinstance(rule, CgiRule):
+            documents = self._folder(rule.document_root, rule.hosts, _host_of(request))
+            return self._walk(rule.root, b"", rule.mount, path, self._path_of(rule.document_root, documents))
+        if not isinstance(rule, StaticRule) or not rule.programs:
             raise NotFoundError(404)
-        return self.walk(rule, path, _host_of(request))
+        below = self._folder(rule.root, rule.hosts, _host_of(request))
+        if below is None:
+            raise DeclinedError
+        try:
+            script = self._walk(rule.root, below, rule.mount, path, self._path_of(rule.root, below), rule.programs)
+        except NotFoundError as error:
+            if error.status == 404 or (error.status == 403 and rule.refused_next):
+                raise DeclinedError from None
+            raise
+        return script
 
-    def walk(self, rule: CgiRule, path: bytes, host: str) -> Script:
-        """The program that a decoded path names: its first segments that lead to a file. NotFoundError."""
-        relative = path[len(rule.mount) :]
-        if not path.startswith(rule.mount) or relative[:1] != b"/":
+    def _walk(
+        self,
+        root: int,
+        below: bytes,
+        mount: bytes,
+        path: bytes,
+        document_root: bytes,
+        extensions: frozenset[bytes] | None = None,
+    ) -> Script:
+        """The program that a decoded path names below a folder in a root: its first segments that lead to a file, which
+        must have one of these extensions. NotFoundError."""
+        relative = path[len(mount) :]
+        if not path.startswith(mount) or relative[:1] != b"/":
             raise NotFoundError(404)
         look = self._roots.look
+        before = below + MARK if below else b""
         end = 0
         while True:  # ends: each round goes one segment on
             start = end + 1
@@ -69,35 +97,38 @@ class Finder:
                 end = len(relative)
             if relative[start : start + 1] in {b"", b"."}:  # a folder; a hidden name
                 raise NotFoundError(404)
-            found = look(rule.root, relative[1:end])
+            found = look(root, before + relative[1:end])
             if found.kind == FILE:
                 break
             if found.kind != FOLDER or end == len(relative):
                 if found.kind == ERROR:
                     raise NotFoundError(503, f"cannot look at {found.path!a}: errno {found.error}")
                 raise NotFoundError(403 if found.kind == DENIED else 404)
-        full = self._routes.roots[rule.root].rstrip(b"/") + relative[:end]
+        if extensions is not None and media.extension(relative[:end]) not in extensions:
+            raise NotFoundError(404)
+        full = self._path_of(root, below) + relative[:end]
         if not found.mode & _EXECUTABLE:
             raise NotFoundError(403, f"{full.decode('utf-8', 'backslashreplace')!a} is not executable")
         return Script(
             path=full,
             folder=full.rpartition(b"/")[0],
-            name=rule.mount + relative[:end],
+            name=mount + relative[:end],
             info=relative[end:],
-            document_root=self._document_root(rule, host),
+            document_root=document_root,
         )
 
-    def _document_root(self, rule: CgiRule, host: str) -> bytes:
-        """The folder of the site, or of this host in it; b"": there is none."""
-        number = rule.document_root
-        if number < 0:
+    def _folder(self, root: int, hosts: HostRule | None, host: str) -> bytes | None:
+        """The folder of this host, below the root: b"" where all have the same one. None: there is none."""
+        if root < 0 or hosts is None:
+            return None if root < 0 else b""
+        folder = Hosts(hosts).folder(host, lambda path: self._roots.look(root, path))
+        return folder if folder and self._roots.look(root, folder).kind == FOLDER else None
+
+    def _path_of(self, root: int, folder: bytes | None) -> bytes:
+        """Its path, without a slash at the end; b"": there is none."""
+        if folder is None:
             return b""
-        root = self._routes.roots[number].rstrip(b"/")
-        if rule.hosts is None:
-            return root
-        folder = Hosts(rule.hosts).folder(host, lambda path: self._roots.look(number, path))
-        is_there = folder and self._roots.look(number, folder).kind == FOLDER
-        return root + b"/" + folder if is_there else b""
+        return self._routes.roots[root].rstrip(b"/") + (b"/" + folder if folder else b"")
 
 
 def _host_of(request: Request) -> str:

@@ -23,7 +23,7 @@ from tux import _cgi
 from tux._engine import Roots
 from tux.apps.cgi.environ import Environments
 from tux.apps.cgi.errors import ErrorLog
-from tux.apps.cgi.find import Finder, NotFoundError
+from tux.apps.cgi.find import DeclinedError, Finder, NotFoundError
 from tux.apps.cgi.head import Head
 from tux.apps.cgi.options import CgiOptions
 from tux.apps.cgi.run import Phase, Run
@@ -149,11 +149,16 @@ class Server:
         label = f"{os.getpid():x}-{next(self._ids):x}"
         try:
             script = self.finder.find(request)
+        except DeclinedError:
+            self.port.next(request.key)
+            return
         except NotFoundError as error:
             if str(error):
                 self.log.say(label, request.path, str(error))
             refuse(self.port, request.key, error.status)
             return
+        if not request.complete:
+            self.port.accept(request.key)
         run = Run(self, request, script, label, redirects)
         self._by_key[run.key] = run
         run.begin()

@@ -167,7 +167,7 @@ def _check(site: Site, route: sites.Route, place: Place) -> Iterator[Problem]:
         if route.internal:
             yield Problem((*place, "internal"), "is about files, but this route has none: it has no root")
     yield from check_tries(route, place, site)
-    yield from pages.spa_problems(route.spa, steps, place)
+    yield from pages.spa_problems(route.spa, steps, site, place)
     yield from pages.problems(route.error_page, route.root or site.root, place)
     yield from check_shared(route, place)
     yield from hosts.problems(route.root, place)
@@ -212,13 +212,18 @@ def _compile(site: Site, route: sites.Route, root_index: Callable[[str], int]) -
         media=media_rules,
         download=site.download if route.download is None else route.download,
         internal=route.internal,
-        falls_through=steps[-1] != "static",
-        redirected=frozenset(extension.lower().encode() for extension in site.tux.redirect),
+        falls_through=steps[-1] != "static" or bool(site.tux.cgi),
+        redirected=_extensions(site.tux.redirect + site.tux.cgi),
+        programs=_extensions(site.tux.cgi),
         mode_allowed=site.tux.mode_allowed,
         mode_forbidden=site.tux.mode_forbidden,
-        refused_next=site.tux.refused_next,
+        refused_next=site.tux.refused_next and steps[-1] != "static",
         errors=errors,
     )
+
+
+def _extensions(names: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode("utf-8", "surrogateescape") for name in names)
 
 
 def errors_of(site: Site, root_index: Callable[[str], int]) -> ErrorRules:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.apps.fakes import FakeRequest
 from tux._engine import Roots, RouteTable
-from tux.apps.cgi.find import Finder, NotFoundError
+from tux.apps.cgi.find import DeclinedError, Finder, NotFoundError
 from tux.planner.rules import CgiRule, DenyRule, HostRule, Routes, Rule, StaticRule
 
 
@@ -118,3 +118,47 @@ def test_where_only_files_answer(finder: Finder) -> None:
         return finder.has_only_files(number, rule)
 
     assert [only(target) for target in (b"/files/a", b"/both/a", b"/bin/a", b"/no/a", b"/else")] == [True, *[False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [
+        ("/run.cgi", "run.cgi"),
+        ("/run.cgi/a/b", "run.cgi"),
+        ("/sub/deep.PL", "sub/deep.PL"),
+        ("/m/run.cgi", DeclinedError),
+        ("/run.sh", DeclinedError),
+        ("/run.sh/x.cgi", DeclinedError),
+        ("/none.cgi", DeclinedError),
+        ("/sub", DeclinedError),
+        ("/", DeclinedError),
+        ("/.run.cgi", DeclinedError),
+        ("/outward.cgi", DeclinedError),
+        ("/plain.cgi", NotFoundError),
+    ],
+)
+@pytest.mark.parametrize("hosts", [None, HostRule("{host}")])
+def test_programs_among_the_files_of_a_site(
+    tmp_path: Path, path: str, outcome: str | type[Exception], hosts: HostRule | None
+) -> None:
+    files = tmp_path if hosts is None else tmp_path / "a.example"
+    for name in ("run.cgi", "sub/deep.PL", "run.sh", ".run.cgi", "plain.cgi"):
+        (files / name).parent.mkdir(exist_ok=True, parents=True)
+        (files / name).write_text("#!/bin/sh\n")
+        (files / name).chmod(0o644 if name == "plain.cgi" else 0o755)
+    (files / "outward.cgi").symlink_to("/bin/sh")
+    table = RouteTable()
+    table.add_route(table.add_site([""]), b"/", 0)
+    rule = StaticRule(root=0, hosts=hosts, programs=frozenset({b"cgi", b"pl"}))
+    roots = (str(tmp_path).encode(),)
+    finder = Finder(Routes(table, (rule,), roots, frozenset({0})), Roots(list(roots)))
+    if isinstance(outcome, str):
+        script = finder.find(request(path.encode()))
+        assert (script.path, script.name) == (str(files / outcome).encode(), f"/{outcome}".encode())
+        assert (script.info, script.document_root) == (path.encode()[len(outcome) + 1 :], str(files).encode())
+    else:
+        with pytest.raises(outcome):
+            finder.find(request(path.encode()))
+        if hosts is not None:
+            with pytest.raises(DeclinedError):
+                finder.find(request(b"/run.cgi", b"b.example"))
