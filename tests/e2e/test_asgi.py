@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 import tux
 from tests.corpus.reader import PATIENCE
 from tests.e2e.client import Client, address_of, put, stop, until
+from tests.e2e.dynamic import Connection
 from tux.errors import StartError
 
 STARTS_FOREVER = """
@@ -183,6 +184,47 @@ async def app(scope, receive, send):
         await send({"type": "websocket.send", "bytes": told})
 """
 
+EXTENSIONS = """
+import pathlib
+
+HERE = pathlib.Path(__file__).parent
+END = {"type": "http.response.body"}
+
+
+def start(*fields, **more):
+    return {"type": "http.response.start", "status": 200, "headers": list(fields), **more}
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            scope["state"]["greeting"] = "Hello"
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    path = scope["path"].removeprefix(scope["root_path"])
+    if path == "/hint":
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+        await send(start())
+        await send({**END, "body": b"hinted"})
+    elif path == "/trailers":
+        await send(start((b"trailer", b"x-sum"), trailers=True))
+        await send({**END, "body": b"summed"})
+        await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"42")]})
+    elif path == "/pathsend":
+        await send(start())
+        await send({"type": "http.response.pathsend", "path": str(HERE / "large.bin")})
+    elif path == "/zerocopysend":
+        await send(start())
+        with open(HERE / "large.bin", "rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file, "offset": 10, "count": 1_000_000})
+    else:
+        greeting = scope["state"]["greeting"]
+        scope["state"]["greeting"] = "seen by nobody else"
+        await send(start())
+        await send({**END, "body": f"{greeting} {scope['root_path']} {scope['path']}".encode()})
+"""
+
 DJANGO = """
 import django.core.asgi
 from django.conf import settings
@@ -220,6 +262,7 @@ def folder(site: Path) -> Path:
     folder = site / "apps"
     put(folder / "star.py", STARLETTE)
     put(folder / "scop.py", SCOPE)
+    put(folder / "ext.py", EXTENSIONS)
     put(folder / "qua.py", QUART)
     put(folder / "djan.py", DJANGO)
     put(folder / "large.bin", os.urandom(3_000_000))
@@ -427,6 +470,24 @@ def test_a_message_over_the_limit(folder: Path) -> None:
             client.recv(PATIENCE)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
+
+
+def test_extensions(folder: Path) -> None:
+    """As an application uses them: each of them reaches the client."""
+    data = (folder / "large.bin").read_bytes()
+    with serving(folder, "ext:app", root_path="/shop") as server:
+        with Connection(server) as client:
+            for _ in range(2):
+                hint = client.ask("/hint")
+                assert (hint.status, hint.value("link")) == (103, "</a.css>; rel=preload")
+                assert client.answer().body == b"hinted"
+                assert client.ask("/state").body == b"Hello /shop /shop/state", "each request has a state of its own"
+        with Connection(server) as client:
+            client.send("/trailers", TE="trailers", Connection="TE, close")
+            received = b"".join(iter(lambda: client.sock.recv(65536), b""))
+            assert received.endswith(b"summed\r\n0\r\nx-sum: 42\r\n\r\n")
+        assert ask(server, "/pathsend")[1] == data
+        assert ask(server, "/zerocopysend")[1] == data[10:1_000_010]
 
 
 # The scope

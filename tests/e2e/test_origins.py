@@ -11,9 +11,15 @@ import pytest
 
 import tux
 from tests.e2e.backend import OK, Backend, Peer
-from tests.e2e.client import FRESH, Client, stop
+from tests.e2e.client import FRESH, Client, put, stop
+from tests.e2e.dynamic import asking
 
 BEHIND = b"from behind\n"
+SHOP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")])
+    return [b"the app"]
+"""
 
 
 def says_so(peer: Peer) -> None:
@@ -152,3 +158,77 @@ def test_nothing_is_served_from_disk_unsaid(site: Path, backend: Backend, option
         if static:
             assert client.ask("/s/style.css").body == b"p {}\n"
             assert client.ask("/s/settings.py").status == 404
+
+
+@pytest.mark.parametrize("what", ["app", "app and static", "module", "cgi", "config"])
+def test_the_source_of_an_application_is_not_published(site: Path, what: str) -> None:
+    """It lies in the folder that the server is started in, as it does where people develop."""
+    folder = put(site / "programs" / "shop.py", SHOP).parent
+    put(folder / "static" / "style.css", "p {}\n")
+    put(folder / "guests.py", "import tux\n\n\n@tux.module('/api/*')\ndef api(req):\n    return 'a module'\n")
+    put(folder / "tux.toml", '[server]\nlisten = ["127.0.0.1:0"]\n[[site]]\napp = "shop:app"\n')
+    args = {
+        "app": ["--app", "shop:app"],
+        "app and static": ["--app", "shop:app", "--static", "/static/=./static"],
+        "module": ["--module", "guests.py"],
+        "cgi": ["--cgi", "/cgi-bin/=./static"],
+        "config": ["--config", "tux.toml"],
+    }[what]
+    answers = {"app": b"the app", "app and static": b"the app", "config": b"the app"}
+    with tux.Server(args=args, cwd=folder, workers=1) as server, Client(server) as client:
+        for path in ("/shop.py", "/guests.py", "/tux.toml", "/static/../shop.py", "/programs/shop.py", "/"):
+            answer = client.ask(path)
+            if what in answers:
+                assert (answer.status, answer.body) == (200, answers[what])
+            else:
+                assert answer.status == 404
+        style = client.ask("/static/style.css")
+        if what == "app and static":
+            assert (style.status, style.body) == (200, b"p {}\n")
+            assert client.ask("/static/absent").status == 404
+        else:
+            assert style.body != b"p {}\n"
+
+
+PARTS = """
+def wsgi(environ, start_response):
+    body = environ["wsgi.input"].read() if environ["PATH_INFO"] in ("/read", "/mine") else b""
+    status = "200 OK" if environ["PATH_INFO"] == "/mine" else "404 Not Found"
+    start_response(status, [("Content-Type", "text/plain")])
+    return [b"app %d" % len(body)]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    size, more = 0, scope["path"] in ("/read", "/mine")
+    while more:
+        message = await receive()
+        size, more = size + len(message["body"]), message["more_body"]
+    await send({"type": "http.response.start", "status": 200 if scope["path"] == "/mine" else 404})
+    await send({"type": "http.response.body", "body": b"app %d" % size})
+"""
+
+
+def counts(peer: Peer) -> None:
+    while (request := peer.request()) is not None:
+        peer.ok(b"behind %d" % len(request.body))
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_what_an_application_does_not_know_goes_on_with_its_body(site: Path, interface: str) -> None:
+    """As when one application takes over the paths of another step by step; its forms are posted."""
+    put(site / "parts" / "parts.py", PARTS)
+    with (
+        Backend(counts) as behind,
+        tux.Server(app=f"parts:{interface}", forward=behind.url, cwd=site / "parts", workers=1) as server,
+    ):
+        ask = asking(server)
+        for size in (0, 3, 20_000, 1_000_000):
+            for chunked in (False, True):
+                for path, who in (("/mine", "app"), ("/other", "behind")):
+                    reply = ask("POST", path, bytes(size), chunked=chunked)
+                    assert (reply.status, reply.body.decode()) == (200, f"{who} {size}")
+        reply = ask("POST", "/read", bytes(20_000))
+        assert (reply.status, reply.body) == (404, b"app 20000"), "what was read is not there any more"
+        stop(server)

@@ -130,7 +130,7 @@ static bool put_request(struct tux_engine *engine, struct tux_applink *link, str
     if (at == NULL)
         return false;
     /* What somebody else may have to answer stays whole until it is taken. */
-    bool withheld = !request->app->config.hands_on_404 && tux_origin_has_next(exchange);
+    bool withheld = tux_origin_has_next(exchange);
     const uint8_t *body;
     size_t body_len;
     bool end;

@@ -136,6 +136,7 @@ class HttpExchange:
                 return {"type": "http.disconnect"}
             if self._readers is _NOBODY:
                 self._readers = []
+            self._port.accept(self.key)
             await wait(self._server.loop, self._readers)
 
     async def send(self, message: Message) -> None:

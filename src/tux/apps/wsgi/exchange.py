@@ -135,6 +135,7 @@ class Exchange:
                     return b""
                 if self.gone or self.half_closed:
                     raise ClientGoneError("the client has closed the connection before the end of the body")
+                pool.port.accept(self.key)
                 pool.wait_for(self)
             chunk = self.chunks.pop(0)
             pool.port.credit(self.key, len(chunk))
