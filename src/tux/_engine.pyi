@@ -236,7 +236,7 @@ class Engine:
         """Before run: an application, of which `queue` requests wait at most `queue_timeout_ms` while no process is
         ready; its number. accel: X-Accel-Redirect in its answers is honoured; so is X-Sendfile below the root of the
         number sendfile_root (-1: it is not). hands_on_404: what comes next in the route's chain is asked when it
-        answers with 404."""
+        answers with 404 and has not asked for the body."""
 
     def link_app(self, app: int, serial: int, *descriptors: int) -> None:
         """From any thread: a process of an application, see engine/app.h. The descriptors (requests, answers, the

@@ -16,8 +16,8 @@ struct tux_app_config {
     uint64_t queue_timeout_ms; /* after so long: 503 */
     bool accel;                /* X-Accel-Redirect in its answers is honoured */
     int64_t sendfile_root;     /* number of the root below which X-Sendfile is; -1: it is not */
-    bool hands_on_404;         /* its 404 says that others are to be asked: the next step of the chain; without it, its
-                                  processes say that before they have seen the body */
+    bool hands_on_404;         /* its 404 says that others are to be asked, the next step of the chain, if it has not asked
+                                  for the body; without it, its processes say that in a record of its own */
 };
 
 /* Before run: one more application. Its number, counted from 0, or -errno. */
