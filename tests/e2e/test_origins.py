@@ -12,7 +12,7 @@ import pytest
 import tux
 from tests.e2e.backend import OK, Backend, Peer
 from tests.e2e.client import FRESH, Client, put, stop
-from tests.e2e.dynamic import asking
+from tests.e2e.dynamic import Connection, asking
 
 BEHIND = b"from behind\n"
 SHOP = """
@@ -191,6 +191,9 @@ def test_the_source_of_an_application_is_not_published(site: Path, what: str) ->
 
 
 PARTS = """
+import asyncio
+
+
 def wsgi(environ, start_response):
     body = environ["wsgi.input"].read() if environ["PATH_INFO"] in ("/read", "/mine") else b""
     status = "200 OK" if environ["PATH_INFO"] == "/mine" else "404 Not Found"
@@ -202,6 +205,9 @@ async def asgi(scope, receive, send):
     if scope["type"] == "lifespan":
         return
     size, more = 0, scope["path"] in ("/read", "/mine")
+    if scope["path"] == "/asked":  # as Quart does
+        task = asyncio.create_task(receive())
+        await asyncio.sleep(0)
     while more:
         message = await receive()
         size, more = size + len(message["body"]), message["more_body"]
@@ -231,4 +237,8 @@ def test_what_an_application_does_not_know_goes_on_with_its_body(site: Path, int
                     assert (reply.status, reply.body.decode()) == (200, f"{who} {size}")
         reply = ask("POST", "/read", bytes(20_000))
         assert (reply.status, reply.body) == (404, b"app 20000"), "what was read is not there any more"
+        if interface == "asgi":
+            with Connection(server) as connection:  # whether any of it has come, or not
+                connection.send("/asked", method="POST", Content_Length="3")
+                assert connection.answer().status == 404
         stop(server)

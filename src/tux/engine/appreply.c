@@ -195,6 +195,8 @@ static void on_next(struct tux_engine *engine, struct tux_apprequest *request, b
 
 static void on_consumed(struct tux_engine *engine, struct tux_apprequest *request, uint32_t n)
 {
+    /* It has asked for the body: who answers must not depend on whether any of it has come yet. */
+    request->conn->exchange->relay->touched = true;
     request->to_process += n;
     if (request->to_process > (int64_t)TUX_APP_WINDOW_BYTES)
         violated(engine, request); /* more than it was given */

@@ -60,7 +60,7 @@ struct tux_relay {
     uint64_t counted;     /* bytes of `out` in the engine's gauge */
     bool dirty;           /* the backend has said something since the last look */
     bool broken;          /* the client's socket is, or the backend contradicted itself: close */
-    bool touched;         /* body bytes were passed on */
+    bool touched;         /* body bytes were passed on, or asked for */
     bool timed;           /* the connection's timer is set */
     tux_relay_planned *planned; /* a plan was asked for in the backend's name */
     struct tux_plan *plan;      /* it is the answer, in place of one by tux_relay_answer */
