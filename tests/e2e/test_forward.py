@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
 
 import tux
 from tests.corpus.reader import PATIENCE
@@ -314,6 +317,33 @@ def test_upgrades(forward: Forward) -> None:
         assert rest == b"bye"
     h2c = request("/", connection="Upgrade, HTTP2-Settings, close", upgrade="h2c", http2_settings="x")
     assert body_of(exchange(server, h2c)) == b"no"
+
+
+def test_websockets(site: Path) -> None:
+    """Of a library that knows of no proxy, on both sides: compressed, large, to the closing code."""
+
+    def answers(connection: ServerConnection) -> None:
+        for text in connection:
+            connection.send(text)
+            if text == "end":
+                connection.close(4001, "as agreed")
+
+    with serve(answers, "127.0.0.1", 0) as behind:
+        thread = threading.Thread(target=behind.serve_forever)
+        thread.start()
+        host, port = behind.socket.getsockname()
+        with tux.Server(config=config_of(site / "websockets.toml", f"http://{host}:{port}")) as server:
+            with connect(f"ws{server.url.removeprefix('http')}/", open_timeout=PATIENCE) as client:
+                for text in ("", "h\u00e9", "x" * 900_000, "end"):
+                    client.send(text)
+                    assert client.recv(PATIENCE) == text
+                with pytest.raises(ConnectionClosed) as caught:
+                    client.recv(PATIENCE)
+            assert caught.value.rcvd is not None
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4001, "as agreed")
+            stop(server)
+        behind.shutdown()
+        thread.join(PATIENCE)
 
 
 def test_options_of_fields(forward: Forward) -> None:

@@ -328,6 +328,37 @@ def test_turns_and_failures(forward: Forward) -> None:
     del backends
 
 
+def test_weights(forward: Forward) -> None:
+    server, _ = forward(named(b"a"), named(b"b"), named(b"c"), weights=[5, 1, 1])
+    with Client(server) as client:
+        found = b"".join(client.ask("/").body for _ in range(14))
+    assert found == b"aabacaa" * 2
+
+
+def test_least_connections(forward: Forward) -> None:
+    """A server that is at work on a long request gets no other one while the other server is idle."""
+    go = threading.Event()
+    held: list[bytes] = []
+
+    def holds(name: bytes) -> Script:
+        def script(peer: Peer) -> None:
+            while (found := peer.request()) is not None:
+                if found.target == "/hold":
+                    held.append(name)
+                    assert go.wait(PATIENCE)
+                peer.ok(name)
+
+        return script
+
+    server, _ = forward(holds(b"a"), holds(b"b"), balance="least-connections")
+    with Client(server) as first, Client(server) as second:
+        first.sock.sendall(request("/hold"))
+        until(lambda: held, "one of them is at work")
+        assert {second.ask("/").body for _ in range(6)} == {b"a", b"b"} - set(held)
+        go.set()
+        assert first.reader.response().body == held[0]
+
+
 def test_retries(forward: Forward) -> None:
     server, _ = forward(once(b""), named(b"b"), max_fails=0)
     with Client(server) as client:
